@@ -1,0 +1,1 @@
+"""One benchmark a question, beside the peers that a user would pick instead."""

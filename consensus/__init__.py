@@ -1,0 +1,1 @@
+"""Byzantine agreement, joint dice and their bytes: pure, without I/O, clock or randomness."""

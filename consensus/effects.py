@@ -1,0 +1,174 @@
+"""What goes into and comes out of the pure core: the clock readings, the effects, the journal.
+
+Effects are performed in list order. A `Persist` is durable before the next effect is performed, so
+nothing is sent that could be forgotten (PROTOCOL 9).
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from consensus.encoding import Digest
+from consensus.messages import Body, Header
+from consensus.validators import ValidatorIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The clocks as an input: monotonic for deadlines, wall for the table clock. Milliseconds."""
+
+    mono_ms: int
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteLogged:
+    """An own vote; the envelope is resent verbatim and never made anew."""
+
+    kind: int
+    epoch: int
+    view: int
+    digest: bytes
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLogged:
+    """A block that this node proposed, notarized, or fetched because it is final."""
+
+    hash: bytes
+    height: int
+    view: int
+    header: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateLogged:
+    """A notarization or nullification held, so that a restart resumes at its view."""
+
+    kind: int
+    epoch: int
+    view: int
+    digest: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalLogged:
+    """A final block; the certificate is empty when a descendant's proves it."""
+
+    height: int
+    view: int
+    hash: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DealingLogged:
+    """An own dealing: its 32 bytes of entropy make every polynomial again."""
+
+    epoch: int
+    batch: int
+    entropy: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharesLogged:
+    """The shares that a dealer gave this node, as opened from the box, before they are acked."""
+
+    epoch: int
+    dealer: int
+    batch: int
+    deal: bytes
+    shares: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionLogged:
+    """An own signed action that is not final yet."""
+
+    seq: int
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotLogged:
+    """The whole state after a final block, as its own encoding; older blocks need no replay."""
+
+    height: int
+    hash: bytes
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollLogged:
+    """A settled roll and what recomputes it: an encoded `beacon.RollProof`."""
+
+    session: int
+    number: int
+    height: int
+    proof: bytes
+
+
+LogRecord: TypeAlias = (
+    VoteLogged
+    | BlockLogged
+    | CertificateLogged
+    | FinalLogged
+    | DealingLogged
+    | SharesLogged
+    | ActionLogged
+    | SnapshotLogged
+    | RollLogged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make these durable, all or none, before the next effect."""
+
+    records: tuple[LogRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a frame to one validator, or to all others when `to` is None."""
+
+    to: ValidatorIndex | None
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEntropy:
+    """Ask for `size` random bytes; they come back by the core's `entropy` input."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A peer broke a rule: `fault` names it. Counted and logged; the peer is never answered."""
+
+    peer: ValidatorIndex
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block became final and durable, in height order."""
+
+    height: int
+    hash: Digest
+    header: Header
+    body: Body
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The state diverged: stop, keep the journal, say why. Never guess."""
+
+    reason: str
+
+
+Effect: TypeAlias = Persist | Send | RequestEntropy | Report | Committed | Halt

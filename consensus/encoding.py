@@ -1,0 +1,122 @@
+"""One strict door for bytes: deterministic CBOR and domain-separated hashing (PROTOCOL 2).
+
+Values are integers 0..2**63-1, byte strings, text and arrays of these, nothing else. What is decoded
+must re-encode to the bytes that came in, so a value has one encoding and a hash has one meaning.
+This module alone imports the CBOR library.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NewType, NoReturn, TypeAlias, TypeVar
+
+import cbor2
+import msgspec
+
+Digest = NewType("Digest", bytes)
+Value: TypeAlias = "int | bytes | str | Sequence[Value]"
+T = TypeVar("T")
+
+INT_MAX = 2**63 - 1
+"""The greatest integer of the protocol: it fits a signed 64-bit field everywhere."""
+DEPTH_MAX = 8
+"""Nested arrays in one value; the deepest message of the protocol has 6."""
+DIGEST_BYTES = 32
+
+Uint = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
+Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+
+class Record(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """Base of everything that has a wire form: a positional array of fixed length."""
+
+
+class DecodeError(ValueError):
+    """The bytes are not the one encoding of a value of the expected form."""
+
+
+def encode(value: object) -> bytes:
+    """Return the deterministic encoding of a value or `Record`.
+
+    The caller owns the types: only what a `Record` schema or `Value` allows may be passed.
+    """
+    return cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)))
+
+
+def decode(data: bytes) -> Value:
+    """Return the value that `data` encodes.
+
+    Raises:
+        DecodeError: The data is not the deterministic encoding of one `Value`.
+    """
+    value = _load(data)
+    _check_types(value)
+    return value
+
+
+def decode_as(data: bytes, kind: type[T]) -> T:
+    """Return `data` decoded and checked against the schema `kind` (a `Record` or a typed array).
+
+    Raises:
+        DecodeError: The data is not the deterministic encoding of such a record.
+    """
+    return convert_as(_load(data), kind)
+
+
+def convert_as(value: object, kind: type[T]) -> T:
+    """Check a decoded value against the schema `kind`; raises `DecodeError`."""
+    try:
+        return msgspec.convert(value, kind, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise DecodeError(str(error)) from None
+
+
+def _load(data: bytes) -> Any:  # noqa: ANN401  (the schema check gives it a type)
+    try:
+        value = cbor2.loads(
+            data,
+            max_depth=DEPTH_MAX,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+            tag_hook=_deny_tag,
+            semantic_decoders=_DENIED_TAGS,
+        )
+        # Catches trailing bytes, lengths and integers that are longer than they need to be.
+        same = cbor2.dumps(value) == data
+    except (cbor2.CBORDecodeError, cbor2.CBOREncodeError, ValueError, RecursionError) as error:
+        raise DecodeError(f"not deterministic CBOR: {error}") from None
+    if not same:
+        raise DecodeError("not deterministic CBOR: the value has a shorter or other encoding")
+    return value
+
+
+def _deny_tag(_decoder: object, *_tag: object) -> NoReturn:
+    raise DecodeError("not deterministic CBOR: tags are not used")
+
+
+# The library interprets these before it asks the hook; denying each closes the regexp, bignum,
+# shared-reference and date decoders to foreign bytes.
+_DENIED_TAGS: dict[int, Callable[..., object]] = dict.fromkeys(
+    (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000,
+     55799),
+    _deny_tag,
+)  # fmt: skip
+
+
+def _check_types(value: object) -> None:
+    if type(value) is int:
+        if not 0 <= value <= INT_MAX:
+            raise DecodeError(f"integer {value} is outside 0..{INT_MAX}")
+    elif type(value) is list:
+        for item in value:
+            _check_types(item)
+    elif type(value) is not bytes and type(value) is not str:
+        raise DecodeError(f"{type(value).__name__} is not a type of the protocol")
+
+
+def digest(tag: str, data: bytes) -> Digest:
+    """Return SHA-256 over one length byte, the domain `tag` (1..255 ASCII bytes) and `data`."""
+    name = tag.encode("ascii")
+    return Digest(hashlib.sha256(bytes((len(name),)) + name + data).digest())

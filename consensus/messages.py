@@ -1,0 +1,297 @@
+"""Every message between peers and every object that is hashed or signed (PROTOCOL 6).
+
+A frame on a link is one byte, the message number, then its body: an envelope for the signed kinds
+(numbers below 16, equal to their `Domain`), a `Record` for those that the link authenticates.
+"""
+
+import enum
+from typing import Annotated, NewType, TypeAlias
+
+import msgspec
+
+from consensus.encoding import (
+    Bytes32,
+    DecodeError,
+    Digest,
+    Record,
+    Uint,
+    decode_as,
+    digest,
+    encode,
+)
+from consensus.merkle import merkle_root
+from consensus.signing import Envelope, parse_envelope
+
+BlockHash = NewType("BlockHash", Digest)
+
+MESSAGE_BYTES_MAX = 1 << 20
+"""One message on IP, whatever its kind."""
+BODY_BYTES_MAX = 512 << 10
+"""The body of one block on IP."""
+ACTION_BYTES_MAX = 64 << 10
+"""One signed action with all its operations."""
+HEADERS_PER_REQUEST_MAX = 128
+CERTIFICATE_BYTES_MAX = 64 * 128 + 256
+
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Kid = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
+ActionBytes = Annotated[bytes, msgspec.Meta(max_length=ACTION_BYTES_MAX)]
+BodyBytes = Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)]
+CertificateBytes = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
+
+
+class VoteKind(enum.IntEnum):
+    """The three statements of a validator about a view (1.4)."""
+
+    NOTARIZE = 1
+    NULLIFY = 2
+    FINALIZE = 3
+
+
+NO_DIGEST = Digest(bytes(32))
+"""What a nullify vote is about: no block."""
+
+
+class VotePayload(Record):
+    """What a vote signs; the signer is the envelope's kid."""
+
+    kind: Annotated[int, msgspec.Meta(ge=1, le=3)]
+    epoch: Uint
+    view: Uint
+    digest: Bytes32
+
+
+class Certificate(Record):
+    """A quorum's votes for one statement; signatures in index order of the bitmap."""
+
+    kind: Annotated[int, msgspec.Meta(ge=1, le=3)]
+    epoch: Uint
+    view: Uint
+    digest: Bytes32
+    signers: Bitmap
+    signatures: Annotated[tuple[Signature, ...], msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Header(Record):
+    """A block's header. State and receipts roots are those after this block: no proof block."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    chain_id: Bytes32
+    epoch: Uint
+    view: Uint
+    height: Uint
+    time_ms: Uint
+    parent_view: Uint
+    parent_hash: Bytes32
+    proposer: Annotated[int, msgspec.Meta(ge=0, le=127)]
+    flags: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    body_hash: Bytes32
+    state_root: Bytes32
+    receipts_root: Bytes32
+
+
+class Body(Record):
+    """A block's body: its justification (1.3), system items, signed actions in order.
+
+    `parent_cert` is empty when the parent is genesis. `skips` holds one nullification for each view
+    between the parent's and the block's, lowest first. Items are encoded records, kept as received.
+    """
+
+    parent_cert: CertificateBytes
+    skips: tuple[CertificateBytes, ...]
+    system: tuple[bytes, ...]
+    actions: tuple[ActionBytes, ...]
+
+
+class Proposal(Record):
+    """A leader's block with its notarize vote, which is the signature of the proposal."""
+
+    header: Annotated[bytes, msgspec.Meta(max_length=1024)]
+    body: BodyBytes
+    vote: Annotated[bytes, msgspec.Meta(max_length=256)]
+
+
+class Status(Record):
+    """Where a peer stands (1.9, 1.12), and its clock for the table clock.
+
+    `ask` = 1 wants a Status back. `echo_ms` returns the asker's `wall_ms`, 0 in an unasked Status.
+    """
+
+    ask: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    epoch: Uint
+    view: Uint
+    final_height: Uint
+    final_view: Uint
+    final_hash: Bytes32
+    wall_ms: Uint
+    echo_ms: Uint
+
+
+class GetCert(Record):
+    """Ask for what settles a view: a finalization at or above it, or its own certificates."""
+
+    epoch: Uint
+    view: Uint
+
+
+class GetBlocks(Record):
+    """Ask for up to `count` blocks ending at `hash`, newest first; headers only when asked so."""
+
+    hash: Bytes32
+    count: Annotated[int, msgspec.Meta(ge=1, le=HEADERS_PER_REQUEST_MAX)]
+    headers_only: Annotated[int, msgspec.Meta(ge=0, le=1)]
+
+
+class Blocks(Record):
+    """The answer to `GetBlocks`: (header, body) newest first; bodies empty in headers only."""
+
+    hash: Bytes32
+    blocks: Annotated[
+        tuple[tuple[bytes, bytes], ...], msgspec.Meta(max_length=HEADERS_PER_REQUEST_MAX)
+    ]
+
+
+class GetReveal(Record):
+    """Ask a holder for its shares of a roll; `paths` = 1 wants Merkle paths with them."""
+
+    epoch: Uint
+    roll: Uint
+    paths: Annotated[int, msgspec.Meta(ge=0, le=1)]
+
+
+class SystemItems(Record):
+    """System items that wait for a block (deal certificates): each proves itself."""
+
+    items: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=16)]
+
+
+class Have(Record):
+    """Ids of pending actions that the sender holds."""
+
+    actions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=256)]
+
+
+class DealMessage(Record):
+    """A dealing for one holder: the dealer's signed header and a sealed box of its shares.
+
+    The box is opened with the header's hash as associated data, so it needs no other signature.
+    """
+
+    deal: Annotated[bytes, msgspec.Meta(max_length=256)]
+    ephemeral: Bytes32
+    box: Annotated[bytes, msgspec.Meta(max_length=256 << 10)]
+
+
+class RevealPaths(Record):
+    """A signed reveal with the Merkle path of each share, lowest S_r entry first."""
+
+    reveal: Annotated[bytes, msgspec.Meta(max_length=16 << 10)]
+    paths: Annotated[tuple[tuple[Bytes32, ...], ...], msgspec.Meta(max_length=128)]
+
+
+class ActionPayload(Record):
+    """What an action signs: the player's next number and its operations, applied in order."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    operations: Annotated[tuple[tuple[object, ...], ...], msgspec.Meta(min_length=1)]
+
+
+class Number(enum.IntEnum):
+    """The first byte of every frame. Numbers below 16 carry envelopes of the equal `Domain`."""
+
+    VOTE = 1
+    ACTION = 2
+    DEAL = 3
+    ACK = 4
+    REVEAL = 5
+    JOIN = 6
+    ACCEPT = 7
+    PEER_ADDRS = 8
+    PROPOSAL = 16
+    CERTIFICATE = 17
+    STATUS = 18
+    GET_CERT = 19
+    GET_BLOCKS = 20
+    BLOCKS = 21
+    GET_REVEAL = 22
+    DESCRIPTOR = 23
+    HAVE = 24
+    SYSTEM_ITEMS = 25
+    REVEAL_PATHS = 26
+
+
+Message: TypeAlias = (
+    Envelope
+    | DealMessage
+    | Proposal
+    | Certificate
+    | Status
+    | GetCert
+    | GetBlocks
+    | Blocks
+    | GetReveal
+    | SystemItems
+    | Have
+    | RevealPaths
+)
+"""What stands behind a number, decoded but not verified. Envelopes: VOTE, ACTION, ACK, REVEAL."""
+
+RECORDS: dict[Number, type[Record]] = {
+    Number.DEAL: DealMessage,
+    Number.PROPOSAL: Proposal,
+    Number.CERTIFICATE: Certificate,
+    Number.STATUS: Status,
+    Number.GET_CERT: GetCert,
+    Number.GET_BLOCKS: GetBlocks,
+    Number.BLOCKS: Blocks,
+    Number.GET_REVEAL: GetReveal,
+    Number.SYSTEM_ITEMS: SystemItems,
+    Number.HAVE: Have,
+    Number.REVEAL_PATHS: RevealPaths,
+}
+ENVELOPES = (Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL)
+
+
+def parse_frame(frame: bytes) -> tuple[Number, Message]:
+    """Decode one table message; raises `DecodeError` for anything but its one encoding."""
+    if not 1 < len(frame) <= MESSAGE_BYTES_MAX:
+        raise DecodeError(f"a message of {len(frame)} bytes; the limit is {MESSAGE_BYTES_MAX}")
+    try:
+        number = Number(frame[0])
+    except ValueError:
+        raise DecodeError(f"message number {frame[0]} is not known") from None
+    body = frame[1:]
+    if number in ENVELOPES:
+        return number, parse_envelope(body)
+    record = RECORDS.get(number)
+    if record is None:
+        raise DecodeError(f"message {number.name} does not belong on a table link")
+    return number, decode_as(body, record)  # type: ignore[return-value]
+
+
+def frame(number: Number, body: "Record | bytes") -> bytes:
+    """Return the bytes that go on a link; an envelope or a record already encoded passes as is."""
+    return bytes((number,)) + (body if isinstance(body, bytes) else encode(body))
+
+
+def block_hash(header: bytes) -> BlockHash:
+    """Return the hash that names a block: over its header's bytes as received."""
+    return BlockHash(digest("block", header))
+
+
+def body_hash(body: Body) -> Digest:
+    """Return the Merkle root over the justification, each system item and each action, tagged."""
+    return merkle_root(
+        [
+            b"j" + encode((body.parent_cert, body.skips)),
+            *(b"s" + item for item in body.system),
+            *(b"a" + action for action in body.actions),
+        ]
+    )
+
+
+def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:
+    """Return the bytes that a vote signs; certificates rebuild them."""
+    return encode(VotePayload(kind, epoch, view, about))
+

@@ -1,0 +1,191 @@
+"""Ed25519 in one COSE_Sign1 profile and one verify function with pinned acceptance (PROTOCOL 3).
+
+An envelope is the untagged array `[h'a2012704 48 kid', {}, payload, signature]` of RFC 9052 with
+algorithm EdDSA and an 8-byte key id. The header is compared byte for byte, so there is one envelope
+for each (key, payload, signature). What is signed also covers `external_aad`: the protocol, the kind
+of message and the chain, so no signature means anything anywhere else.
+"""
+
+import enum
+import hashlib
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+import nacl.bindings
+import nacl.exceptions
+
+from consensus.encoding import DecodeError
+
+PublicKey = NewType("PublicKey", bytes)
+KeyId = NewType("KeyId", bytes)
+
+PROTOCOL_NAME = b"bitcraps/1"
+KID_BYTES = 8
+SIGNATURE_BYTES = 64
+_CONTEXT = b"Signature1"
+_HEADER = bytes.fromhex("a201270448")  # {1: -8 (EdDSA), 4: kid}, kid follows
+_PREFIX = bytes((0x84, 0x40 + len(_HEADER) + KID_BYTES)) + _HEADER
+_SIGNATURE_PREFIX = bytes((0x58, SIGNATURE_BYTES))
+
+
+class Domain(enum.IntEnum):
+    """What a signature is for; also the wire number of the message that carries it."""
+
+    VOTE = 1
+    ACTION = 2
+    DEAL = 3
+    ACK = 4
+    REVEAL = 5
+    JOIN = 6
+    ACCEPT = 7
+    PEER_ADDRS = 8
+    LINK = 9
+
+
+class Signer(Protocol):
+    """A private key: the half of an identity that never leaves its node."""
+
+    @property
+    def public_key(self) -> PublicKey: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class Verify(Protocol):
+    """`verify(key, message, signature)`; the key has passed `is_acceptable_key`."""
+
+    def __call__(self, key: PublicKey, message: bytes, signature: bytes, /) -> bool: ...
+
+
+class SigningKey:
+    """An Ed25519 private key from its 32-byte seed (RFC 8032)."""
+
+    __slots__ = ("_secret", "public_key")
+
+    def __init__(self, seed: bytes) -> None:
+        """Expand the seed; exactly 32 bytes."""
+        public, self._secret = nacl.bindings.crypto_sign_seed_keypair(seed)
+        self.public_key = PublicKey(public)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+        return nacl.bindings.crypto_sign(message, self._secret)[:SIGNATURE_BYTES]
+
+
+def verify(key: PublicKey, message: bytes, signature: bytes) -> bool:
+    """Say whether `signature` is one that every node accepts: libsodium's strict verification.
+
+    It rejects S >= L, small-order and non-canonical R or key. The only verifier of the project,
+    because certificates stand inside blocks and two verifiers could disagree about a block.
+    """
+    if len(signature) != SIGNATURE_BYTES or len(key) != 32:
+        return False
+    try:
+        nacl.bindings.crypto_sign_open(signature + message, key)
+    except nacl.exceptions.BadSignatureError:
+        return False
+    return True
+
+
+def is_acceptable_key(key: bytes) -> bool:
+    """Say whether a key may enter a roster: canonical and in the prime-order subgroup."""
+    return len(key) == 32 and bool(nacl.bindings.crypto_core_ed25519_is_valid_point(key))
+
+
+def key_id(key: bytes) -> KeyId:
+    """Return the 8-byte key id; a roster in which two keys share one is refused."""
+    return KeyId(hashlib.sha256(key).digest()[:KID_BYTES])
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A parsed, not yet verified COSE_Sign1."""
+
+    kid: KeyId
+    payload: bytes
+    signature: bytes
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """Split an envelope of the profile; anything else raises `DecodeError`."""
+    start = len(_PREFIX) + KID_BYTES
+    if data[: len(_PREFIX)] != _PREFIX or data[start : start + 1] != b"\xa0":
+        raise DecodeError("not a COSE_Sign1 envelope of the profile")
+    payload_end = len(data) - SIGNATURE_BYTES - len(_SIGNATURE_PREFIX)
+    head, size = _read_bstr_head(data, start + 1)
+    if head + size != payload_end or (
+        data[payload_end : payload_end + len(_SIGNATURE_PREFIX)] != _SIGNATURE_PREFIX
+    ):
+        raise DecodeError("not a COSE_Sign1 envelope of the profile")
+    return Envelope(
+        KeyId(data[len(_PREFIX) : start]), data[head:payload_end], data[-SIGNATURE_BYTES:]
+    )
+
+
+def build_envelope(kid: KeyId, payload: bytes, signature: bytes) -> bytes:
+    """Return the one envelope of these parts."""
+    return b"".join(
+        (_PREFIX, kid, b"\xa0", _bstr_head(len(payload)), payload, _SIGNATURE_PREFIX, signature)
+    )
+
+
+def signed_bytes(kid: KeyId, domain: Domain, chain_id: bytes, payload: bytes) -> bytes:
+    """Return the Sig_structure (RFC 9052 section 4.4) that a signature covers."""
+    aad = PROTOCOL_NAME + bytes((domain,)) + chain_id
+    return b"".join(
+        (
+            b"\x84",
+            bytes((0x60 + len(_CONTEXT),)),
+            _CONTEXT,
+            bytes((0x40 + len(_HEADER) + KID_BYTES,)),
+            _HEADER,
+            kid,
+            _bstr_head(len(aad)),
+            aad,
+            _bstr_head(len(payload)),
+            payload,
+        )
+    )
+
+
+def sign_envelope(signer: Signer, domain: Domain, chain_id: bytes, payload: bytes) -> bytes:
+    """Sign `payload` for one purpose on one chain and return the envelope."""
+    kid = key_id(signer.public_key)
+    return build_envelope(
+        kid, payload, signer.sign(signed_bytes(kid, domain, chain_id, payload))
+    )
+
+
+def verify_envelope(
+    check: Verify, key: PublicKey, domain: Domain, chain_id: bytes, envelope: Envelope
+) -> bool:
+    """Say whether `envelope` was signed by `key` for this purpose on this chain."""
+    if envelope.kid != key_id(key):
+        return False
+    message = signed_bytes(envelope.kid, domain, chain_id, envelope.payload)
+    return check(key, message, envelope.signature)
+
+
+def _bstr_head(size: int) -> bytes:
+    if size < 24:
+        return bytes((0x40 + size,))
+    if size < 1 << 8:
+        return bytes((0x58, size))
+    if size < 1 << 16:
+        return b"\x59" + size.to_bytes(2, "big")
+    return b"\x5a" + size.to_bytes(4, "big")
+
+
+def _read_bstr_head(data: bytes, at: int) -> tuple[int, int]:
+    """Return (offset of the content, its size) of the byte string at `at`."""
+    first = data[at] if at < len(data) else 0
+    if 0x40 <= first < 0x58:
+        return at + 1, first - 0x40
+    width = {0x58: 1, 0x59: 2, 0x5A: 4}.get(first)
+    if width is None:
+        raise DecodeError("not a COSE_Sign1 envelope of the profile")
+    head = at + 1 + width
+    size = int.from_bytes(data[at + 1 : head], "big")
+    if _bstr_head(size) != data[at:head]:
+        raise DecodeError("not a COSE_Sign1 envelope of the profile")
+    return head, size

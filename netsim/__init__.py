@@ -1,0 +1,1 @@
+"""Deterministic simulation of networks of peers from one seed."""

@@ -1,0 +1,1 @@
+"""A peer: the replica, the game, the disk, the command line."""

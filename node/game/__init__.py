@@ -1,0 +1,1 @@
+"""The replicated game: sessions, players, treasury. Knows no peer and no clock."""

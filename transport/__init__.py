@@ -1,0 +1,1 @@
+"""Carriers of opaque frames and the secure link over them."""
