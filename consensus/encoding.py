@@ -26,9 +26,7 @@ Uint = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
-class Record(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
-):
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of everything that has a wire form: a positional array of fixed length."""
 
 
@@ -50,7 +48,7 @@ def decode(data: bytes) -> Value:
     Raises:
         DecodeError: The data is not the deterministic encoding of one `Value`.
     """
-    value = _load(data)
+    value: Value = _load(data)
     _check_types(value)
     return value
 

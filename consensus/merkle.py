@@ -101,9 +101,7 @@ def merkle_root(leaves: Sequence[bytes]) -> Digest:
     return MerkleTree(leaves).root()
 
 
-def verify_proof(
-    root: bytes, count: int, index: int, leaf: bytes, path: Sequence[bytes]
-) -> bool:
+def verify_proof(root: bytes, count: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
     """Say whether `leaf` stands at `index` of the `count` leaves under `root`."""
     if not 0 <= index < count:
         return False

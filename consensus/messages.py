@@ -53,7 +53,7 @@ NO_DIGEST = Digest(bytes(32))
 """What a nullify vote is about: no block."""
 
 
-class VotePayload(Record):
+class VotePayload(Record, frozen=True):
     """What a vote signs; the signer is the envelope's kid."""
 
     kind: Annotated[int, msgspec.Meta(ge=1, le=3)]
@@ -62,7 +62,7 @@ class VotePayload(Record):
     digest: Bytes32
 
 
-class Certificate(Record):
+class Certificate(Record, frozen=True):
     """A quorum's votes for one statement; signatures in index order of the bitmap."""
 
     kind: Annotated[int, msgspec.Meta(ge=1, le=3)]
@@ -73,7 +73,7 @@ class Certificate(Record):
     signatures: Annotated[tuple[Signature, ...], msgspec.Meta(min_length=1, max_length=128)]
 
 
-class Header(Record):
+class Header(Record, frozen=True):
     """A block's header. State and receipts roots are those after this block: no proof block."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
@@ -91,7 +91,7 @@ class Header(Record):
     receipts_root: Bytes32
 
 
-class Body(Record):
+class Body(Record, frozen=True):
     """A block's body: its justification (1.3), system items, signed actions in order.
 
     `parent_cert` is empty when the parent is genesis. `skips` holds one nullification for each view
@@ -104,7 +104,7 @@ class Body(Record):
     actions: tuple[ActionBytes, ...]
 
 
-class Proposal(Record):
+class Proposal(Record, frozen=True):
     """A leader's block with its notarize vote, which is the signature of the proposal."""
 
     header: Annotated[bytes, msgspec.Meta(max_length=1024)]
@@ -112,7 +112,7 @@ class Proposal(Record):
     vote: Annotated[bytes, msgspec.Meta(max_length=256)]
 
 
-class Status(Record):
+class Status(Record, frozen=True):
     """Where a peer stands (1.9, 1.12), and its clock for the table clock.
 
     `ask` = 1 wants a Status back. `echo_ms` returns the asker's `wall_ms`, 0 in an unasked Status.
@@ -128,14 +128,14 @@ class Status(Record):
     echo_ms: Uint
 
 
-class GetCert(Record):
+class GetCert(Record, frozen=True):
     """Ask for what settles a view: a finalization at or above it, or its own certificates."""
 
     epoch: Uint
     view: Uint
 
 
-class GetBlocks(Record):
+class GetBlocks(Record, frozen=True):
     """Ask for up to `count` blocks ending at `hash`, newest first; headers only when asked so."""
 
     hash: Bytes32
@@ -143,7 +143,7 @@ class GetBlocks(Record):
     headers_only: Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
-class Blocks(Record):
+class Blocks(Record, frozen=True):
     """The answer to `GetBlocks`: (header, body) newest first; bodies empty in headers only."""
 
     hash: Bytes32
@@ -152,7 +152,7 @@ class Blocks(Record):
     ]
 
 
-class GetReveal(Record):
+class GetReveal(Record, frozen=True):
     """Ask a holder for its shares of a roll; `paths` = 1 wants Merkle paths with them."""
 
     epoch: Uint
@@ -160,19 +160,19 @@ class GetReveal(Record):
     paths: Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
-class SystemItems(Record):
+class SystemItems(Record, frozen=True):
     """System items that wait for a block (deal certificates): each proves itself."""
 
     items: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=16)]
 
 
-class Have(Record):
+class Have(Record, frozen=True):
     """Ids of pending actions that the sender holds."""
 
     actions: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=256)]
 
 
-class DealMessage(Record):
+class DealMessage(Record, frozen=True):
     """A dealing for one holder: the dealer's signed header and a sealed box of its shares.
 
     The box is opened with the header's hash as associated data, so it needs no other signature.
@@ -183,14 +183,14 @@ class DealMessage(Record):
     box: Annotated[bytes, msgspec.Meta(max_length=256 << 10)]
 
 
-class RevealPaths(Record):
+class RevealPaths(Record, frozen=True):
     """A signed reveal with the Merkle path of each share, lowest S_r entry first."""
 
     reveal: Annotated[bytes, msgspec.Meta(max_length=16 << 10)]
     paths: Annotated[tuple[tuple[Bytes32, ...], ...], msgspec.Meta(max_length=128)]
 
 
-class ActionPayload(Record):
+class ActionPayload(Record, frozen=True):
     """What an action signs: the player's next number and its operations, applied in order."""
 
     seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -294,4 +294,3 @@ def body_hash(body: Body) -> Digest:
 def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:
     """Return the bytes that a vote signs; certificates rebuild them."""
     return encode(VotePayload(kind, epoch, view, about))
-

@@ -46,15 +46,21 @@ class Signer(Protocol):
     """A private key: the half of an identity that never leaves its node."""
 
     @property
-    def public_key(self) -> PublicKey: ...
+    def public_key(self) -> PublicKey:
+        """The 32-byte public key."""
+        ...
 
-    def sign(self, message: bytes) -> bytes: ...
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+        ...
 
 
 class Verify(Protocol):
     """`verify(key, message, signature)`; the key has passed `is_acceptable_key`."""
 
-    def __call__(self, key: PublicKey, message: bytes, signature: bytes, /) -> bool: ...
+    def __call__(self, key: PublicKey, message: bytes, signature: bytes, /) -> bool:
+        """Say whether the signature is acceptable."""
+        ...
 
 
 class SigningKey:
@@ -151,9 +157,7 @@ def signed_bytes(kid: KeyId, domain: Domain, chain_id: bytes, payload: bytes) ->
 def sign_envelope(signer: Signer, domain: Domain, chain_id: bytes, payload: bytes) -> bytes:
     """Sign `payload` for one purpose on one chain and return the envelope."""
     kid = key_id(signer.public_key)
-    return build_envelope(
-        kid, payload, signer.sign(signed_bytes(kid, domain, chain_id, payload))
-    )
+    return build_envelope(kid, payload, signer.sign(signed_bytes(kid, domain, chain_id, payload)))
 
 
 def verify_envelope(

@@ -11,25 +11,25 @@ Kind = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
-class CreateSession(Record, tag=1):
+class CreateSession(Record, frozen=True, tag=1):
     """Open a new session of the game with this registry number."""
 
     game: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class Sit(Record, tag=2):
+class Sit(Record, frozen=True, tag=2):
     """Take the lowest free seat of a session."""
 
     session: Session
 
 
-class Leave(Record, tag=3):
+class Leave(Record, frozen=True, tag=3):
     """Leave: contract bets ride, the rest comes back to the rack (R30)."""
 
     session: Session
 
 
-class PlaceBet(Record, tag=4):
+class PlaceBet(Record, frozen=True, tag=4):
     """Put `amount` chips more on a bet."""
 
     session: Session
@@ -38,7 +38,7 @@ class PlaceBet(Record, tag=4):
     amount: Amount
 
 
-class Reduce(Record, tag=5):
+class Reduce(Record, frozen=True, tag=5):
     """Take `amount` chips off a bet that allows it (R23)."""
 
     session: Session
@@ -47,7 +47,7 @@ class Reduce(Record, tag=5):
     amount: Amount
 
 
-class TakeDown(Record, tag=6):
+class TakeDown(Record, frozen=True, tag=6):
     """Take a whole bet down."""
 
     session: Session
@@ -55,7 +55,7 @@ class TakeDown(Record, tag=6):
     number: Kind
 
 
-class Working(Record, tag=7):
+class Working(Record, frozen=True, tag=7):
     """Call a bet on (1), off (2), or as the rules say (0)."""
 
     session: Session
@@ -64,31 +64,31 @@ class Working(Record, tag=7):
     working: Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
-class Ready(Record, tag=8):
+class Ready(Record, frozen=True, tag=8):
     """Say that this seat has no more bets before the roll."""
 
     session: Session
 
 
-class Roll(Record, tag=9):
+class Roll(Record, frozen=True, tag=9):
     """The shooter throws: closes the betting (R7)."""
 
     session: Session
 
 
-class PassDice(Record, tag=10):
+class PassDice(Record, frozen=True, tag=10):
     """The shooter passes the dice before a come-out (R5)."""
 
     session: Session
 
 
-class Tick(Record, tag=11):
+class Tick(Record, frozen=True, tag=11):
     """Say that an agreed time has come; the state decides whether a timer fires."""
 
     session: Session
 
 
-class Finish(Record, tag=12):
+class Finish(Record, frozen=True, tag=12):
     """End an empty session: nobody seated, nothing on the layout."""
 
     session: Session

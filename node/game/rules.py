@@ -44,8 +44,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one outcome did to one bet. `returned` goes back to the rack, `profit` comes from the
-    bank, `lost` goes to the bank; `left` stays on the layout under `key` (None: nothing stays)."""
+    """What one outcome did to one bet.
+
+    `returned` goes back to the rack, `profit` comes from the bank, `lost` goes to the bank; `left`
+    stays on the layout under `key` (None: nothing stays).
+    """
 
     before: BetKey
     lost: int
@@ -59,11 +62,19 @@ class GameRules(Protocol):
     """One game. Outcomes are indices 0..len(outcome_names)-1; each has a weight."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The word that players and the descriptor use."""
+        ...
+
     @property
-    def outcome_names(self) -> tuple[str, ...]: ...
+    def outcome_names(self) -> tuple[str, ...]:
+        """What each outcome is called, by index."""
+        ...
+
     @property
-    def kind_names(self) -> Mapping[int, str]: ...
+    def kind_names(self) -> Mapping[int, str]:
+        """What each kind of bet is called."""
+        ...
 
     def opening_board(self) -> Board:
         """Return the board before the first roll."""
@@ -102,8 +113,11 @@ class GameRules(Protocol):
         ...
 
     def exposure(self, board: Board, key: BetKey, bet: Bet) -> tuple[int, ...]:
-        """Return, for each outcome, what the bank must hold for this bet: profit to pay plus the
-        liability that stays on the layout after it, minus the stake it wins. May be negative."""
+        """Return, for each outcome, what the bank must hold for this bet; may be negative.
+
+        That is the profit to pay plus the liability that stays on the layout after the outcome,
+        minus the stake that the bank wins.
+        """
         ...
 
     def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
