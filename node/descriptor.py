@@ -86,9 +86,7 @@ class Descriptor(Record):
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     name: Text
     nonce: Bytes16
-    members: Annotated[
-        tuple[Member, ...], msgspec.Meta(min_length=1, max_length=MEMBERS_MAX)
-    ]
+    members: Annotated[tuple[Member, ...], msgspec.Meta(min_length=1, max_length=MEMBERS_MAX)]
     validators: Indices
     seats: Indices
     params: ParamsBytes

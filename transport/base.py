@@ -37,6 +37,7 @@ class LinkError(Exception):
         """Keep the reason as a value; `detail` adds numbers for the log."""
         super().__init__(f"{fault}: {detail}" if detail else str(fault))
         self.fault = fault
+        self.detail = detail
 
 
 class LinkRefused(LinkError):

@@ -80,7 +80,7 @@ async def open_link(
         refusal = LinkRefused(Fault.HANDSHAKE, str(error))
         raise await _refuse(carrier, counters, refusal) from None
     except LinkError as error:
-        refusal = LinkRefused(error.fault, str(error))
+        refusal = LinkRefused(error.fault, error.detail)
         raise await _refuse(carrier, counters, refusal) from None
     counters.opened += 1
     sending, receiving = handshake.split()
@@ -252,7 +252,7 @@ class Link:
             level = logging.INFO if reason.fault in _ORDINARY else logging.WARNING
             log.log(level, "link ended peer=%s reason=%s", self._carrier.remote, reason)
             await self._carrier.aclose()
-        return LinkClosed(self._ended.fault, str(self._ended))
+        return LinkClosed(self._ended.fault, self._ended.detail)
 
 
 _ORDINARY = (Fault.LOCAL, Fault.CLOSED, Fault.CUT)

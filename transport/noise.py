@@ -62,7 +62,9 @@ class CipherState:
 class Handshake:
     """One side of XX: `-> e`, `<- e ee s es`, `-> s se`; write and read in turn."""
 
-    def __init__(self, *, initiator: bool, static: bytes, ephemeral: bytes, prologue: bytes) -> None:
+    def __init__(
+        self, *, initiator: bool, static: bytes, ephemeral: bytes, prologue: bytes
+    ) -> None:
         """Take the private keys (32 bytes each); `ephemeral` is fresh random."""
         self._initiator = initiator
         self._static = X25519PrivateKey.from_private_bytes(static)

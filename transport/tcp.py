@@ -181,4 +181,6 @@ class Door:
 def _network(host: str) -> str:
     """Return the /24 or /64 of an address: what one attacker can have many of."""
     address = ipaddress.ip_address(host.partition("%")[0])
-    return str(ipaddress.ip_network(f"{address}/{24 if address.version == 4 else 64}", strict=False))
+    return str(
+        ipaddress.ip_network(f"{address}/{24 if address.version == 4 else 64}", strict=False)
+    )

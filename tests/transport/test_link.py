@@ -177,16 +177,16 @@ def test_a_door_outlives_garbage_and_a_failing_handler():
                 with pytest.raises((LinkError, trio.BrokenResourceError)):
                     if not await garbage.receive_some():
                         raise LinkClosed(Fault.CLOSED)
+                await garbage.aclose()
                 for word in (b"crash", b"hello"):
-                    link = await dial(
-                        address, credentials(A), b"t", lambda key: True, Counters()
-                    )
+                    link = await dial(address, credentials(A), b"t", lambda key: True, Counters())
                     await link.send([word])
                     if word == b"hello":
                         assert await link.receive() == [word]
                     else:
                         with pytest.raises(LinkClosed):
                             await link.receive()
+                    await link.aclose()
                 nursery.cancel_scope.cancel()
         assert counters.faults[Fault.OVERSIZED] == 1
         assert counters.faults[Fault.CRASHED] == 1

@@ -1,0 +1,116 @@
+"""Identity files, descriptors, invites and table files: what holds and what is refused."""
+
+import pytest
+
+from consensus.encoding import DecodeError
+from node.descriptor import (
+    Invite,
+    Join,
+    Table,
+    build_descriptor,
+    format_invite,
+    is_accepted_by,
+    load_table,
+    member_of,
+    open_join,
+    parse_invite,
+    problem_of_descriptor,
+    save_table,
+    sign_accept,
+    sign_join,
+)
+from node.errors import OperatorError
+from node.identity import Keys, create_keys, load_keys
+
+KEYS = [Keys(bytes([i]) * 32) for i in range(3)]
+MEMBERS = [member_of(keys, f"player {i}") for i, keys in enumerate(KEYS)]
+INVITE = format_invite(
+    Invite(1, bytes(32), KEYS[0].identity.public_key, bytes(16), ("127.0.0.1:7000",), 0)
+)
+
+
+def table():
+    descriptor = build_descriptor("friday", bytes(16), MEMBERS, b"params")
+    by_key = {keys.identity.public_key: keys for keys in KEYS}
+    accepts = tuple(sign_accept(by_key[m.identity], descriptor) for m in descriptor.members)
+    return Table(descriptor, accepts, (("127.0.0.1:7000",),) * 3)
+
+
+@pytest.mark.parametrize("passphrase", ["", "correct horse"])
+def test_keys_come_back_from_their_file(tmp_path, passphrase):
+    made = create_keys(tmp_path / "identity.key", passphrase)
+    assert (tmp_path / "identity.key").stat().st_mode & 0o777 == 0o600
+    assert load_keys(tmp_path / "identity.key", passphrase).master == made.master
+
+
+def test_a_key_file_is_refused_when_shared_damaged_sealed_or_already_there(tmp_path):
+    path = tmp_path / "identity.key"
+    create_keys(path, "right")
+    with pytest.raises(OperatorError, match="exists already"):
+        create_keys(path)
+    with pytest.raises(OperatorError, match="does not open"):
+        load_keys(path, "wrong")
+    with pytest.raises(OperatorError, match="none was given"):
+        load_keys(path)
+    path.chmod(0o640)
+    with pytest.raises(OperatorError, match="0640"):
+        load_keys(path, "right")
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(OperatorError, match="damaged"):
+        load_keys(path, "right")
+
+
+def test_a_table_file_comes_back_and_a_damaged_one_is_refused(tmp_path):
+    path = tmp_path / "table.cbor"
+    save_table(path, table())
+    assert load_table(path) == table()
+    data = path.read_bytes()
+    path.write_bytes(data[:50] + bytes((data[50] ^ 1,)) + data[51:])
+    with pytest.raises(OperatorError, match="damaged"):
+        load_table(path)
+
+
+def test_a_missing_or_foreign_consent_is_named():
+    good = table()
+    swapped = Table(good.descriptor, (good.accepts[1], *good.accepts[1:]), good.addresses)
+    assert good.problem() is None
+    assert "does not verify" in swapped.problem()
+    other = build_descriptor("saturday", bytes(16), MEMBERS, b"params")
+    assert not is_accepted_by(good.descriptor.members[0], other, good.accepts[0])
+
+
+def test_members_with_one_nickname_one_key_or_wrong_order_are_refused():
+    twin = member_of(KEYS[1], "Player 0")
+    assert "nickname" in problem_of_descriptor(
+        build_descriptor("t", bytes(16), [MEMBERS[0], twin], b"")
+    )
+    double = member_of(KEYS[0], "other")
+    assert "same" in problem_of_descriptor(
+        build_descriptor("t", bytes(16), [MEMBERS[0], double], b"")
+    )
+    for name in ("", " x", "a\x1b[2J", "x" * 25):
+        with pytest.raises(OperatorError):
+            member_of(KEYS[0], name)
+
+
+def test_a_join_holds_for_its_lobby_only():
+    join = Join(bytes(16), MEMBERS[0], ("[::1]:9",))
+    envelope = sign_join(KEYS[0], bytes(32), join)
+    assert open_join(bytes(32), envelope) == join
+    with pytest.raises(DecodeError):
+        open_join(bytes([1]) * 32, envelope)
+
+
+def test_an_invite_survives_line_breaks_and_names_every_other_damage():
+    assert format_invite(parse_invite(f" {INVITE[:50]}\n{INVITE[50:]}\n")) == INVITE
+    with pytest.raises(OperatorError, match="begins with"):
+        parse_invite("bitcoin:" + INVITE)
+    with pytest.raises(OperatorError, match="cannot be in one"):
+        parse_invite(INVITE[:40] + "!" + INVITE[41:])
+    for end in range(len("bitcraps1:"), len(INVITE)):
+        with pytest.raises(OperatorError, match="cut off"):
+            parse_invite(INVITE[:end])
+    for at in range(len("bitcraps1:"), len(INVITE)):
+        with pytest.raises(OperatorError):
+            parse_invite(INVITE[:at] + ("A" if INVITE[at] != "A" else "B") + INVITE[at + 1 :])
