@@ -40,11 +40,11 @@ class LinkError(Exception):
         self.detail = detail
 
 
-class LinkRefused(LinkError):
+class LinkRefused(LinkError):  # noqa: N818  (says what happened; LinkError is the base)
     """The handshake did not end in a link."""
 
 
-class LinkClosed(LinkError):
+class LinkClosed(LinkError):  # noqa: N818  (the same)
     """The link, once open, has ended; nothing more can be sent or received on it."""
 
 
