@@ -92,7 +92,7 @@ class Address(NamedTuple):
     host: str
     port: int
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # type: ignore[explicit-override]  # typing.override is 3.12
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

@@ -1,5 +1,6 @@
 """Links: what goes through, and every way in which one is refused or ends."""
 
+import contextlib
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from node.identity import Keys, check_link
-from transport.base import Address, Counters, Fault, LinkClosed, LinkError, LinkRefused
+from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused
 from transport.framing import FrameReader, join_frames
 from transport.link import Credentials, open_link
 from transport.memory import memory_pair
@@ -174,9 +175,8 @@ def test_a_door_outlives_garbage_and_a_failing_handler():
                 (address, *_) = await nursery.start(door.serve, Address("127.0.0.1", 0))
                 garbage = await trio.open_tcp_stream(*address)
                 await garbage.send_all(b"\xff" * 64)
-                with pytest.raises((LinkError, trio.BrokenResourceError)):
-                    if not await garbage.receive_some():
-                        raise LinkClosed(Fault.CLOSED)
+                with contextlib.suppress(trio.BrokenResourceError):
+                    assert await garbage.receive_some() == b""
                 await garbage.aclose()
                 for word in (b"crash", b"hello"):
                     link = await dial(address, credentials(A), b"t", lambda key: True, Counters())
