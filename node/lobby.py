@@ -103,10 +103,12 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
     *,
     on_change: Callable[[Room], None],
     save: Callable[[Table], None],
+    public_hosts: Sequence[str] = (),
 ) -> Table:
     """Seat `seats` people (1..16, the host among them) and return the table they agreed to.
 
-    `listen` is also where the table will be reached; port 0 takes a free one. `on_change` is called
+    `listen` is also where the table will be reached; port 0 takes a free one.
+    `public_hosts` are the hosts to invite to when it listens on all interfaces. `on_change` is called
     first with the invite, then whenever somebody comes or goes.
 
     Raises:
@@ -126,7 +128,8 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
             bound = await nursery.start(door.serve, listen)
         except OSError as error:
             raise OperatorError(f"cannot listen on {listen}: {error.strerror}") from None
-        table = await lobby.run(bound[0])
+        hosts = public_hosts or (bound[0].host,)
+        table = await lobby.run([Address(name, bound[0].port) for name in hosts])
         save(table)
         await lobby.hand_over(table)
         nursery.cancel_scope.cancel()
@@ -154,11 +157,12 @@ class _Host:
             self.own.identity, self.name, self.nonce, self.seats, self.params
         )
 
-    async def run(self, bound: Address) -> Table:
+    async def run(self, reach: Sequence[Address]) -> Table:
+        addresses = tuple(map(str, reach))
         self.invite = format_invite(
-            Invite(1, self.lobby_id, self.own.identity, self.secret, (str(bound),), 0)
+            Invite(1, self.lobby_id, self.own.identity, self.secret, addresses, 0)
         )
-        self.guests[self.own.identity] = _Guest(self.own, (str(bound),), None, saved=True)
+        self.guests[self.own.identity] = _Guest(self.own, addresses, None, saved=True)
         await self._tell_room()
         while self.table is None:
             if len(self.guests) < self.seats:
@@ -228,9 +232,9 @@ class _Host:
 
     async def _seat(self, link: Link, frame: bytes) -> str:
         """Seat a joiner, or return the sentence that it reads."""
+        if frame[0] != LobbyNumber.JOIN or len(frame) > LOBBY_FRAME_BYTES_MAX:
+            return "the first message is not a request to join"
         try:
-            if frame[0] != LobbyNumber.JOIN or len(frame) > LOBBY_FRAME_BYTES_MAX:
-                raise DecodeError("the first message is not a Join")
             join = open_join(self.lobby_id, frame[1:])
         except DecodeError as error:
             return f"the request to join cannot be read: {error}"[:REASON_CHARS_MAX]
@@ -261,9 +265,12 @@ class _Host:
     def _hear(self, guest: _Guest, frame: bytes) -> None:
         if frame[0] == LobbyNumber.SAVED and self.table is not None:
             guest.saved = True
-        elif frame[0] == LobbyNumber.ACCEPT and self.descriptor is not None:
-            if is_accepted_by(guest.member, self.descriptor, frame[1:]):
-                guest.accept = frame[1:]
+        elif (
+            frame[0] == LobbyNumber.ACCEPT
+            and self.descriptor is not None
+            and is_accepted_by(guest.member, self.descriptor, frame[1:])
+        ):
+            guest.accept = frame[1:]
         self._notify()
 
     async def _tell_room(self) -> None:
