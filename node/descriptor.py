@@ -68,7 +68,7 @@ ParamsBytes = Annotated[bytes, msgspec.Meta(max_length=4096)]
 """An encoded `GameParams`: the lobby agrees to its bytes, the game gives them a meaning."""
 
 
-class Member(Record):
+class Member(Record, frozen=True):
     """One seat: three public keys and the name that the others see."""
 
     identity: Bytes32
@@ -77,7 +77,7 @@ class Member(Record):
     nickname: Text
 
 
-class Descriptor(Record):
+class Descriptor(Record, frozen=True):
     """Every term of a table. Members are sorted by consensus key.
 
     `validators` and `seats` index `members`: who votes and who plays. Both are everybody for now.
@@ -92,7 +92,7 @@ class Descriptor(Record):
     params: ParamsBytes
 
 
-class Join(Record):
+class Join(Record, frozen=True):
     """What a joiner signs: that it knows the invite's secret, its keys, where it will listen."""
 
     secret: Bytes16
@@ -100,13 +100,13 @@ class Join(Record):
     addresses: Addresses
 
 
-class Accept(Record):
+class Accept(Record, frozen=True):
     """What every seat signs: the terms, by their hash."""
 
     chain_id: Bytes32
 
 
-class Invite(Record):
+class Invite(Record, frozen=True):
     """What the host hands out. `expires_s` is Unix time; 0 never expires."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
@@ -119,7 +119,7 @@ class Invite(Record):
     expires_s: Uint
 
 
-class _TableFile(Record):
+class _TableFile(Record, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     descriptor: Descriptor
     accepts: tuple[bytes, ...]

@@ -60,7 +60,7 @@ class LobbyNumber(enum.IntEnum):
     SAVED = 35
 
 
-class _TableMessage(Record):
+class _TableMessage(Record, frozen=True):
     chain_id: Bytes32
     accepts: tuple[bytes, ...]
     addresses: tuple[Addresses, ...]

@@ -1,0 +1,1 @@
+"""Tests of netsim/ and of what it drives."""
