@@ -956,7 +956,7 @@ class Engine:
     def _next_deadline(self) -> int | None:
         if self.halted:
             return None
-        due = [self._status_ms]
+        due = [self._status_ms] if self._validators.n > 1 else []
         if self._armed_ms is not None:
             due.append(self._rebroadcast_ms)
             known = self._rounds.get(self.view)
@@ -972,7 +972,7 @@ class Engine:
             due.append(self._fetch.deadline_ms)
         if self._pending_ms is not None:
             due.append(self._pending_ms)
-        return max(min(due), self._now_ms + 1)
+        return max(min(due), self._now_ms + 1) if due else None
 
     def _tally(self, view: int) -> Tally:
         return Tally(self._validators, self._chain_id, self._epoch, view, self._verify)

@@ -14,7 +14,7 @@ def test_every_increment_becomes_final_in_one_block_and_then_the_table_sleeps(n:
     assert table.totals() == [10] * n
     assert [tip.height for tip in table.finals()] == [10] * n
     votes = table.network.counts.votes
-    table.network.run(24 * 3_600_000)
+    table.network.run(3_600_000)
     assert table.quiet()
     assert table.network.counts.votes == votes
     assert table.network.counts.blocks == 10
