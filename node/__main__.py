@@ -1,0 +1,20 @@
+"""The `bitcraps` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exits with its code.
+
+    Money and agreement rest on assertions, so an interpreter that strips them is refused.
+    """
+    if not __debug__:
+        sys.stderr.write("bitcraps: `python -O` strips the checks that keep money safe\n")
+        sys.exit(2)
+    from node.cli import run_command
+
+    sys.exit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

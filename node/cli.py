@@ -1,0 +1,44 @@
+"""The command line: which commands there are, and what their outcomes are worth as exit codes.
+
+0 is success, 2 is a usage error or an input that cannot be used, 1 is everything that went wrong
+later, 130 an interruption. Each refusal is one sentence on stderr that names the value and the limit.
+"""
+
+from collections.abc import Sequence
+
+import click
+
+from node.commands.identity import init
+from node.errors import OperatorError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """A craps table with no house and no server, among friends."""
+
+
+for command in (init,):
+    commands.add_command(command)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        code = commands.main(list(arguments), prog_name="bitcraps", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
+        return error.exit_code
+    except OperatorError as error:
+        click.echo(f"bitcraps: {_one_line(str(error))}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

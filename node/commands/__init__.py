@@ -1,0 +1,1 @@
+"""The subcommands of `bitcraps`, one module for each group of them."""

@@ -1,0 +1,300 @@
+"""The table on a terminal: what it shows, and what the words mean that a player types.
+
+`render_table` and `parse_line` are pure; `play_table` at the end moves their lines between a
+terminal and the control socket of a node.
+"""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from node.game.operations import (
+    CreateSession,
+    Leave,
+    Operation,
+    PassDice,
+    PlaceBet,
+    Ready,
+    Reduce,
+    Roll,
+    Sit,
+    TakeDown,
+    Working,
+)
+from node.game.rules import BetKey, Bets, Board
+from node.view import BetView, RollView, TableView
+
+WIDTH = 78
+LAST_ROLLS = 6
+LINE_CHARS_MAX = 200
+_GLUE = "\xa0"
+"""Stands between words that stay on one line until the line is made."""
+NAME_WIDTH = 24
+POINTS = (4, 5, 6, 8, 9, 10)
+FIRST_GAME = 1
+"""Registry number of the game that `sit` opens at a table without one."""
+
+BetParser: TypeAlias = Callable[[Sequence[str], Board, Bets], Sequence[tuple[BetKey, int]] | str]
+"""A game's reading of typed words: the bets they ask for, or the sentence why they cannot."""
+
+TABLE_WORDS = (
+    ("roll", "throw, when you have the dice"),
+    ("ready", "no more bets from me before this roll"),
+    ("down [BET [CHIPS]]", "take bets down, those that the rules let go"),
+    ("off BET, on BET", "call a bet off or on; `default BET` as the rules say"),
+    ("decline", "pass the dice to the next seat, before a come-out"),
+    ("sit, leave", "take a seat, or leave it"),
+    ("table", "show the table again (or just press Enter)"),
+    ("quit", "leave the terminal; bets stay as they are"),
+)
+
+
+def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
+    """Return the table as lines of at most 78 characters.
+
+    `pending` are the lines typed here that no final block holds yet; everything else is final.
+    """
+    parts = [
+        _head(view),
+        _puck(view),
+        "",
+        *_players(view),
+        *_rolls(view),
+        *_wrapped("pending  ", " · ".join(pending) or "nothing: all of the above is final", 2),
+        *_wrapped("", absence_text(len(view.players), view.tolerated), 2),
+        *_wrapped("", turn_text(view), 2),
+    ]
+    return "\n".join(line.rstrip() for line in parts) + "\n"
+
+
+def absence_text(members: int, tolerated: int) -> str:
+    """Say in words what one absent player means at this table (PROTOCOL 5)."""
+    if members == 1:
+        return "You are alone at this table: it plays whenever you do."
+    if tolerated == 0:
+        return (
+            f"With {members} players every one of them must agree: "
+            "one who is absent stops the table until they are back."
+        )
+    some = "1 player" if tolerated == 1 else f"{tolerated} players"
+    return f"The table goes on with up to {some} absent."
+
+
+def turn_text(view: TableView) -> str:
+    """Say what the table waits for, as a sentence to the player here."""
+    if view.session < 0:
+        return "No game is open yet: type `sit` to open one."
+    if not view.own.seated:
+        return "You are watching: type `sit` to take a seat."
+    if not view.betting:
+        return "No more bets: the dice are out."
+    if view.shooter < 0:
+        return "Nobody can throw: a pass or don't pass bet makes you the shooter."
+    waiting = [
+        player.name
+        for index, player in enumerate(view.players)
+        if player.seated and not player.ready and index != view.shooter
+    ]
+    if view.shooter == view.me:
+        if waiting:
+            return f"You have the dice. Not ready yet: {', '.join(waiting)}."
+        return "You have the dice and all are ready: type `roll`."
+    shooter = view.players[view.shooter].name
+    if view.own.ready:
+        return f"You are ready; {shooter} has the dice."
+    return f"{shooter} has the dice. Type your bets, then `ready`."
+
+
+def _head(view: TableView) -> str:
+    right = f"roll {view.rolls} · block {view.height}"
+    return f"  {view.table:<{WIDTH - 2 - len(right)}}{right}\n  {'─' * (WIDTH - 2)}"
+
+
+def _puck(view: TableView) -> str:
+    boxes = "  ".join(f"[{n}]" if n == view.point else f" {n} " for n in POINTS)
+    puck = f"ON {view.point}" if view.point else "OFF"
+    left = f"  puck {puck:<7}{boxes}"
+    right = f"bank {view.bank:,}"
+    return f"{left:<{WIDTH - len(right)}}{right}"
+
+
+def _players(view: TableView) -> list[str]:
+    width = max(len("player"), *(len(player.name) for player in view.players))
+    lines = [f"    {'player':<{width}} {'rack':>11}         bets"]
+    for index, player in enumerate(view.players):
+        dice = "*" if index == view.shooter else " "
+        you = ">" if index == view.me else " "
+        state = ("ready" if player.ready else "") if player.seated else "away"
+        head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
+        lines += _wrapped(head, _bets_text(player.bets), 0)
+    return [*lines, ""]
+
+
+def _bets_text(bets: Sequence[BetView]) -> str:
+    called = {0: "", 1: " on", 2: " off"}
+    texts = (f"{bet.name} {bet.stake:,}{called[bet.working]}" for bet in bets)
+    return " · ".join(text.replace(" ", _GLUE) for text in texts) or "-"
+
+
+def _rolls(view: TableView) -> list[str]:
+    if not view.last:
+        return []
+    lines = ["  last rolls"]
+    for roll in view.last[-LAST_ROLLS:]:
+        lines += render_roll(roll, [player.name for player in view.players])
+    return [*lines, ""]
+
+
+def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
+    """Return the lines of one settled roll: the dice, and what every bet was paid."""
+    dice = " ".join(map(str, roll.dice))
+    head = f"  {roll.number:>5}  {dice}  = {sum(roll.dice):<2}  "
+    texts = []
+    for index, name in enumerate(names):
+        own = [
+            f"{paid.name} {_signed(paid.chips)}".replace(" ", _GLUE)
+            for paid in roll.paid
+            if paid.player == index
+        ]
+        if own:
+            texts.append(f"{name}: {', '.join(own)}")
+    return _wrapped(head, " · ".join(texts) or "no bet decided", 0)
+
+
+def _signed(chips: int) -> str:
+    return f"{chips:+,}" if chips else "back"
+
+
+def _wrapped(head: str, text: str, indent: int) -> list[str]:
+    head = " " * indent + head
+    lines = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+    )
+    return [line.replace(_GLUE, " ") for line in lines]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Operations to submit together, in order."""
+
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A text for the player; nothing is submitted."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Draw the table again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave the terminal; the bets stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Show the words."""
+
+
+Command: TypeAlias = Play | Say | Show | Help | Quit
+
+
+def help_text(bet_words: Sequence[tuple[str, str]]) -> str:
+    """Return every word and what it does; `bet_words` are the game's, with their pays."""
+    words = (*bet_words, *TABLE_WORDS)
+    width = max(len(word) for word, _ in words)
+    return "".join(f"  {word:<{width}}  {text}\n" for word, text in words)
+
+
+def parse_line(line: str, view: TableView, parse_bet: BetParser) -> Command:
+    """Return what a typed line means at this table now; the words of bets are the game's."""
+    if len(line) > LINE_CHARS_MAX:
+        return Say(f"a line of {len(line)} characters; the limit is {LINE_CHARS_MAX}")
+    words = line.lower().split()
+    match words:
+        case [] | ["table"]:
+            return Show()
+        case ["quit" | "exit" | "q"]:
+            return Quit()
+        case ["help" | "?"]:
+            return Help()
+        case ["sit"]:
+            return _sit(view)
+        case [word, *_] if view.session < 0 or not view.own.seated:
+            return Say(f"{word!r} needs a seat: type `sit` first")
+        case ["leave"]:
+            return Play((Leave(view.session),))
+        case ["ready"]:
+            return Play((Ready(view.session),))
+        case ["roll"]:
+            return Play((Roll(view.session),))
+        case ["decline"]:
+            return Play((PassDice(view.session),))
+        case ["down"]:
+            return _take_all_down(view)
+        case ["down", *name]:
+            return _take_down(name, view)
+        case ["on" | "off" | "default" as word, *name]:
+            return _call(word, name, view)
+        case _:
+            return _bet(words, view, parse_bet)
+
+
+def _bet(words: Sequence[str], view: TableView, parse_bet: BetParser) -> Command:
+    wanted = parse_bet(words, view.board, view.own_bets)
+    if isinstance(wanted, str):
+        return Say(wanted)
+    return Play(tuple(PlaceBet(view.session, *key, amount) for key, amount in wanted))
+
+
+def _sit(view: TableView) -> Command:
+    if view.session < 0:
+        return Play((CreateSession(FIRST_GAME),))
+    return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
+
+
+def _find(words: Sequence[str], view: TableView) -> BetView | None:
+    return next((bet for bet in view.own.bets if bet.name == " ".join(words)), None)
+
+
+def _no_such_bet(words: Sequence[str], view: TableView) -> Say:
+    names = ", ".join(bet.name for bet in view.own.bets) or "none"
+    return Say(f"you have no bet {' '.join(words)!r}; yours are: {names}")
+
+
+def _take_all_down(view: TableView) -> Command:
+    """Ask for every bet; the table keeps those that ride to their decision (R11, R30)."""
+    if not view.own.bets:
+        return Say("you have no bet to take down")
+    return Play(tuple(TakeDown(view.session, bet.kind, bet.number) for bet in view.own.bets))
+
+
+def _take_down(words: Sequence[str], view: TableView) -> Command:
+    if bet := _find(words, view):
+        return Play((TakeDown(view.session, bet.kind, bet.number),))
+    bet = _find(words[:-1], view)
+    if bet is None:
+        return _no_such_bet(words, view)
+    chips = words[-1]
+    if not (chips.isascii() and chips.isdigit() and 1 <= int(chips[:20]) <= bet.stake):
+        return Say(f"{chips!r} is not a number of chips from 1 to the {bet.stake} of {bet.name}")
+    return Play((Reduce(view.session, bet.kind, bet.number, int(chips)),))
+
+
+def _call(word: str, name: Sequence[str], view: TableView) -> Command:
+    bet = _find(name, view)
+    if bet is None:
+        return _no_such_bet(name, view)
+    called = {"default": 0, "on": 1, "off": 2}[word]
+    return Play((Working(view.session, bet.kind, bet.number, called),))

@@ -1,0 +1,206 @@
+"""What the terminal shows for a view, and what typed words mean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.game.operations import (
+    CreateSession,
+    Leave,
+    PassDice,
+    PlaceBet,
+    Ready,
+    Reduce,
+    Roll,
+    Sit,
+    TakeDown,
+    Working,
+)
+from node.game.rules import BetKey
+from node.terminal import (
+    WIDTH,
+    Help,
+    Play,
+    Quit,
+    Say,
+    Show,
+    absence_text,
+    help_text,
+    parse_line,
+    render_table,
+    turn_text,
+)
+from node.view import BetView
+from tests.node.views import ANNA, BEN, TABLE
+
+GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
+
+
+def parse_bet(words, board, bets):
+    """A game with one bet, on a number, refused twice and on the board's own number."""
+    match words:
+        case ["on7", chips]:
+            key = BetKey(9, 7)
+            if key in bets:
+                return "the 7 is taken"
+            return "the 7 is the point" if board[0] == 7 else [(key, int(chips))]
+        case _:
+            return f"{words[0]!r} is no bet"
+
+
+def parse(line, view=TABLE):
+    return parse_line(line, view, parse_bet)
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "pending"),
+    [
+        ("point_on", TABLE, ()),
+        ("pending", replace(TABLE, shooter=1), ("place 6 12", "ready")),
+        (
+            "come_out_of_two",
+            replace(
+                TABLE, players=(replace(ANNA, bets=()), replace(BEN, bets=())), tolerated=0,
+                point=0, rolls=0, last=(), shooter=-1, bank=0,
+            ),
+            (),
+        ),
+        (
+            "many_bets",
+            replace(
+                TABLE,
+                players=(
+                    replace(
+                        BEN,
+                        bets=tuple(
+                            BetView(kind=7, number=n, name=f"place {n}", stake=1_000_000 * n)
+                            for n in (4, 5, 6, 8, 9, 10)
+                        ),
+                    ),
+                ),
+                me=0, tolerated=0, last=(), shooter=0,
+            ),
+            (),
+        ),
+    ],
+)  # fmt: skip
+def test_table_looks_as_it_did(name, view, pending):
+    drawn = render_table(view, pending)
+    assert drawn == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert max(map(len, drawn.splitlines())) <= WIDTH
+
+
+def test_every_roll_shown_says_what_each_bet_was_paid():
+    drawn = render_table(TABLE)
+    assert "anna: pass -10, odds -20 · ben: pass -10 · carla: dont +10, lay +12" in " ".join(
+        drawn.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "tolerated", "words"),
+    [
+        (1, 0, "alone"),
+        (2, 0, "every one of them must agree: one who is absent stops the table"),
+        (3, 0, "every one of them must agree: one who is absent stops the table"),
+        (4, 1, "up to 1 player absent"),
+        (7, 2, "up to 2 players absent"),
+    ],
+)
+def test_players_read_what_one_absent_player_means(members, tolerated, words):
+    assert words in absence_text(members, tolerated)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (replace(TABLE, session=-1), "type `sit` to open one"),
+        (replace(TABLE, me=3), "You are watching"),
+        (replace(TABLE, betting=False), "the dice are out"),
+        (replace(TABLE, shooter=-1), "Nobody can throw"),
+        (TABLE, "anna has the dice. Type your bets"),
+        (replace(TABLE, me=0), "You have the dice. Not ready yet: ben, carla."),
+        (
+            replace(TABLE, me=0, players=(ANNA, replace(BEN, ready=True))),
+            "all are ready: type `roll`",
+        ),
+        (replace(TABLE, players=(ANNA, replace(BEN, ready=True))), "You are ready; anna has"),
+    ],
+)
+def test_player_is_told_what_the_table_waits_for(view, words):
+    assert words in turn_text(view)
+
+
+@pytest.mark.parametrize(
+    ("line", "operations"),
+    [
+        ("roll", (Roll(0),)),
+        ("  READY ", (Ready(0),)),
+        ("leave", (Leave(0),)),
+        ("decline", (PassDice(0),)),
+        ("down", (TakeDown(0, 1, 0), TakeDown(0, 7, 8))),
+        ("down place 8", (TakeDown(0, 7, 8),)),
+        ("down place 8 6", (Reduce(0, 7, 8, 6),)),
+        ("down place 8 12", (Reduce(0, 7, 8, 12),)),
+        ("off place 8", (Working(0, 7, 8, 2),)),
+        ("on place 8", (Working(0, 7, 8, 1),)),
+        ("default place 8", (Working(0, 7, 8, 0),)),
+        ("on7 15", (PlaceBet(0, 9, 7, 15),)),
+    ],
+)
+def test_words_become_operations(line, operations):
+    assert parse(line) == Play(operations)
+
+
+def test_sit_opens_a_game_or_takes_a_seat_in_one():
+    assert parse("sit", replace(TABLE, session=-1)) == Play((CreateSession(1),))
+    assert parse("sit", replace(TABLE, me=3)) == Play((Sit(0),))
+    assert parse("sit") == Say("you have a seat already")
+
+
+@pytest.mark.parametrize(("line", "command"), [
+    ("", Show()), ("table", Show()), ("help", Help()), ("?", Help()), ("quit", Quit()), ("q", Quit()),
+])  # fmt: skip
+def test_words_without_an_operation(line, command):
+    assert parse(line) == command
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("down place 6", "you have no bet 'place 6'; yours are: pass, place 8"),
+        ("down place 8 13", "'13' is not a number of chips from 1 to the 12 of place 8"),
+        ("down place 8 0", "'0' is not"),
+        ("down place 8 -1", "'-1' is not"),
+        ("down place 8 ٣", "'٣' is not"),
+        ("down place 8 " + "9" * 60, "is not a number of chips"),
+        ("off hard 8", "you have no bet 'hard 8'"),
+        ("off", "you have no bet ''"),
+        ("dance 5", "'dance' is no bet"),
+        ("x" * 201, "a line of 201 characters; the limit is 200"),
+    ],
+)
+def test_words_that_cannot_be_used_are_named_with_the_limit(line, words):
+    said = parse(line)
+    assert isinstance(said, Say)
+    assert words in said.text
+
+
+def test_the_game_reads_the_board_and_the_own_bets():
+    assert parse("on7 5", replace(TABLE, board=(7,))) == Say("the 7 is the point")
+    taken = replace(BEN, bets=(BetView(kind=9, number=7, name="on7", stake=5),))
+    assert parse("on7 5", replace(TABLE, players=(ANNA, taken))) == Say("the 7 is taken")
+
+
+@pytest.mark.parametrize("line", ["roll", "on7 5", "down", "leave"])
+def test_without_a_seat_nothing_is_submitted(line):
+    assert parse(line, replace(TABLE, me=3)) == Say(
+        f"{line.split()[0]!r} needs a seat: type `sit` first"
+    )
+
+
+def test_help_names_every_word_in_columns():
+    text = help_text((("pass CHIPS", "1 to 1"),))
+    for word in ("pass CHIPS", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
+        assert f"\n  {word}" in f"\n{text}"
