@@ -1,13 +1,21 @@
 """The seam on which a game stands: what a session needs to know of its rules (PROTOCOL 12).
 
-Everything is a pure function of values. A game has a public `Board` (craps: puck, hand, roll), seats
-with bets, and a finite list of equally named outcomes; it says what a bet may be, what each outcome
-would pay, and what a settled outcome leaves behind.
+Everything is a pure function of values. A game has a public `Board` (craps: puck and the progress of
+the hand), seats with bets, and a finite list of outcomes with weights (craps: 21 pairs of dice,
+another game any other list); it says what a bet may be, what each outcome would pay, and what a
+settled outcome leaves behind.
+
+Money. A bet holds `stake` and `vig` on the layout, both paid by the rack on entry; `vig` is what
+`GameRules.vig` says for the stake, so a player who puts more on a bet pays the difference and one
+who takes some down gets it back. Pays are exact: a stake is always a multiple of the unit of its
+bet, whatever an outcome pays is linear in the stake, and so a session keeps the sum of the exposure
+vectors of its bets up to date by addition and subtraction.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
+
+from consensus.encoding import Record
 
 Board: TypeAlias = tuple[int, ...]
 """A game's public state: small integers only, encoded as they are into the session's leaf."""
@@ -20,8 +28,7 @@ class BetKey(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bet:
+class Bet(Record, frozen=True):
     """Chips on the layout. `working`: 0 as the rules say, 1 called on, 2 called off."""
 
     stake: int
@@ -31,35 +38,50 @@ class Bet:
 
 
 Bets: TypeAlias = Mapping[BetKey, Bet]
-"""One seat's bets, in key order."""
+"""One seat's bets. No rule depends on their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an operation changes nothing: a code of `receipts.Code` and the values it speaks of."""
+class Refusal(Record, frozen=True):
+    """Why an operation changes nothing: a code and the values it speaks of.
+
+    Codes from 100 on belong to the game, whose `GameRules.describe` makes the sentence.
+    """
 
     code: int
     values: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Exposure(NamedTuple):
+    """What the bank must hold for a bet: `stake // unit * per_unit[outcome]`; may be negative."""
+
+    unit: int
+    per_unit: tuple[int, ...]
+
+
+class Settlement(Record, frozen=True):
     """What one outcome did to one bet.
 
-    `returned` goes back to the rack, `profit` comes from the bank, `lost` goes to the bank; `left`
-    stays on the layout under `key` (None: nothing stays).
+    `returned` goes to the rack, `profit` comes from the bank, `lost` and `vig` go to the bank;
+    `left` and `left_vig` stay on the layout under `key` (nothing stays when `left` is 0). Chips are
+    conserved: stake + vig of the bet + profit = returned + lost + vig + left + left_vig.
+
+    A row with both `profit` and `left` is a bet that won and stays up: a new acceptance that the
+    exposure before the roll did not count. If the bank does not cover it after the roll, the
+    session returns `left` and `left_vig` to the rack as well.
     """
 
     before: BetKey
     lost: int
     profit: int
+    vig: int
     returned: int
-    key: BetKey | None
+    key: BetKey
     left: int
+    left_vig: int
 
 
 class GameRules(Protocol):
-    """One game. Outcomes are indices 0..len(outcome_names)-1; each has a weight."""
+    """One game under one set of parameters. Outcomes are indices into `outcome_names`."""
 
     @property
     def name(self) -> str:
@@ -72,8 +94,18 @@ class GameRules(Protocol):
         ...
 
     @property
+    def outcome_weights(self) -> tuple[int, ...]:
+        """How many equally likely throws each outcome stands for."""
+        ...
+
+    @property
     def kind_names(self) -> Mapping[int, str]:
         """What each kind of bet is called."""
+        ...
+
+    @property
+    def bet_words(self) -> Sequence[tuple[str, str]]:
+        """What a player may type to bet, with what each bet pays, for the help text."""
         ...
 
     def opening_board(self) -> Board:
@@ -96,6 +128,10 @@ class GameRules(Protocol):
         """Say why the bet may not be called on (1), off (2) or as the rules say (0), or None."""
         ...
 
+    def vig(self, key: BetKey, stake: int) -> int:
+        """Return the vig that lies on the layout beside a bet of this stake (often 0)."""
+        ...
+
     def dependents(self, bets: Bets, key: BetKey) -> tuple[BetKey, ...]:
         """Return the bets that come down with `key` (odds with their flat bet, R20)."""
         ...
@@ -112,18 +148,35 @@ class GameRules(Protocol):
         """Say whether the bet rides to its decision when its player leaves (R30)."""
         ...
 
-    def exposure(self, board: Board, key: BetKey, bet: Bet) -> tuple[int, ...]:
-        """Return, for each outcome, what the bank must hold for this bet; may be negative.
+    def exposure(self, board: Board, key: BetKey, working: int) -> Exposure:
+        """Return what the bank must hold for each unit of stake on a bet, by outcome (R29).
 
-        That is the profit to pay plus the liability that stays on the layout after the outcome,
-        minus the stake that the bank wins.
+        That is the profit to pay plus the full prize of what stays undecided on the layout, minus
+        the stake that the bank wins; vig is not counted. The result is cached: a lookup.
         """
         ...
 
     def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
-        """Return what the outcome does to each bet of one seat, in key order (R8)."""
+        """Return what the outcome does to the bets of one seat (R8); untouched bets have no row.
+
+        Rows may be applied one after the other: a bet that moves comes after the one it replaces.
+        """
         ...
 
     def advance(self, board: Board, outcome: int) -> tuple[Board, bool]:
         """Return the board after the outcome, and whether the hand ended (the dice move, R4)."""
+        ...
+
+    def describe(self, refusal: Refusal) -> str:
+        """Return the sentence of one of the game's own refusals, for a player."""
+        ...
+
+    def bet_name(self, key: BetKey) -> str:
+        """Return what a player types to make this bet, without the amount."""
+        ...
+
+    def parse_bet(
+        self, words: Sequence[str], board: Board, bets: Bets
+    ) -> Sequence[tuple[BetKey, int]] | str:
+        """Return the bets that typed words ask for, or the sentence why they mean none."""
         ...
