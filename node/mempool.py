@@ -1,0 +1,190 @@
+"""Signed actions that wait for a block, and every action that a block may need again (PROTOCOL 9).
+
+An action is decoded and its signature verified once, here, whether it comes by gossip or inside a
+block. Bounds are per player, so that one player's flood never takes another's place.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+
+from consensus.encoding import DecodeError, Record, decode_as, encode
+from consensus.messages import ACTION_BYTES_MAX
+from consensus.signing import (
+    Domain,
+    Envelope,
+    KeyId,
+    PublicKey,
+    Signer,
+    Verify,
+    key_id,
+    parse_envelope,
+    sign_envelope,
+    verify_envelope,
+)
+from node.game.operations import Operation
+
+OPERATIONS_PER_ACTION_MAX = 3_500
+"""Operations under one signature; at up to 18 bytes each they fit an action."""
+ACTIONS_AHEAD_MAX = 16
+"""How far a player's actions may run ahead of the state: what one block interval can need."""
+OPERATIONS_PER_BLOCK_MAX = 8_192
+"""Keeps one block's execution near 40 ms on a laptop core, well below a timer of the engine."""
+
+
+class ActionBody(Record, frozen=True):
+    """What an action signs: the player's next number and its operations, applied in order."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    operations: Annotated[
+        tuple[Operation, ...], msgspec.Meta(min_length=1, max_length=OPERATIONS_PER_ACTION_MAX)
+    ]
+
+
+class Action(msgspec.Struct, frozen=True, gc=False):
+    """A verified action with the bytes that travel and are stored."""
+
+    player: int
+    seq: int
+    operations: tuple[Operation, ...]
+    envelope: bytes
+
+
+class Mempool:
+    """Actions by player and number, with a memory of what was verified."""
+
+    def __init__(self, chain_id: bytes, players: Sequence[PublicKey], verify: Verify) -> None:
+        """Know the players' identity keys, in player order."""
+        self._chain_id = chain_id
+        self._players = tuple(players)
+        self._player_of: dict[KeyId, int] = {key_id(key): i for i, key in enumerate(players)}
+        self._verify = verify
+        self._waiting: list[dict[int, Action]] = [{} for _ in players]
+        self._known: dict[bytes, Action] = {}
+        self._final: tuple[int, ...] = (0,) * len(players)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting))
+
+    def find(self, envelope: bytes, *, trusted: bool = False) -> Action | str:
+        """Return the action of an envelope, verified now or before, or what is wrong with it.
+
+        `trusted` skips the signature: the envelope comes from a block that this node has stored.
+        """
+        known = self._known.get(envelope)
+        if known is not None:
+            return known
+        try:
+            parsed = parse_envelope(envelope)
+            found = self._read(parsed, envelope)
+        except DecodeError as error:
+            return f"action does not parse: {error}"
+        if isinstance(found, Action):
+            if not trusted and not self._is_signed(parsed, found.player):
+                return "action whose signature does not verify"
+            if self._is_news(found):
+                self.add(found)
+        return found
+
+    def admit(self, parsed: Envelope, envelope: bytes) -> str | None:
+        """Take an action from gossip; the text says what its sender did wrong.
+
+        Old, repeated and far-ahead actions are dropped without a word: they happen.
+        """
+        if envelope in self._known:
+            return None
+        try:
+            found = self._read(parsed, envelope)
+        except DecodeError as error:
+            return f"action does not parse: {error}"
+        if isinstance(found, str):
+            return found
+        if self._is_news(found):
+            if not self._is_signed(parsed, found.player):
+                return "action whose signature does not verify"
+            self.add(found)
+        return None
+
+    def add(self, action: Action) -> None:
+        """Keep a verified action until a final block is past it."""
+        self._waiting[action.player][action.seq] = action
+        self._known[action.envelope] = action
+
+    def prune(self, final_seqs: Sequence[int]) -> None:
+        """Forget what the final state, with these last numbers, has behind it."""
+        self._final = tuple(final_seqs)
+        for waiting, final_seq in zip(self._waiting, final_seqs, strict=True):
+            for seq in [seq for seq in waiting if seq <= final_seq]:
+                del self._known[waiting.pop(seq).envelope]
+
+    def _is_news(self, action: Action) -> bool:
+        """Say whether the number is within reach and free: a second action for it has to wait."""
+        final = self._final[action.player]
+        return (
+            final < action.seq <= final + ACTIONS_AHEAD_MAX
+            and action.seq not in self._waiting[action.player]
+        )
+
+    def _read(self, parsed: Envelope, envelope: bytes) -> Action | str:
+        if len(envelope) > ACTION_BYTES_MAX:
+            return f"action of {len(envelope)} bytes; the limit is {ACTION_BYTES_MAX}"
+        player = self._player_of.get(parsed.kid)
+        if player is None:
+            return "action of no player at this table"
+        body = decode_as(parsed.payload, ActionBody)
+        return Action(player, body.seq, body.operations, envelope)
+
+    def _is_signed(self, parsed: Envelope, player: int) -> bool:
+        return verify_envelope(
+            self._verify, self._players[player], Domain.ACTION, self._chain_id, parsed
+        )
+
+    def has_next(self, seqs: Sequence[int]) -> bool:
+        """Say whether some player's next action on a state with these numbers waits."""
+        for waiting, seq in zip(self._waiting, seqs, strict=True):
+            if waiting and seq + 1 in waiting:
+                return True
+        return False
+
+    def next_actions(self, seqs: Sequence[int], height: int, bytes_max: int) -> list[Action]:
+        """Return what a block at `height` takes, in its order: players rotated, then numbers."""
+        picked: list[Action] = []
+        size = operations = 0
+        for player in rotation(len(seqs), height):
+            waiting, seq = self._waiting[player], seqs[player]
+            while (action := waiting.get(seq + 1)) is not None:
+                size += len(action.envelope) + 3
+                operations += len(action.operations)
+                if picked and (size > bytes_max or operations > OPERATIONS_PER_BLOCK_MAX):
+                    return picked
+                picked.append(action)
+                seq += 1
+        return picked
+
+    def beyond(self, seqs: Sequence[int], bytes_max: int) -> Iterator[bytes]:
+        """Yield envelopes that a state with these numbers does not hold, up to a size."""
+        size = 0
+        for waiting, at in zip(self._waiting, seqs, strict=True):
+            for seq, action in sorted(waiting.items()):
+                if seq > at:
+                    size += len(action.envelope)
+                    if size > bytes_max:
+                        return
+                    yield action.envelope
+
+
+def rotation(players: int, height: int) -> Iterator[int]:
+    """Yield the players in the order of a block: nobody is first for ever."""
+    start = height % players
+    yield from range(start, players)
+    yield from range(start)
+
+
+def sign_action(
+    signer: Signer, chain_id: bytes, player: int, seq: int, operations: Sequence[Operation]
+) -> Action:
+    """Return a new action of this node's player."""
+    body = ActionBody(seq, tuple(operations))
+    envelope = sign_envelope(signer, Domain.ACTION, chain_id, encode(body))
+    return Action(player, seq, body.operations, envelope)
