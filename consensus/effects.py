@@ -84,6 +84,15 @@ class SharesLogged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DealCertificateLogged:
+    """An own deal certificate that publishes shares: no other one of its dealing is ever sent."""
+
+    epoch: int
+    batch: int
+    item: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionLogged:
     """An own signed action that is not final yet."""
 
@@ -117,6 +126,7 @@ LogRecord: TypeAlias = (
     | FinalLogged
     | DealingLogged
     | SharesLogged
+    | DealCertificateLogged
     | ActionLogged
     | SnapshotLogged
     | RollLogged
