@@ -21,6 +21,9 @@ INT_MAX = 2**63 - 1
 DEPTH_MAX = 8
 """Nested arrays in one value; the deepest message of the protocol has 6."""
 DIGEST_BYTES = 32
+ITEMS_MAX = 1 << 16
+"""Data items of one value. The greatest honest one, a block of small actions, has some 5,000; an
+empty array costs one byte on the wire and 64 in memory, so a megabyte of them is not built."""
 
 Uint = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -71,6 +74,8 @@ def convert_as(value: object, kind: type[T]) -> T:
 
 
 def _load(data: bytes) -> Any:  # noqa: ANN401  (the schema check gives it a type)
+    if len(data) > ITEMS_MAX:  # a shorter one has no room for so many
+        _check_items(data)
     try:
         value = cbor2.loads(
             data,
@@ -79,6 +84,7 @@ def _load(data: bytes) -> Any:  # noqa: ANN401  (the schema check gives it a typ
             allow_duplicate_keys=False,
             strict_hashable_types=True,
             tag_hook=_deny_tag,
+            object_hook=_deny_map,
             semantic_decoders=_DENIED_TAGS,
         )
         # Catches trailing bytes, lengths and integers that are longer than they need to be.
@@ -88,6 +94,29 @@ def _load(data: bytes) -> Any:  # noqa: ANN401  (the schema check gives it a typ
     if not same:
         raise DecodeError("not deterministic CBOR: the value has a shorter or other encoding")
     return value
+
+
+def _check_items(data: bytes) -> None:
+    """Raise when `data` has more than `ITEMS_MAX` heads; strings are skipped, nothing is built."""
+    at = 0
+    for _ in range(ITEMS_MAX):
+        if at >= len(data):
+            return
+        major, low = data[at] >> 5, data[at] & 31
+        at += 1
+        argument = low
+        if low >= 24:
+            width = 1 << low - 24 if low < 28 else 0  # 28..31 are refused by the decoder
+            argument = int.from_bytes(data[at : at + width], "big")
+            at += width
+        if major in {2, 3}:
+            at += argument
+    if at < len(data):
+        raise DecodeError(f"more than {ITEMS_MAX} items in one value")
+
+
+def _deny_map(*_map: object) -> NoReturn:
+    raise DecodeError("not deterministic CBOR: maps are not used")
 
 
 def _deny_tag(_decoder: object, *_tag: object) -> NoReturn:

@@ -22,7 +22,7 @@ KeyId = NewType("KeyId", bytes)
 PROTOCOL_NAME = b"bitcraps/1"
 KID_BYTES = 8
 SIGNATURE_BYTES = 64
-_CONTEXT = b"Signature1"
+_SIG_STRUCTURE = b"\x84\x6aSignature1"  # an array of four, the first its context string
 _HEADER = bytes.fromhex("a201270448")  # {1: -8 (EdDSA), 4: kid}, kid follows
 _PREFIX = bytes((0x84, 0x40 + len(_HEADER) + KID_BYTES)) + _HEADER
 _SIGNATURE_PREFIX = bytes((0x58, SIGNATURE_BYTES))
@@ -136,18 +136,20 @@ def build_envelope(kid: KeyId, payload: bytes, signature: bytes) -> bytes:
 
 
 def signed_bytes(kid: KeyId, domain: Domain, chain_id: bytes, payload: bytes) -> bytes:
-    """Return the Sig_structure (RFC 9052 section 4.4) that a signature covers."""
+    """Return what a signature covers: the Sig_structure with this project's header and data."""
     aad = PROTOCOL_NAME + bytes((domain,)) + chain_id
+    return sig_structure(_HEADER + kid, aad, payload)
+
+
+def sig_structure(protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
+    """Return the Sig_structure of a COSE_Sign1 (RFC 9052 section 4.4)."""
     return b"".join(
         (
-            b"\x84",
-            bytes((0x60 + len(_CONTEXT),)),
-            _CONTEXT,
-            bytes((0x40 + len(_HEADER) + KID_BYTES,)),
-            _HEADER,
-            kid,
-            _bstr_head(len(aad)),
-            aad,
+            _SIG_STRUCTURE,
+            _bstr_head(len(protected)),
+            protected,
+            _bstr_head(len(external_aad)),
+            external_aad,
             _bstr_head(len(payload)),
             payload,
         )
