@@ -8,7 +8,8 @@ import ipaddress
 import random
 import socket
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,23 +162,30 @@ def reachable(listen: Address, public: Sequence[str]) -> tuple[Address, ...]:
     return (listen,)
 
 
-def choose_port(listen: Address) -> Address:
-    """Return `listen` with a port that is free now, if it asks for any (port 0).
+@contextmanager
+def held_port(listen: Address) -> Iterator[Address]:
+    """Yield `listen` with a concrete port and keep that port for this process meanwhile.
+
+    Port 0 becomes a free one of `PORTS`; a port that was asked for is not checked.
 
     Raises:
         OperatorError: The host is not one of this machine, or no port is free.
     """
     if listen.port:
-        return listen
+        yield listen
+        return
     chance = random.SystemRandom()
     reason = "no port is free"
     for _ in range(PORT_TRIES):
-        port = chance.choice(PORTS)
-        try:
-            with socket.create_server((listen.host, port), family=_family(listen.host)):
-                return Address(listen.host, port)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        # Bound without SO_REUSEADDR and never listening: nobody else gets it, dialers are refused.
+        with socket.socket(_family(listen.host)) as holder:
+            try:
+                holder.bind((listen.host, chance.choice(PORTS)))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                continue
+            yield Address(listen.host, int(holder.getsockname()[1]))
+            return
     raise OperatorError(f"cannot listen on {listen}: {reason}")
 
 

@@ -23,7 +23,7 @@ from node.game.operations import (
     Working,
 )
 from node.game.rules import BetKey, Bets, Board
-from node.view import BetView, RollView, TableView
+from node.view import BetView, PlayerView, RollView, TableView
 
 WIDTH = 78
 LAST_ROLLS = 6
@@ -160,6 +160,39 @@ def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
         if own:
             texts.append(f"{name}: {', '.join(own)}")
     return _wrapped(head, " · ".join(texts) or "no bet decided", 0)
+
+
+def changes(before: TableView, after: TableView) -> list[str]:
+    """Return what is new in `after`, a line each: rolls with their pays, the puck, bets, dice."""
+    names = [player.name for player in after.players]
+    rolled = [roll for roll in after.last if roll.number > before.rolls]
+    lines = [line for roll in rolled for line in render_roll(roll, names)]
+    if after.point != before.point:
+        lines.append(f"  puck ON {after.point}" if after.point else "  puck OFF")
+    for old, new in zip(before.players, after.players, strict=True):
+        if new.seated != old.seated:
+            lines.append(f"  {new.name} {'takes a seat' if new.seated else 'leaves the table'}")
+        lines += _bet_changes(old, new, rolled=bool(rolled))
+    if before.betting and not after.betting and after.session >= 0:
+        lines.append("  no more bets: the dice are out")
+    if after.shooter not in (before.shooter, -1):
+        lines.append(f"  {names[after.shooter]} has the dice")
+    return lines
+
+
+def _bet_changes(old: PlayerView, new: PlayerView, *, rolled: bool) -> list[str]:
+    """Return which bets a player made or took down; what a roll did to them stands in the roll."""
+    stakes = {bet.name: bet.stake for bet in old.bets}
+    lines = []
+    for bet in new.bets:
+        more = bet.stake - stakes.pop(bet.name, 0)
+        if more > 0 and not rolled:
+            lines.append(f"  {new.name} bets {bet.name} {more:,}")
+        elif more < 0 and not rolled:
+            lines.append(f"  {new.name} takes {-more:,} off {bet.name}")
+    if not rolled:
+        lines += [f"  {new.name} takes {name} down" for name in stakes]
+    return lines
 
 
 def _signed(chips: int) -> str:

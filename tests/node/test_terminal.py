@@ -26,13 +26,14 @@ from node.terminal import (
     Say,
     Show,
     absence_text,
+    changes,
     help_text,
     parse_line,
     render_table,
     turn_text,
 )
-from node.view import BetView
-from tests.node.views import ANNA, BEN, TABLE
+from node.view import BetView, PaidView, RollView
+from tests.node.views import ANNA, BEN, CARLA, DMITRI, TABLE
 
 GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
 
@@ -204,3 +205,43 @@ def test_help_names_every_word_in_columns():
     text = help_text((("pass CHIPS", "1 to 1"),))
     for word in ("pass CHIPS", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
         assert f"\n  {word}" in f"\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("after", "lines"),
+    [
+        (TABLE, []),
+        (
+            replace(
+                TABLE, rolls=18, point=0, shooter=1,
+                last=(RollView(number=18, dice=(3, 3), paid=(PaidView(player=0, name="pass", chips=10),)),),
+                players=(replace(ANNA, bets=()), BEN, CARLA, DMITRI),
+            ),
+            ["     18  3 3  = 6   anna: pass +10", "  puck OFF", "  ben has the dice"],
+        ),
+        (
+            replace(
+                TABLE,
+                players=(
+                    replace(ANNA, bets=ANNA.bets[:2]),
+                    replace(BEN, bets=(*BEN.bets, BetView(kind=9, number=0, name="field", stake=5))),
+                    replace(CARLA, bets=(replace(CARLA.bets[0], stake=4),)),
+                    replace(DMITRI, seated=True),
+                ),
+            ),
+            [
+                "  anna takes place 8 down",
+                "  ben bets field 5",
+                "  carla takes 6 off dont",
+                "  Dmitri-with-a-long-name takes a seat",
+            ],
+        ),
+        (replace(TABLE, betting=False, shooter=-1), ["  no more bets: the dice are out"]),
+        (
+            replace(TABLE, players=(ANNA, BEN, replace(CARLA, seated=False), DMITRI)),
+            ["  carla leaves the table"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_new_is_told_in_lines(after, lines):
+    assert changes(TABLE, after) == lines

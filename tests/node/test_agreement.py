@@ -1,0 +1,51 @@
+"""Where nodes differ is found and named."""
+
+from dataclasses import replace
+
+import pytest
+
+from node.agreement import RollFacts, Standing, disagreement
+
+ROLLS = tuple(
+    RollFacts(session=0, number=n, height=3 * n, dice=(n, 6), proof=bytes([n]) * 8)
+    for n in (1, 2, 3)
+)
+HERE = Standing(
+    height=10,
+    state_root="5e" * 32,
+    rolls=ROLLS,
+    chips={"anna": 990, "ben": 1_000},
+    bank=4_995,
+    layout=15,
+    minted=7_000,
+)
+OTHER_DICE = replace(ROLLS[1], dice=(1, 1))
+OTHER_PROOF = replace(ROLLS[1], proof=b"other")
+
+
+def test_equal_standings_agree():
+    assert disagreement({"anna": HERE, "ben": HERE, "carla": HERE}, 3) is None
+    assert disagreement({"anna": HERE}, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (replace(HERE, height=9), "anna stands at block 10, ben at block 9"),
+        (replace(HERE, state_root="6f" * 32), f"has state root {'5e' * 32}, ben {'6f' * 32}"),
+        (
+            replace(HERE, rolls=(ROLLS[0], OTHER_DICE, ROLLS[2])),
+            "is 2 6 (block 6, proof 02020202…)",
+        ),
+        (replace(HERE, rolls=(ROLLS[0], OTHER_PROOF, ROLLS[2])), "proof 6f746865…) at ben"),
+        (replace(HERE, rolls=ROLLS[:2]), "anna holds 3 settled rolls, ben 2"),
+        (replace(HERE, bank=4_994), "ben counts 6,999 chips; 7,000 were minted"),
+    ],
+)
+def test_the_first_difference_is_named_with_both_nodes(other, words):
+    assert words in disagreement({"anna": HERE, "ben": other}, 3)
+    assert "carla" in disagreement({"anna": HERE, "ben": HERE, "carla": other}, 3)
+
+
+def test_too_few_rolls_are_no_agreement():
+    assert disagreement({"anna": HERE}, 4) == "anna holds 3 settled rolls of 4"
