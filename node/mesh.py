@@ -1,0 +1,375 @@
+"""Links to the other members of a table, and the bounds on what they may cost (PROTOCOL 14).
+
+The owner of the replica pulls: link changes, then frames, fairly from every peer. It pushes: frames
+into one bounded outbox a peer. It never waits for a peer, and nothing that a peer or a stranger does
+can make this node hold more than the limits below, slow the others down, or end it.
+"""
+
+import itertools
+import logging
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from consensus.validators import ValidatorIndex
+from node.descriptor import Table
+from node.errors import OperatorError
+from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused, parse_address
+from transport.link import MESSAGE_BYTES_MAX, Credentials, Link
+from transport.tcp import Door, dial
+
+log = logging.getLogger(__name__)
+
+OUTBOX_BYTES_MAX = 4 << 20
+"""What waits for one peer, in flight included; beyond it frames are dropped, the protocol repeats."""
+FRAME_COST_BYTES = 64
+"""Charged for each queued frame beside its bytes, so that tiny ones cannot add up to objects."""
+INBOX_FRAMES_MAX = 200
+INBOX_BYTES_MAX = 1 << 20
+"""From here on a peer is not read until the owner has taken some: only that peer feels it."""
+BACKOFF_SECONDS_MIN = 0.1
+BACKOFF_SECONDS_MAX = 5.0
+SECOND_DIAL_SECONDS = 5.0
+"""How long the greater key waits for the smaller one to dial, for it may not be able to."""
+STALL_SECONDS = 45
+"""A write that takes longer ends its link; the same as silence from the peer."""
+WATCH_SECONDS = 5
+HOLD_OFF_SECONDS = 5.0
+"""An offender's link stays closed for this long."""
+
+
+@dataclass(slots=True)
+class PeerCounters:
+    """What passed between this node and one peer since the start."""
+
+    frames_received: int = 0
+    frames_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    writes: int = 0
+    links: int = 0
+    dropped: int = 0
+    """Frames that found the outbox full."""
+    absent: int = 0
+    """Frames for which there was no link."""
+    hold_offs: int = 0
+    """Times that its link was closed for what it did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """One peer as a person wants to see it."""
+
+    name: str
+    up: bool
+    remote: str
+    queued_bytes: int
+    counters: PeerCounters
+
+
+class _Channel:
+    """One open link and what waits to go out on it."""
+
+    __slots__ = ("by_smaller", "link", "queued_bytes", "scope", "waiting", "wanted", "writing")
+
+    def __init__(self, link: Link, *, by_smaller: bool) -> None:
+        self.link = link
+        self.by_smaller = by_smaller  # dialled by the smaller of the two identity keys
+        self.scope = trio.CancelScope()
+        self.waiting: list[bytes] = []
+        self.queued_bytes = 0
+        self.wanted = trio.Event()
+        self.writing: float | None = None  # since when the write under way takes
+
+    def close(self, why: str) -> None:
+        """End the link soon, from any task, without waiting."""
+        log.info("link closed remote=%s reason=%s", self.link.remote, why)
+        self.scope.cancel()
+
+
+@dataclass(slots=True)
+class _Peer:
+    index: ValidatorIndex
+    identity: bytes
+    name: str
+    addresses: tuple[str, ...]
+    channel: _Channel | None = None
+    inbox: deque[bytes] = field(default_factory=deque)
+    inbox_bytes: int = 0
+    drained: trio.Event = field(default_factory=trio.Event)
+    unlinked: trio.Event = field(default_factory=trio.Event)
+    held_until: float = 0.0
+    counters: PeerCounters = field(default_factory=PeerCounters)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.inbox) >= INBOX_FRAMES_MAX or self.inbox_bytes >= INBOX_BYTES_MAX
+
+
+class Mesh:
+    """A direct link to every other member, as far as they can be reached."""
+
+    def __init__(
+        self,
+        table: Table,
+        me: ValidatorIndex,
+        credentials: Credentials,
+        wake: Callable[[], None],
+        counters: Counters | None = None,
+    ) -> None:
+        """`wake` is called, often and from any task, when there is something to take."""
+        self.counters = counters or Counters()
+        self._table = table
+        self._me = me
+        self._credentials = credentials
+        self._wake = wake
+        self._peers = [
+            _Peer(ValidatorIndex(index), member.identity, member.nickname, addresses)
+            for index, (member, addresses) in enumerate(
+                zip(table.descriptor.members, table.addresses, strict=True)
+            )
+        ]
+        self._others = [peer for peer in self._peers if peer.index != me]
+        self._by_identity = {peer.identity: peer for peer in self._others}
+        self._changes: list[tuple[ValidatorIndex, bool]] = []
+        self._turn = 0
+
+    async def run(
+        self,
+        listen: Address,
+        task_status: "trio.TaskStatus[list[Address]]" = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen and dial until cancelled; reports the bound addresses.
+
+        Raises:
+            OperatorError: The address cannot be listened on (in a group, as it leaves a nursery).
+        """
+        door = Door(
+            self._credentials,
+            self._table.chain_id,
+            self._by_identity.__contains__,
+            self.counters,
+            self._accept,
+        )
+        async with trio.open_nursery() as nursery:
+            try:
+                bound = await nursery.start(door.serve, listen)
+            except OSError as error:
+                raise OperatorError(f"cannot listen on {listen}: {error.strerror}") from None
+            for peer in self._others:
+                nursery.start_soon(self._keep_linked, peer)
+            nursery.start_soon(self._watch)
+            task_status.started(bound)
+
+    # What the owner pulls and pushes: plain calls, no waiting.
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._changes) or any(peer.inbox for peer in self._others)
+
+    def take_changes(self) -> Sequence[tuple[ValidatorIndex, bool]]:
+        """Return (peer, is up) since the last call, in order; a new link repeats its `True`."""
+        if not self._changes:
+            return ()
+        changes, self._changes = self._changes, []
+        return changes
+
+    def take(self, limit: int) -> list[tuple[ValidatorIndex, bytes]]:
+        """Return up to `limit` frames: one of each peer in turn, in order of arrival per peer."""
+        batch: list[tuple[ValidatorIndex, bytes]] = []
+        waiting = [peer for peer in self._others if peer.inbox]
+        if not waiting:
+            return batch
+        self._turn = (self._turn + 1) % len(waiting)
+        ring = waiting[self._turn :] + waiting[: self._turn]
+        while ring and len(batch) < limit:
+            for peer in ring:
+                frame = peer.inbox.popleft()
+                peer.inbox_bytes -= len(frame)
+                batch.append((peer.index, frame))
+            ring = [peer for peer in ring if peer.inbox]
+            if len(ring) > limit - len(batch):
+                del ring[limit - len(batch) :]
+        for peer in waiting:
+            if not peer.is_full:
+                peer.drained.set()
+        return batch
+
+    def send(self, to: ValidatorIndex | None, frame: bytes) -> None:
+        """Queue a frame for one peer, or for all; dropped and counted when it cannot be queued."""
+        assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
+        cost = len(frame) + FRAME_COST_BYTES
+        for peer in self._others if to is None else (self._peers[to],):
+            channel = peer.channel
+            if channel is None:
+                peer.counters.absent += 1
+            elif channel.queued_bytes + cost > OUTBOX_BYTES_MAX:
+                peer.counters.dropped += 1
+            else:
+                channel.waiting.append(frame)
+                channel.queued_bytes += cost
+                channel.wanted.set()
+
+    def hold_off(self, index: ValidatorIndex, why: str) -> None:
+        """Close the link to an offender, forget what it sent, and refuse it for 5 s."""
+        peer = self._peers[index]
+        peer.held_until = trio.current_time() + HOLD_OFF_SECONDS
+        peer.counters.hold_offs += 1
+        peer.inbox.clear()
+        peer.inbox_bytes = 0
+        peer.drained.set()
+        log.warning("peer held off peer=%d name=%s reason=%s", index, peer.name, why)
+        if peer.channel is not None:
+            peer.channel.close(why)
+
+    def statistics(self) -> tuple[PeerStatus, ...]:
+        """Return one status for each member, the own one included, in member order."""
+        return tuple(
+            PeerStatus(
+                name=peer.name,
+                up=peer.index == self._me or peer.channel is not None,
+                remote=peer.channel.link.remote if peer.channel else "",
+                queued_bytes=peer.channel.queued_bytes if peer.channel else 0,
+                counters=peer.counters,
+            )
+            for peer in self._peers
+        )
+
+    # Tasks.
+
+    async def _accept(self, link: Link) -> None:
+        await self._run_link(self._by_identity[link.peer], link, dialled=False)
+
+    async def _keep_linked(self, peer: _Peer) -> None:
+        """Dial whenever there is no link: at once with the smaller key, later with the greater."""
+        dials_first = self._credentials.identity < peer.identity
+        addresses = itertools.cycle(peer.addresses)
+        delay = BACKOFF_SECONDS_MIN
+        while peer.addresses:
+            if peer.channel is not None:
+                peer.unlinked = trio.Event()
+                await peer.unlinked.wait()
+            await trio.sleep(max(0.0, peer.held_until - trio.current_time()))
+            if not dials_first:
+                await trio.sleep(SECOND_DIAL_SECONDS)
+                if peer.channel is not None:
+                    continue
+            if await self._dial_once(peer, parse_address(next(addresses))):
+                delay = BACKOFF_SECONDS_MIN
+            await trio.sleep(_jittered(delay))
+            delay = min(2 * delay, BACKOFF_SECONDS_MAX)
+
+    async def _dial_once(self, peer: _Peer, address: Address) -> bool:
+        """Dial and run the link to its end; say whether it lasted long enough to be a good one."""
+        opened_at = math.inf
+        try:
+            link = await dial(
+                address,
+                self._credentials,
+                self._table.chain_id,
+                lambda key: key == peer.identity,
+                self.counters,
+            )
+            opened_at = trio.current_time()
+            try:
+                await self._run_link(peer, link, dialled=True)
+            finally:
+                await link.aclose()
+        except LinkRefused as error:
+            log.debug("dial failed peer=%d address=%s reason=%s", peer.index, address, error)
+        except Exception:
+            # One link must not end the node, whatever went wrong on it (PROTOCOL 14).
+            self.counters.faults[Fault.CRASHED] += 1
+            log.exception("link failed peer=%d", peer.index)
+        return trio.current_time() - opened_at >= BACKOFF_SECONDS_MAX
+
+    async def _run_link(self, peer: _Peer, link: Link, *, dialled: bool) -> None:
+        """Run one link to its end, if it is the one to keep."""
+        by_smaller = dialled == (self._credentials.identity < peer.identity)
+        old = peer.channel
+        if trio.current_time() < peer.held_until:
+            log.info("link refused peer=%d reason=held off after too many faults", peer.index)
+            return
+        if old is not None and old.by_smaller and not by_smaller:
+            log.debug("link refused peer=%d reason=the smaller key's link stays", peer.index)
+            return
+        if old is not None:
+            old.close("replaced by a newer link")  # of two by one dialler, the newest lives
+        channel = peer.channel = _Channel(link, by_smaller=by_smaller)
+        peer.counters.links += 1
+        self._changed(peer, up=True)
+        log.info("link up peer=%d name=%s remote=%s", peer.index, peer.name, link.remote)
+        try:
+            with channel.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.keep_alive)
+                    nursery.start_soon(_write, peer.counters, channel)
+                    await self._read(peer, link)
+                    nursery.cancel_scope.cancel()
+        finally:
+            if peer.channel is channel:
+                peer.channel = None
+                peer.unlinked.set()
+                self._changed(peer, up=False)
+
+    async def _read(self, peer: _Peer, link: Link) -> None:
+        counters = peer.counters
+        try:
+            while True:
+                frames = await link.receive()
+                size = sum(map(len, frames))
+                counters.frames_received += len(frames)
+                counters.bytes_received += size
+                peer.inbox.extend(frames)
+                peer.inbox_bytes += size
+                self._wake()
+                while peer.is_full:
+                    peer.drained = trio.Event()
+                    await peer.drained.wait()
+        except LinkClosed as error:
+            log.info("link down peer=%d name=%s reason=%s", peer.index, peer.name, error)
+
+    async def _watch(self) -> None:
+        """End the links of peers that take nothing: their writes would wait for ever."""
+        while True:
+            await trio.sleep(WATCH_SECONDS)
+            now = trio.current_time()
+            for peer in self._others:
+                channel = peer.channel
+                if channel and channel.writing and now - channel.writing >= STALL_SECONDS:
+                    channel.close(f"took nothing for {STALL_SECONDS} s")
+
+    def _changed(self, peer: _Peer, *, up: bool) -> None:
+        self._changes.append((peer.index, up))
+        self._wake()
+
+
+async def _write(counters: PeerCounters, channel: _Channel) -> None:
+    """Send whatever waits in one write, then what has gathered meanwhile."""
+    link = channel.link
+    try:
+        while True:
+            while not channel.waiting:
+                channel.wanted = trio.Event()
+                await channel.wanted.wait()
+            frames, channel.waiting = channel.waiting, []
+            cost = channel.queued_bytes
+            channel.writing = trio.current_time()
+            await link.send(frames)
+            channel.writing = None
+            channel.queued_bytes -= cost
+            counters.frames_sent += len(frames)
+            counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)
+            counters.writes += 1
+    except LinkClosed:
+        return  # the reader learns it too, and says so
+
+
+def _jittered(seconds: float) -> float:
+    """Return half to all of `seconds`, so that a restarted table does not dial in step."""
+    return seconds * (500 + secrets.randbelow(501)) / 1000

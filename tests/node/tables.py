@@ -1,0 +1,31 @@
+"""Tables on loopback for tests: members in descriptor order, everybody's consent, free ports."""
+
+import socket
+
+from node.descriptor import Table, build_descriptor, member_of, sign_accept
+from node.identity import Keys
+
+HOST = "127.0.0.1"
+
+
+def free_ports(count):
+    """Return ports that were free a moment ago; all are held until all are known."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def make_table(size, ports=None, name="friday", params=b""):
+    """Return (table, keys in member order, ports in member order); port 0 tells no address."""
+    keys = sorted((Keys(bytes([i + 1]) * 32) for i in range(size)),
+                  key=lambda one: one.consensus.public_key)  # fmt: skip
+    ports = ports or free_ports(size)
+    members = [member_of(one, f"player {i}") for i, one in enumerate(keys)]
+    descriptor = build_descriptor(name, bytes(16), members, params)
+    accepts = tuple(sign_accept(one, descriptor) for one in keys)
+    addresses = tuple((f"{HOST}:{port}",) if port else () for port in ports)
+    table = Table(descriptor, accepts, addresses)
+    assert table.problem() is None
+    return table, keys, ports

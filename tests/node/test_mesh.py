@@ -1,0 +1,366 @@
+"""The mesh over real sockets: who is linked, what a bad peer or stranger can do, and what not."""
+
+import contextlib
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from node import mesh as mesh_module
+from node.errors import OperatorError
+from node.identity import Keys
+from node.lobby import credentials_of
+from node.mesh import FRAME_COST_BYTES, INBOX_FRAMES_MAX, OUTBOX_BYTES_MAX, Mesh
+from tests.node.tables import HOST, make_table
+from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused
+from transport.link import MESSAGE_BYTES_MAX, PING_SECONDS, SILENCE_SECONDS
+from transport.tcp import dial
+
+GONE = (Fault.CLOSED, Fault.CUT)
+
+
+class Peer:
+    """One mesh and a stand-in for its owner: keeps what it takes, and can stop taking."""
+
+    def __init__(self, table, keys, index, port):
+        self.mesh = Mesh(table, index, credentials_of(keys), self.wake)
+        self.index, self.keys, self.table = index, keys, table
+        self.address = Address(HOST, port)
+        self.frames, self.changes = [], []
+        self.takes = True
+        self.guests = []  # links that the test itself holds
+        self.happened = trio.Event()
+        self.scope = trio.CancelScope()
+
+    def wake(self):
+        if self.takes:
+            self.changes += self.mesh.take_changes()
+            while batch := self.mesh.take(100):
+                self.frames += batch
+        self.happened.set()
+
+    async def until(self, condition):
+        while not condition():
+            self.happened = trio.Event()
+            await self.happened.wait()
+
+    def is_up(self, *others):
+        return all(self.mesh.statistics()[other].up for other in others)
+
+    async def until_up(self, *others):
+        await self.until(lambda: self.is_up(*others))
+
+    async def until_changes(self, count):
+        await self.until(lambda: len(self.changes) >= count)
+
+    async def until_frames(self, count):
+        await self.until(lambda: len(self.frames) >= count)
+
+    async def run(self, task_status=trio.TASK_STATUS_IGNORED):
+        with self.scope:
+            await self.mesh.run(self.address, task_status)
+
+
+@contextlib.asynccontextmanager
+async def meshes(size, *, start=None, **kwargs):
+    """Run the meshes of a table, or those named in `start`, within 10 s."""
+    table, keys, ports = make_table(size, **kwargs)
+    peers = [Peer(table, keys[i], i, ports[i]) for i in range(size)]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for index in range(size) if start is None else start:
+                await nursery.start(peers[index].run)
+            yield peers, nursery
+            for peer in peers:
+                for link in peer.guests:
+                    await link.aclose()
+            nursery.cancel_scope.cancel()
+
+
+def dialler(peer, other):
+    """Return (the one of two peers with the smaller identity key, the other one)."""
+    one, two = peer.keys.identity.public_key, other.keys.identity.public_key
+    return (peer, other) if one < two else (other, peer)
+
+
+async def connect(keys, peer, chain_id=None):
+    """Dial a peer by hand, as the holder of these keys."""
+    link = await dial(
+        peer.address,
+        credentials_of(keys),
+        chain_id or peer.table.chain_id,
+        lambda _: True,
+        Counters(),
+    )
+    peer.guests.append(link)
+    return link
+
+
+async def fault_of(link):
+    """Return why a link that should end has ended."""
+    try:
+        while True:
+            await link.receive()
+    except LinkClosed as error:
+        return error.fault
+
+
+async def wait_for_fault(peer, fault):
+    while not peer.mesh.counters.faults[fault]:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order():
+    async with meshes(4) as (peers, _):
+        for peer in peers:
+            await peer.until_up(0, 1, 2, 3)
+        for peer in peers:
+            peer.mesh.send(None, b"all %d" % peer.index)
+            for other in range(4):
+                if other != peer.index:
+                    peer.mesh.send(other, b"one %d" % peer.index)
+        for peer in peers:
+            await peer.until_frames(6)
+            for other in range(4):
+                if other != peer.index:
+                    got = [frame for sender, frame in peer.frames if sender == other]
+                    assert got == [b"all %d" % other, b"one %d" % other]
+        counters = peers[0].mesh.statistics()[1].counters
+        assert (counters.frames_sent, counters.frames_received, counters.writes) == (2, 2, 1)
+
+
+async def test_a_cut_link_is_dialled_again_and_both_ends_hear_of_it():
+    async with meshes(2) as (peers, _):
+        for peer in peers:
+            await peer.until_up(0, 1)
+        peers[0].mesh._peers[1].channel.close("cut by the test")
+        for peer in peers:
+            await peer.until_changes(3)
+            assert peer.changes == [(1 - peer.index, up) for up in (True, False, True)]
+
+
+async def test_a_peer_that_restarts_is_linked_again():
+    async with meshes(2) as (peers, nursery):
+        survivor, mortal = peers
+        await survivor.until_up(1)
+        mortal.scope.cancel()
+        await survivor.until(lambda: not survivor.is_up(1))
+        reborn = Peer(mortal.table, mortal.keys, 1, mortal.address.port)
+        await nursery.start(reborn.run)
+        await survivor.until_up(1)
+        survivor.mesh.send(None, b"welcome")
+        await reborn.until(lambda: reborn.frames == [(0, b"welcome")])
+
+
+async def test_the_greater_key_dials_when_the_smaller_one_cannot(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0.05)
+    async with meshes(2, start=[]) as (peers, nursery):
+        first, second = dialler(*peers)
+        first.mesh._peers[second.index].addresses = ()  # as if it knew nowhere to dial
+        await nursery.start(first.run)
+        await nursery.start(second.run)
+        await first.until_up(second.index)
+
+
+async def test_two_that_dial_at_once_end_with_one_link(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0)
+    for _ in range(5):
+        async with meshes(2) as ((one, two), _nursery):
+            await one.until_up(1)
+            await two.until_up(0)
+            await both_ends_agree(one, two)
+            one.mesh.send(None, b"x")
+            two.mesh.send(None, b"y")
+            await one.until_frames(1)
+            await two.until_frames(1)
+
+
+async def both_ends_agree(one, two):
+    """Wait until both hold the two ends of one connection."""
+    while True:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        ends = [peer.mesh._peers[1 - peer.index].channel for peer in (one, two)]
+        names = [end.link._carrier._stream.socket for end in ends if end]
+        if len(names) == 2 and names[0].getsockname() == names[1].getpeername():
+            return
+
+
+async def test_of_two_links_the_one_that_the_smaller_key_dialled_is_kept():
+    async with meshes(2, start=[]) as (peers, nursery):
+        acceptor, guest = dialler(*peers)
+        acceptor.mesh._peers[guest.index].addresses = ()
+        await nursery.start(acceptor.run)
+        kept = await connect(guest.keys, acceptor)
+        await acceptor.until_up(guest.index)
+        acceptor.mesh._peers[guest.index].channel.by_smaller = True  # as if it had dialled itself
+        assert await fault_of(await connect(guest.keys, acceptor)) in GONE
+        acceptor.mesh.send(None, b"still here")
+        assert await kept.receive() == [b"still here"]
+
+
+async def test_of_two_links_by_one_dialler_the_newest_is_kept():
+    async with meshes(2, start=[]) as (peers, nursery):
+        guest, acceptor = dialler(*peers)
+        await nursery.start(acceptor.run)
+        old = await connect(guest.keys, acceptor)
+        await acceptor.until_up(guest.index)
+        new = await connect(guest.keys, acceptor)
+        assert await fault_of(old) in GONE
+        acceptor.mesh.send(None, b"still here")
+        assert await new.receive() == [b"still here"]
+        assert acceptor.changes == [(guest.index, True), (guest.index, True)]
+
+
+@pytest.mark.parametrize("attack", ["stranger", "wrong table", "garbage", "oversized"])
+async def test_who_does_not_belong_is_closed_and_counted_and_nothing_else(attack):
+    async with meshes(2) as (peers, _):
+        peer = peers[0]
+        await peer.until_up(1)
+        fault = {
+            "stranger": Fault.STRANGER,
+            "wrong table": Fault.CLOSED,  # by the dialler, which is the first to notice
+            "garbage": Fault.OVERSIZED,
+            "oversized": Fault.OVERSIZED,
+        }[attack]
+        if attack == "stranger":
+            # The initiator's last message is refused, so it has a link for a moment.
+            assert await fault_of(await connect(Keys(bytes([99]) * 32), peer)) == Fault.CLOSED
+        elif attack == "wrong table":
+            with pytest.raises(LinkRefused):
+                await connect(peers[1].keys, peer, chain_id=bytes(32))
+        else:
+            stream = await trio.open_tcp_stream(*peer.address)
+            await stream.send_all(b"\xff" * 5000 if attack == "garbage" else b"\x7f\xff\xff\xff")
+            with contextlib.suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+            await stream.aclose()
+        await wait_for_fault(peer, fault)
+        assert peer.mesh.counters.faults == {fault: 1}
+        assert peer.changes == [(1, True)]
+        assert peer.frames == []
+        peers[1].mesh.send(None, b"undisturbed")
+        await peer.until(lambda: peer.frames == [(1, b"undisturbed")])
+
+
+async def test_a_member_that_floods_is_read_no_further_than_the_bound_and_others_are_heard():
+    async with meshes(3, start=[0]) as (peers, _nursery):
+        peer, flooder, honest = peers
+        peer.takes = False
+        link = await connect(flooder.keys, peer)
+        quiet = await connect(honest.keys, peer)
+        flood = [b"f" * 1000] * 100
+        with trio.move_on_after(0.5):
+            while True:
+                await link.send(flood)
+        held = peer.mesh._peers[flooder.index]
+        assert INBOX_FRAMES_MAX <= len(held.inbox) < INBOX_FRAMES_MAX + 100
+        await quiet.send([b"a", b"b"])
+        await peer.until(lambda: len(peer.mesh._peers[honest.index].inbox) == 2)
+        batch = peer.mesh.take(100)
+        assert len(batch) == 100
+        # Each in turn: the quiet one's two frames are among the first four.
+        assert sorted(frame[:1] for _, frame in batch[:4]) == [b"a", b"b", b"f", b"f"]
+
+
+async def test_frames_of_the_greatest_size_are_held_one_or_two_at_a_time():
+    async with meshes(2, start=[0]) as (peers, _nursery):
+        peer = peers[0]
+        peer.takes = False
+        link = await connect(peers[1].keys, peer)
+        with trio.move_on_after(0.5):
+            while True:
+                await link.send([bytes(MESSAGE_BYTES_MAX)])
+        held = peer.mesh._peers[1]
+        assert held.inbox_bytes == sum(map(len, held.inbox)) <= 2 * MESSAGE_BYTES_MAX
+
+
+async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else():
+    async with meshes(3, start=[0, 1]) as (peers, _nursery):
+        peer, reader, _ = peers
+        await connect(peers[2].keys, peer)  # never receives
+        await peer.until(lambda: peer.is_up(1) and peer.is_up(2))
+        frame = bytes(MESSAGE_BYTES_MAX)
+        for count in range(1, 31):
+            peer.mesh.send(None, frame)
+            await reader.until_frames(count)
+        status = peer.mesh.statistics()
+        assert status[2].queued_bytes <= OUTBOX_BYTES_MAX
+        assert status[2].counters.dropped > 10
+        assert (status[1].counters.dropped, status[1].counters.frames_sent) == (0, 30)
+
+
+async def test_tiny_frames_are_charged_for_their_objects():
+    async with meshes(2, start=[0]) as (peers, _nursery):
+        await connect(peers[1].keys, peers[0])
+        await peers[0].until(lambda: peers[0].is_up(1))
+        room = OUTBOX_BYTES_MAX // (1 + FRAME_COST_BYTES)
+        for _ in range(room + 5):
+            peers[0].mesh.send(1, b"x")
+        assert peers[0].mesh.statistics()[1].counters.dropped == 5
+
+
+async def test_frames_for_an_absent_peer_are_counted_and_not_kept():
+    table, keys, ports = make_table(2)
+    peer = Peer(table, keys[0], 0, ports[0])
+    peer.mesh.send(None, b"x")
+    peer.mesh.send(1, b"x")
+    status = peer.mesh.statistics()[1]
+    assert (status.counters.absent, status.queued_bytes, status.up) == (2, 0, False)
+
+
+async def test_an_offender_is_held_off_and_may_come_back(monkeypatch):
+    monkeypatch.setattr(mesh_module, "HOLD_OFF_SECONDS", 0.3)
+    async with meshes(2, start=[0]) as (peers, _nursery):
+        peer = peers[0]
+        link = await connect(peers[1].keys, peer)
+        await peer.until_up(1)
+        peer.takes = False
+        await link.send([b"bad"] * 10)
+        await peer.until(lambda: peer.mesh.has_input)
+        peer.mesh.hold_off(1, "ten bad frames")
+        assert peer.mesh.take(100) == []
+        assert await fault_of(link) in GONE
+        again = await connect(peers[1].keys, peer)
+        assert await fault_of(again) in GONE
+        peer.takes = True
+        await trio.sleep(0.35)
+        await connect(peers[1].keys, peer)
+        await peer.until_up(1)
+        assert peer.mesh.statistics()[1].counters.hold_offs == 1
+
+
+async def test_a_write_that_makes_no_progress_ends_its_link(monkeypatch):
+    monkeypatch.setattr(mesh_module, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(mesh_module, "WATCH_SECONDS", 0.05)
+    async with meshes(2, start=[0]) as (peers, _nursery):
+        peer = peers[0]
+        await connect(peers[1].keys, peer)
+        await peer.until_up(1)
+        for _ in range(12):
+            peer.mesh.send(1, bytes(MESSAGE_BYTES_MAX))
+            await trio.sleep(0.01)
+        await peer.until(lambda: not peer.is_up(1))
+
+
+async def test_an_address_that_is_taken_is_an_operators_error():
+    table, keys, ports = make_table(2)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OperatorError, match=r"cannot listen on .*ddress already in use"),
+        flatten_subgroups=True,
+    ):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Peer(table, keys[0], 0, ports[0]).run)
+            await nursery.start(Peer(table, keys[1], 1, ports[0]).run)
+
+
+def test_waiting_times_double_to_five_seconds_and_never_agree():
+    times = {mesh_module._jittered(1.0) for _ in range(100)}
+    assert len(times) > 10
+    assert all(0.5 <= seconds <= 1.0 for seconds in times)
+
+
+def test_a_link_is_given_up_no_later_than_its_peer_would_give_it_up():
+    assert mesh_module.STALL_SECONDS <= SILENCE_SECONDS
+    assert mesh_module.STALL_SECONDS > PING_SECONDS
+    assert math.isclose(mesh_module.BACKOFF_SECONDS_MAX, 5.0)
