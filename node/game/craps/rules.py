@@ -1,0 +1,405 @@
+"""Craps as a `GameRules`: what may be bet, what a roll pays, what the bank must hold.
+
+Everything that depends on the parameters alone is worked out when the rules are made; what a bet
+does on each of the 21 outcomes is worked out once for each state of the puck that it meets, from
+`decide`, and remembered.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import gcd, lcm
+from typing import NamedTuple
+
+from consensus.encoding import DecodeError, decode_as
+from node.game.craps import dice, words
+from node.game.craps.bets import (
+    ALL_KEYS,
+    FLAT_OF,
+    KIND_NAMES,
+    LAID_ODDS,
+    LIMIT_CLASSES,
+    ODDS_OF,
+    Kind,
+    LimitClass,
+    bet_key,
+)
+from node.game.craps.board import OLD, OPENING, POINT, ROLLS, advance, seen_through, sight
+from node.game.craps.decide import Effect, Throw, Verdict, decide, is_callable, prizes
+from node.game.craps.params import (
+    VIG_DOWN,
+    VIG_EXACT,
+    VIG_NEAREST,
+    VIG_PERCENT,
+    CrapsParams,
+)
+from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
+from node.game.craps.refusals import Code, describe
+from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Refusal, Settlement
+
+GAME_NAME = "craps"
+
+_VIG_KINDS = (Kind.BUY, Kind.LAY)
+_PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
+
+# When a bet may be made. Pass and put are the same bet at different times.
+_ALWAYS, _PUCK_OFF, _PUCK_ON, _PASS_LINE, _NEW_HAND, _AFTER_SEVEN, _NEVER = range(7)
+_WINDOWS: Mapping[int, int] = {
+    Kind.PASS: _PASS_LINE,
+    Kind.DONT_PASS: _PUCK_OFF,
+    Kind.MUGGSY: _PUCK_OFF,
+    Kind.COME: _PUCK_ON,
+    Kind.DONT_COME: _PUCK_ON,
+    Kind.PUT: _PUCK_ON,
+    **dict.fromkeys((Kind.FIRE, Kind.RIDE_LINE, Kind.REPLAY), _NEW_HAND),
+    **dict.fromkeys(
+        (Kind.SMALL, Kind.TALL, Kind.ALL, Kind.REPEAT, Kind.HOT_ROLLER, Kind.DOUBLES),
+        _AFTER_SEVEN,
+    ),
+}
+
+
+class _Entry(NamedTuple):
+    """What `check_bet` needs to know of a bet; `unit` 0 sends it to the rules of odds."""
+
+    window: int
+    unit: int
+    least: int
+    most: int
+
+
+class _Row(NamedTuple):
+    """What every outcome does to a bet in one state of the board."""
+
+    verdicts: tuple[Verdict, ...]
+    exposure: Exposure
+
+
+class CrapsRules:
+    """The rules of one table, R1 to R30. A value but for the memory of rows worked out."""
+
+    def __init__(self, params: CrapsParams) -> None:
+        """Take parameters without a `problem`."""
+        assert (problem := params.problem()) is None, problem
+        self.params = params
+        self.name = GAME_NAME
+        self.outcome_names = dice.NAMES
+        self.outcome_weights = dice.WEIGHTS
+        self.kind_names = KIND_NAMES
+        self._entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
+        self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
+        self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
+
+    @property
+    def bet_words(self) -> Sequence[tuple[str, str]]:
+        """What a player may type to bet, with what each bet pays."""
+        return words.bet_words(self.params)
+
+    def opening_board(self) -> Board:
+        """Return the board before the first roll: puck off, a new hand."""
+        return OPENING
+
+    def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
+        """Return (outcome index, the two dice in order) of a 32-byte seed."""
+        first, second = dice.throw(seed)
+        return dice.outcome_of(first, second), (first, second)
+
+    def check_bet(self, board: Board, bets: Bets, key: BetKey, amount: int) -> Refusal | None:
+        """Say why `amount` more may not be put on `key`, or None (R7, R10 to R18, R28)."""
+        entry = self._entries.get(key)
+        if entry is None:
+            known = key in ALL_KEYS
+            return Refusal(Code.NOT_TAKEN if known else Code.NO_SUCH_BET, tuple(key))
+        if amount <= 0:
+            return Refusal(Code.NOT_POSITIVE, (*key, amount))
+        window, unit, least, most = entry
+        if window and (closed := self._check_window(board, key, window)):
+            return closed
+        bet = bets.get(key)
+        total = amount if bet is None else bet.stake + amount
+        if not unit:
+            return self._check_odds(board, bets, key, total)
+        if total < least:
+            return Refusal(Code.UNDER_LIMIT, (*key, total, least))
+        if total > most:
+            return Refusal(Code.OVER_LIMIT, (*key, total, most))
+        if total % unit:
+            return _inexact(key, total, unit)
+        if key.kind in _VIG_KINDS:
+            win, vig = _win_of(key, total), _vig_due(self.params, key, total)
+            if vig > win:
+                return Refusal(Code.VIG_OVER_WIN, (*key, total, win, vig))
+        return None
+
+    def _check_window(self, board: Board, key: BetKey, window: int) -> Refusal | None:
+        point = board[POINT]
+        match window:
+            case _ if window == _PUCK_ON and not point:
+                return Refusal(Code.NEEDS_PUCK_ON, tuple(key))
+            case _ if window == _PUCK_OFF and point:
+                return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
+            case _ if window == _PASS_LINE and point and point not in self.params.put_numbers:
+                return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
+            case _ if window == _NEW_HAND and board[OLD]:
+                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
+            case _ if window == _AFTER_SEVEN and self.params.new_shooter_only and board[OLD]:
+                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
+            case _ if window == _AFTER_SEVEN and board[ROLLS]:
+                return Refusal(Code.NEEDS_SEVEN, tuple(key))
+            case _ if window == _NEVER:
+                return Refusal(Code.MOVES_BY_ITSELF, tuple(key))
+        return None
+
+    def _check_odds(self, board: Board, bets: Bets, key: BetKey, total: int) -> Refusal | None:
+        """Check odds of `total` chips: on a number, within their flat bet, exact (R17, R18)."""
+        number = key.number or board[POINT]
+        flat = bets.get(bet_key(FLAT_OF[ALL_KEYS[key]], key.number))
+        if flat is None or not number:
+            return Refusal(Code.NO_FLAT_BET, tuple(key))
+        most = self._odds_most(key.kind, number, flat.stake)
+        if total > most:
+            return Refusal(Code.OVER_ODDS_LIMIT, (*key, total, most))
+        unit = _odds_unit(key.kind, number)
+        return _inexact(key, total, unit) if total % unit else None
+
+    def _odds_most(self, kind: int, number: int, flat: int) -> int:
+        """Return the most odds behind a flat stake; laid odds are bounded by what they win."""
+        most = flat * self.params.odds_multiple(number)
+        if kind in LAID_ODDS:
+            odds = LAY_ODDS[number]
+            most = most * odds.per // odds.win
+        unit = _odds_unit(kind, number)
+        return (most + (unit - 1) * self.params.odds_round_up) // unit * unit
+
+    def check_reduce(self, board: Board, bets: Bets, key: BetKey, amount: int) -> Refusal | None:
+        """Say why `amount` may not come down from `key`, or None (R11 to R13, R23)."""
+        bet = bets.get(key)
+        if bet is None:
+            return Refusal(Code.NO_BET, tuple(key)) if key in ALL_KEYS else _unknown(key)
+        if amount <= 0:
+            return Refusal(Code.NOT_POSITIVE, (*key, amount))
+        if amount > bet.stake:
+            return Refusal(Code.MORE_THAN_UP, (*key, amount, bet.stake))
+        if self.is_contract(board, key):
+            return Refusal(Code.CONTRACT, tuple(key))
+        rest = bet.stake - amount
+        if rest == 0:
+            return None
+        entry = self._entries[key]
+        if rest < entry.least:
+            return Refusal(Code.UNDER_LIMIT, (*key, rest, entry.least))
+        number = key.number or board[POINT]
+        unit = entry.unit or _odds_unit(key.kind, number)
+        if rest % unit:
+            return _inexact(key, rest, unit)
+        for other in self.dependents(bets, key):
+            if bets[other].stake > self._odds_most(other.kind, number, rest):
+                return Refusal(Code.ODDS_TOO_MUCH, (*key, rest, bets[other].stake))
+        return None
+
+    def check_working(self, board: Board, bets: Bets, key: BetKey, working: int) -> Refusal | None:
+        """Say why the bet may not be called on (1), off (2) or as the rules say (0), or None."""
+        del board  # a bet may be called at any time before the dice are out (R17, R21)
+        if key not in bets:
+            return Refusal(Code.NO_BET, tuple(key)) if key in ALL_KEYS else _unknown(key)
+        if not is_callable(self.params, key.kind):
+            return Refusal(Code.NOT_CALLABLE, tuple(key))
+        return None if working in {0, 1, 2} else Refusal(Code.NO_SUCH_CALL, (working,))
+
+    def vig(self, key: BetKey, stake: int) -> int:
+        """Return the vig that lies on the layout beside a bet of this stake (R22)."""
+        if key.kind not in _VIG_KINDS or self.params.vig_on_win:
+            return 0
+        return _vig_due(self.params, key, stake)
+
+    def dependents(self, bets: Bets, key: BetKey) -> tuple[BetKey, ...]:
+        """Return the odds that come down with their flat bet (R20)."""
+        kind = ODDS_OF.get(key.kind)
+        if kind is None:
+            return ()
+        odds = bet_key(kind, key.number)
+        return (odds,) if odds in bets else ()
+
+    def may_shoot(self, board: Board, bets: Bets) -> bool:
+        """Say whether a seat may throw: with a line bet on a come-out, always after (R2, R5)."""
+        if board[POINT]:
+            return True
+        least = self.params.line.least
+        line = (bets.get(_PASS), bets.get(_DONT_PASS))
+        return any(bet is not None and bet.stake >= least for bet in line)
+
+    def may_pass_dice(self, board: Board) -> bool:
+        """Say whether the shooter may pass the dice: on a come-out (R5)."""
+        return not board[POINT]
+
+    def is_contract(self, board: Board, key: BetKey) -> bool:
+        """Say whether the bet must ride to its decision (R11, R13, R28, R30).
+
+        A feature bet may be taken back for as long as it could still be made.
+        """
+        match key.kind:
+            case Kind.PUT:
+                return True
+            case Kind.PASS | Kind.MUGGSY:
+                return board[POINT] != 0
+            case Kind.COME | Kind.TWICE_HARD:
+                return key.number != 0
+            case Kind.FIRE | Kind.RIDE_LINE | Kind.REPLAY:
+                return board[OLD] != 0
+            case kind:
+                return _WINDOWS.get(kind) == _AFTER_SEVEN and board[ROLLS] != 0
+
+    def exposure(self, board: Board, key: BetKey, working: int) -> Exposure:
+        """Return what the bank must hold for each unit of stake on a bet, by outcome (R29)."""
+        return self._row(board, key, working).exposure
+
+    def _row(self, board: Board, key: BetKey, working: int) -> _Row:
+        caps = self._sights.get(key)
+        state = board[POINT] if caps is None else seen_through(board, caps)
+        row = self._rows.get((state, key, working))
+        if row is None:
+            row = self._rows[state, key, working] = self._work_out(board, key, working)
+        return row
+
+    def _work_out(self, board: Board, key: BetKey, working: int) -> _Row:
+        verdicts = tuple(
+            decide(
+                self.params,
+                key,
+                working,
+                Throw(board, advance(board, outcome, self.params.points)[0], low, high),
+            )
+            for outcome, (low, high) in enumerate(dice.PAIRS)
+        )
+        pays = [odds for _, odds in prizes(self.params, key, board[POINT])]
+        unit = lcm(*(odds.per for odds in pays))
+        full = max(odds.profit(unit) for odds in pays)
+        per_unit = []
+        for verdict in verdicts:
+            match verdict.effect:
+                case Effect.NOTHING | Effect.MOVE:
+                    per_unit.append(full)
+                case Effect.LOSE:
+                    per_unit.append(-unit)
+                case Effect.WIN | Effect.WIN_AND_STAY:
+                    per_unit.append(verdict.odds.profit(unit))
+                case Effect.RETURN:
+                    per_unit.append(0)
+        return _Row(verdicts, Exposure(unit, tuple(per_unit)))
+
+    def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
+        """Return what the outcome does to the bets of one seat, in key order (R8).
+
+        A bet that moves comes last: the bet whose place it takes is decided by the same roll.
+        """
+        rows: list[Settlement] = []
+        moved: list[Settlement] = []
+        for key in sorted(bets):
+            bet = bets[key]
+            verdict = self._row(board, key, bet.working).verdicts[outcome]
+            effect = verdict.effect
+            if effect is Effect.NOTHING:
+                continue
+            stake, vig = bet.stake, bet.vig
+            if effect is Effect.LOSE:
+                rows.append(Settlement(key, stake, 0, vig, 0, key, 0, 0))
+            elif effect is Effect.MOVE:
+                to = BetKey(key.kind, verdict.number)
+                moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
+            elif effect is Effect.RETURN:
+                rows.append(Settlement(key, 0, 0, 0, stake + vig, key, 0, 0))
+            else:
+                rows.append(self._won(key, bet, verdict))
+        return (*rows, *moved)
+
+    def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
+        """Return a win: the vig is taken now, from the layout or from the win (R22)."""
+        stake, vig = bet.stake, bet.vig
+        profit = verdict.odds.profit(stake)
+        taken = vig
+        if key.kind in _VIG_KINDS and self.params.vig_on_win:
+            taken = _vig_due(self.params, key, stake)
+        # A bet that stays up has its next vig taken from the win as well.
+        left, left_vig = (stake, vig) if verdict.effect is Effect.WIN_AND_STAY else (0, 0)
+        returned = stake + vig + profit - taken - left - left_vig
+        assert returned >= 0, f"{key} wins {profit} with a vig of {taken}"
+        return Settlement(key, 0, profit, taken, returned, key, left, left_vig)
+
+    def advance(self, board: Board, outcome: int) -> tuple[Board, bool]:
+        """Return the board after the outcome, and whether the hand ended (R3, R4)."""
+        return advance(board, outcome, self.params.points)
+
+    def describe(self, refusal: Refusal) -> str:
+        """Return the sentence of one of the game's own refusals."""
+        return describe(refusal)
+
+    def bet_name(self, key: BetKey) -> str:
+        """Return what a player types to make this bet, without the amount."""
+        return words.bet_name(key)
+
+    def parse_bet(
+        self, typed: Sequence[str], board: Board, bets: Bets
+    ) -> Sequence[tuple[BetKey, int]] | str:
+        """Return the bets that typed words ask for, or the sentence why they mean none."""
+        del board  # words mean the same at any time
+        return words.parse_bet(self.params, typed, bets)
+
+
+def load_rules(params: bytes) -> CrapsRules | str:
+    """Return the rules of encoded `CrapsParams`, or what is wrong with them."""
+    try:
+        options = decode_as(params, CrapsParams)
+    except DecodeError as error:
+        return f"options of craps: {error}"
+    return options.problem() or CrapsRules(options)
+
+
+def _entry(params: CrapsParams, key: BetKey) -> _Entry:
+    kind = Kind(key.kind)
+    if kind in FLAT_OF:
+        return _Entry(_ALWAYS, 0, 1, 0)
+    moves_only = key.number and kind in {Kind.COME, Kind.DONT_COME, Kind.TWICE_HARD}
+    pays = [odds for _, odds in prizes(params, key, 0)]
+    unit = lcm(*(odds.per for odds in pays))
+    limits = params.limits(LIMIT_CLASSES[kind])
+    most = limits.most
+    if LIMIT_CLASSES[kind] == LimitClass.FEATURE:
+        most = min([most, *(params.prize_most * odds.per // odds.win for odds in pays if odds.win)])
+    if kind in _VIG_KINDS and params.vig_rounding == VIG_EXACT:
+        unit = _exact_vig_unit(key, unit)
+    return _Entry(_NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS), unit, limits.least, most)
+
+
+def _win_of(key: BetKey, stake: int) -> int:
+    return (TRUE_ODDS if key.kind == Kind.BUY else LAY_ODDS)[key.number].profit(stake)
+
+
+def _vig_due(params: CrapsParams, key: BetKey, stake: int) -> int:
+    """Return the vig of a buy or lay: 5 % of the bet, or of its win (R22)."""
+    hundredths = VIG_PERCENT * (stake if key.kind == Kind.BUY else _win_of(key, stake))
+    match params.vig_rounding:
+        case r if r == VIG_DOWN:
+            chips = hundredths // 100
+        case r if r == VIG_NEAREST:
+            chips = (hundredths + 50) // 100
+        case _:
+            chips = -(-hundredths // 100)
+    return max(chips, params.vig_minimum)
+
+
+def _exact_vig_unit(key: BetKey, unit: int) -> int:
+    """Return the least stake, a multiple of `unit`, whose vig is a whole number of chips."""
+    base = unit if key.kind == Kind.BUY else _win_of(key, unit)
+    whole = 100 // VIG_PERCENT
+    return unit * (whole // gcd(base, whole))
+
+
+def _odds_unit(kind: int, number: int) -> int:
+    return (LAY_ODDS if kind in LAID_ODDS else TRUE_ODDS)[number].per
+
+
+def _unknown(key: BetKey) -> Refusal:
+    return Refusal(Code.NO_SUCH_BET, tuple(key))
+
+
+def _inexact(key: BetKey, total: int, unit: int) -> Refusal:
+    below = total // unit * unit
+    return Refusal(Code.NOT_EXACT, (*key, total, below, below + unit))
