@@ -1,0 +1,80 @@
+"""What is replicated of a player: the rack, the count of signed actions, and a short past.
+
+What is local (connection, rate limit) lives with the node; a view joins both for people.
+"""
+
+import struct
+from typing import NamedTuple
+
+import msgspec
+
+from consensus.encoding import INT_MAX, Uint, decode_as, encode
+from node.game.params import Chips
+
+HISTORY = 16
+"""Settled rolls that an account remembers: enough for a page, little in every leaf."""
+_ENTRY = struct.Struct(">QQQQ")
+
+
+class Past(NamedTuple):
+    """What one settled roll brought a player: chips won from the bank and lost to it."""
+
+    session: int
+    number: int
+    won: int
+    lost: int
+
+
+class Account(msgspec.Struct, gc=False):
+    """One player's replicated half. A state copies it before it writes to it.
+
+    The counters stop at the greatest integer of the protocol; chips are exact.
+    """
+
+    chips: int
+    seq: int = 0
+    """Number of the last action applied."""
+    open_bets: int = 0
+    """Bets on all layouts."""
+    rolls: int = 0
+    """Settled rolls that decided a bet of this player."""
+    won: int = 0
+    lost: int = 0
+    shares: int = 0
+    """Shares in the pool, in bank mode POOL."""
+    history: bytes = b""
+    """The last rolls, oldest first, packed: a leaf is encoded far more often than this is read."""
+
+    def leaf(self) -> bytes:
+        """Return what the accounts root commits to."""
+        return encode(
+            (
+                self.chips,
+                self.seq,
+                self.open_bets,
+                self.rolls,
+                self.won,
+                self.lost,
+                self.shares,
+                self.history,
+            )
+        )
+
+    def remember(self, past: Past) -> None:
+        """Count a settled roll and note it, forgetting the oldest beyond `HISTORY`."""
+        self.rolls = min(self.rolls + 1, INT_MAX)
+        self.won = min(self.won + past.won, INT_MAX)
+        self.lost = min(self.lost + past.lost, INT_MAX)
+        self.history = (self.history + _ENTRY.pack(*past))[-HISTORY * _ENTRY.size :]
+
+    def past(self) -> tuple[Past, ...]:
+        """Return the rolls that the account remembers, oldest first."""
+        return tuple(Past(*entry) for entry in _ENTRY.iter_unpack(self.history))
+
+
+def parse_account(leaf: bytes) -> Account:
+    """Return the account of a leaf; raises `DecodeError`."""
+    chips, seq, bets, rolls, won, lost, shares, history = decode_as(
+        leaf, tuple[Chips, Uint, Uint, Uint, Uint, Uint, Uint, bytes]
+    )
+    return Account(chips, seq, bets, rolls, won, lost, shares, history)

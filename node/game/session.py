@@ -1,0 +1,677 @@
+"""One game on a table: seats, bets, the dice and the timers, by agreed time only (PROTOCOL 12).
+
+The life of a session is `MACHINE`, one literal table. A session holds no rack: what it takes and
+gives back is returned as a number of chips, and the state posts it.
+
+Dice. They lie before one seat. Who may throw is the first seat from there, clockwise, whose bets
+let it shoot (R2); if none do, the dice wait where they are. They move on when the hand ends (R4),
+when they are passed before a come-out, when their seat leaves or is too slow (R5).
+
+Timers run only while a bet lies on the layout: the betting window from the later of the last
+payment and the first bet, the shooter's from when the dice came, a seat's from its last operation.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, encode
+from consensus.merkle import MerkleTree
+from node.game.params import GameParams
+from node.game.receipts import Code
+from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal, Settlement
+from node.game.state_machine import StateMachine, Table, Transition
+
+NOBODY = -1
+
+Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
+
+
+class Phase(enum.IntEnum):
+    """Where a session stands. Numbers are in its leaf; CLOSING and SETTLING end with the block."""
+
+    OPEN = 1
+    """Bets are taken; none lies on the layout, so no timer runs."""
+    BETTING = 2
+    """Bets are taken, timers run."""
+    CLOSING = 3
+    """The roll has been called; bets are taken until the block ends (R7)."""
+    CLOSED = 4
+    """No more bets, no change, no leave: waiting for the dice."""
+    SETTLING = 5
+    """The dice are known, bets are being paid (R8)."""
+    FINISHED = 6
+    """Its slot is free."""
+
+
+class Event(enum.Enum):
+    """What happens to a session."""
+
+    BET = "bet"
+    EMPTIED = "emptied"
+    ROLL = "roll"
+    WINDOW_OVER = "window over"
+    SHOOTER_SLOW = "shooter slow"
+    DECLINE = "decline"
+    BLOCK_END = "block end"
+    DICE = "dice"
+    PAID = "paid"
+    FINISH = "finish"
+
+
+class Effect(enum.Enum):
+    """What a transition asks its session to do."""
+
+    START_TIMERS = "start timers"
+    TAKE_DICE = "take dice"
+    NOTE_CALLER = "note caller"
+    FORGET_CALLER = "forget caller"
+    MOVE_DICE = "move dice"
+    OPEN_WINDOW = "open window"
+
+
+class Seat(msgspec.Struct, gc=False):
+    """A player's place. `riding`: the player left, contract bets stay to their decision (R30)."""
+
+    player: int
+    last_ms: int
+    """Agreed time of the player's last operation here."""
+    riding: bool = False
+    ready: bool = False
+    bets: dict[BetKey, Bet] = {}
+
+    def leaf(self) -> bytes:
+        """Return what the session's seats root commits to; bets in key order."""
+        return encode(
+            (
+                self.player,
+                self.last_ms,
+                int(self.riding),
+                int(self.ready),
+                [(*key, *bet_values(self.bets[key])) for key in sorted(self.bets)],
+            )
+        )
+
+
+def bet_values(bet: Bet) -> tuple[int, int, int, int]:
+    """Return the fields of a bet in leaf order."""
+    return bet.stake, bet.id, bet.working, bet.vig
+
+
+def parse_seat(leaf: bytes) -> Seat | None:
+    """Return the seat of a leaf, None for a free one; raises `DecodeError`."""
+    if not leaf:
+        return None
+    player, last_ms, riding, ready, bets = decode_as(
+        leaf, tuple[Uint, Uint, Flag, Flag, tuple[tuple[Uint, Uint, Uint, Uint, Uint, Uint], ...]]
+    )
+    return Seat(
+        player,
+        last_ms,
+        bool(riding),
+        bool(ready),
+        {BetKey(kind, number): Bet(*values) for kind, number, *values in bets},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the guards of a session read: the session, who acts (a seat or NOBODY), when."""
+
+    session: "GameSession"
+    seat: int
+    time_ms: int
+    can_close: bool
+    params: GameParams
+
+
+def guard_dice(moment: Moment) -> Refusal | None:
+    """The players must have dealt enough to make dice from (PROTOCOL 10)."""
+    return None if moment.can_close else Refusal(Code.NO_DICE)
+
+
+def guard_holder(moment: Moment) -> Refusal | None:
+    """Only the seat that has the dice decides over them."""
+    holder = moment.session.holder()
+    if holder == moment.seat:
+        return None
+    return Refusal(Code.NOT_SHOOTER, (moment.session.player_at(holder),))
+
+
+def guard_willing(moment: Moment) -> Refusal | None:
+    """R2: the shooter has a bet that lets it shoot."""
+    return None if moment.session.is_willing(moment.seat) else Refusal(Code.NOBODY_SHOOTS)
+
+
+def guard_window(moment: Moment) -> Refusal | None:
+    """R7: the others had time to bet, or said that they need none."""
+    session = moment.session
+    wait_ms = session.since_ms + moment.params.betting_min_ms - moment.time_ms
+    if wait_ms <= 0 or session.all_ready(but=moment.seat):
+        return None
+    return Refusal(Code.TOO_EARLY, (wait_ms,))
+
+
+def guard_window_over(moment: Moment) -> Refusal | None:
+    """The betting window has its greatest length."""
+    return _due(moment, moment.session.window_over_ms(moment.params))
+
+
+def guard_shooter_slow(moment: Moment) -> Refusal | None:
+    """R5: the shooter had its time, and somebody else may throw."""
+    return _due(moment, moment.session.shooter_slow_ms(moment.params))
+
+
+def _due(moment: Moment, due_ms: int | None) -> Refusal | None:
+    if due_ms is not None and due_ms <= moment.time_ms:
+        return None
+    next_ms = moment.session.due_ms(moment.params)
+    if next_ms is None:
+        return Refusal(Code.NO_TIMER)
+    return Refusal(Code.NOT_DUE, (next_ms - moment.time_ms,))
+
+
+def guard_come_out(moment: Moment) -> Refusal | None:
+    """R5: dice are passed only before a come-out."""
+    session = moment.session
+    return None if session.rules.may_pass_dice(session.board) else Refusal(Code.HAND_GOES_ON)
+
+
+def guard_company(moment: Moment) -> Refusal | None:
+    """Somebody else is there to take the dice."""
+    session = moment.session
+    return None if session.next_seat(moment.seat) != moment.seat else Refusal(Code.NOBODY_ELSE)
+
+
+def guard_empty(moment: Moment) -> Refusal | None:
+    """Nobody is seated; that nothing lies on the layout is the phase."""
+    taken = sum(seat is not None for seat in moment.session.seats)
+    return Refusal(Code.NOT_EMPTY, (taken, moment.session.layout)) if taken else None
+
+
+_EMPTY_LAYOUT = Refusal(Code.NOTHING_LIES)
+_NO_TIMER = Refusal(Code.NO_TIMER)
+_CALLED = Refusal(Code.ROLL_CALLED)
+_OUT = Refusal(Code.NO_MORE_BETS)
+_BUSY = Refusal(Code.NOT_EMPTY)
+
+_PASS_GUARDS = (guard_holder, guard_come_out, guard_company)
+
+TABLE: Table[Phase, Event, Moment, Effect] = {
+    (Phase.OPEN, Event.BET): Transition(Phase.BETTING, (), (Effect.START_TIMERS,)),
+    (Phase.OPEN, Event.ROLL): _EMPTY_LAYOUT,
+    (Phase.OPEN, Event.WINDOW_OVER): _NO_TIMER,
+    (Phase.OPEN, Event.SHOOTER_SLOW): _NO_TIMER,
+    (Phase.OPEN, Event.DECLINE): Transition(Phase.OPEN, _PASS_GUARDS, (Effect.MOVE_DICE,)),
+    (Phase.OPEN, Event.FINISH): Transition(Phase.FINISHED, (guard_empty,)),
+    (Phase.BETTING, Event.EMPTIED): Transition(Phase.OPEN),
+    (Phase.BETTING, Event.ROLL): Transition(
+        Phase.CLOSING,
+        (guard_holder, guard_willing, guard_window, guard_dice),
+        (Effect.TAKE_DICE, Effect.NOTE_CALLER),
+    ),
+    (Phase.BETTING, Event.WINDOW_OVER): Transition(
+        Phase.CLOSING, (guard_window_over, guard_dice), (Effect.TAKE_DICE,)
+    ),
+    (Phase.BETTING, Event.SHOOTER_SLOW): Transition(
+        Phase.BETTING, (guard_shooter_slow,), (Effect.MOVE_DICE,)
+    ),
+    (Phase.BETTING, Event.DECLINE): Transition(Phase.BETTING, _PASS_GUARDS, (Effect.MOVE_DICE,)),
+    (Phase.BETTING, Event.FINISH): _BUSY,
+    (Phase.CLOSING, Event.EMPTIED): Transition(Phase.OPEN, (), (Effect.FORGET_CALLER,)),
+    (Phase.CLOSING, Event.ROLL): _CALLED,
+    (Phase.CLOSING, Event.WINDOW_OVER): _CALLED,
+    (Phase.CLOSING, Event.SHOOTER_SLOW): _CALLED,
+    (Phase.CLOSING, Event.DECLINE): _CALLED,
+    (Phase.CLOSING, Event.BLOCK_END): Transition(Phase.CLOSED),
+    (Phase.CLOSING, Event.FINISH): _BUSY,
+    (Phase.CLOSED, Event.ROLL): _OUT,
+    (Phase.CLOSED, Event.WINDOW_OVER): _OUT,
+    (Phase.CLOSED, Event.SHOOTER_SLOW): _OUT,
+    (Phase.CLOSED, Event.DECLINE): _OUT,
+    (Phase.CLOSED, Event.DICE): Transition(Phase.SETTLING),
+    (Phase.CLOSED, Event.FINISH): _BUSY,
+    (Phase.SETTLING, Event.PAID): Transition(
+        Phase.BETTING, (), (Effect.FORGET_CALLER, Effect.OPEN_WINDOW)
+    ),
+    (Phase.SETTLING, Event.EMPTIED): Transition(
+        Phase.OPEN, (), (Effect.FORGET_CALLER, Effect.OPEN_WINDOW)
+    ),
+}
+MACHINE = StateMachine(TABLE)
+
+
+class _SessionLeaf(Record, frozen=True):
+    """What the sessions root commits to for one session."""
+
+    game: Uint
+    serial: Uint
+    creator: Uint
+    board: tuple[Uint, ...]
+    phase: Uint
+    rolls: Uint
+    dice: Uint
+    since_ms: Uint
+    dice_ms: Uint
+    active_ms: Uint
+    idle_ms: Uint
+    seats_root: Bytes32
+
+
+class GameSession(msgspec.Struct):
+    """One game. Lists, the tree and the seats are shared between copies until `own_seat`.
+
+    `touched` holds the seats that this copy made or copied since the seats root was last taken:
+    those, and no others, may be written to in place.
+    """
+
+    rules: GameRules
+    game: int
+    serial: int
+    """Creation height << 16 | index: names the session for good, while slots are used again."""
+    creator: int
+    board: Board
+    phase: Phase = Phase.OPEN
+    rolls: int = 0
+    """Rolls settled."""
+    dice: int = 0
+    """The seat before which the dice lie."""
+    caller: int = NOBODY
+    """The seat that called the roll of this block, if one did."""
+    since_ms: int = 0
+    """Start of the betting window."""
+    dice_ms: int = 0
+    """When the dice came to their seat."""
+    active_ms: int = 0
+    """When the layout last stopped being empty."""
+    idle_ms: int = 0
+    """When somebody last came or left."""
+    layout: int = 0
+    """Chips on it, vig included."""
+    seats: list[Seat | None] = []
+    seat_of: dict[int, int] = {}
+    """Seat of each player here, riding ones included. Replaced, never changed."""
+    exposure: list[int] = []
+    """What each outcome asks of the bank, all bets together. Replaced, never changed."""
+    worst: int = 0
+    """The greatest of `exposure`, at least 0."""
+    touched: dict[int, None] = {}
+    tree: MerkleTree = msgspec.field(default_factory=MerkleTree)
+    due_known: bool = False
+    due_cache: int | None = None
+
+    @classmethod
+    def opened(
+        cls, rules: GameRules, game: int, serial: int, creator: int, time_ms: int
+    ) -> "GameSession":
+        """Return a session with nobody seated."""
+        return cls(
+            rules,
+            game,
+            serial,
+            creator,
+            rules.opening_board(),
+            idle_ms=time_ms,
+            exposure=[0] * len(rules.outcome_names),
+        )
+
+    def copy(self) -> "GameSession":
+        """Return a session that may be changed while this one stays as it is.
+
+        Neither may have seats touched since its last `seats_root`.
+        """
+        assert not self.touched, "copied between two roots"
+        twin = msgspec.structs.replace(self)
+        twin.seats = list(self.seats)
+        twin.touched = {}
+        return twin
+
+    # Events.
+
+    def perform(self, step: Transition[Phase, Moment, Effect], moment: Moment) -> None:
+        """Do what a transition of the table says."""
+        self.phase = step.target
+        for effect in step.effects:
+            self._perform(effect, moment)
+
+    def _perform(self, effect: Effect, moment: Moment) -> None:
+        match effect:
+            case Effect.START_TIMERS:
+                self.since_ms = self.dice_ms = self.active_ms = moment.time_ms
+            case Effect.TAKE_DICE:
+                if self.holder() != NOBODY:
+                    self._give_dice(self.holder(), moment.time_ms)
+            case Effect.NOTE_CALLER:
+                self.caller = moment.seat
+            case Effect.FORGET_CALLER:
+                self.caller = NOBODY
+            case Effect.MOVE_DICE:
+                self._give_dice(self.next_seat(self.holder()), moment.time_ms)
+            case Effect.OPEN_WINDOW:
+                self._open_window(moment.time_ms)
+
+    def _give_dice(self, index: int, time_ms: int) -> None:
+        if index != self.dice:
+            self.dice, self.dice_ms = index, time_ms
+
+    def _open_window(self, time_ms: int) -> None:
+        """Start betting for the next roll: nobody is ready, and vacated seats are free (R7)."""
+        self.since_ms = self.dice_ms = time_ms
+        for index, seat in enumerate(self.seats):
+            if seat is None:
+                continue
+            if seat.ready:
+                self.own_seat(index).ready = False
+            self.free_if_done(index)
+
+    # Seats.
+
+    def own_seat(self, index: int) -> Seat:
+        """Return a seat to write to, a copy of it if another session may share it."""
+        seat = self.seats[index]
+        assert seat is not None, f"seat {index} is free"
+        if index not in self.touched:
+            self.touched[index] = None
+            seat = Seat(seat.player, seat.last_ms, seat.riding, seat.ready, dict(seat.bets))
+            self.seats[index] = seat
+        return seat
+
+    def sit(self, player: int, time_ms: int) -> int:
+        """Give a player the seat where their bets ride, or the lowest free one; return it."""
+        index = self.seat_of.get(player)
+        if index is not None:
+            seat = self.own_seat(index)
+            seat.riding, seat.last_ms = False, time_ms
+        else:
+            index = self.seats.index(None) if None in self.seats else len(self.seats)
+            if index == len(self.seats):
+                self.seats.append(None)
+            self.seats[index] = Seat(player, time_ms, bets={})
+            self.touched[index] = None
+            self.seat_of = {**self.seat_of, player: index}
+        self.idle_ms = time_ms
+        return index
+
+    def vacate(self, index: int, time_ms: int) -> list[Bet]:
+        """Let the player of a seat leave (R30); return the bets that go back to the rack.
+
+        Contract bets ride on; the dice go to the next seat (R5).
+        """
+        seat = self.own_seat(index)
+        if self.dice == index:
+            self._give_dice(self.next_seat(index), time_ms)
+        free = [key for key in seat.bets if not self.rules.is_contract(self.board, key)]
+        back = [self.remove(index, key) for key in free]
+        seat.riding, seat.ready = True, False
+        self.idle_ms = time_ms
+        self.free_if_done(index)
+        return back
+
+    def free_if_done(self, index: int) -> None:
+        """Free a seat whose player left and whose last bet is gone."""
+        seat = self.seats[index]
+        if seat is not None and seat.riding and not seat.bets:
+            self.seats[index] = None
+            self.touched[index] = None
+            self.seat_of = {p: i for p, i in self.seat_of.items() if i != index}
+
+    def player_at(self, index: int) -> int:
+        """Return the player of a taken seat."""
+        seat = self.seats[index]
+        assert seat is not None, f"seat {index} is free"
+        return seat.player
+
+    def is_seated(self, index: int) -> bool:
+        """Say whether somebody sits there who has not left."""
+        seat = self.seats[index]
+        return seat is not None and not seat.riding
+
+    def is_willing(self, index: int) -> bool:
+        """Say whether the seat may throw with the bets it has (R2)."""
+        seat = self.seats[index]
+        return seat is not None and not seat.riding and self.rules.may_shoot(self.board, seat.bets)
+
+    def all_ready(self, but: int) -> bool:
+        """Say whether every seated player but one has said that they need no more time."""
+        return all(
+            seat is None or seat.riding or seat.ready or index == but
+            for index, seat in enumerate(self.seats)
+        )
+
+    # Dice.
+
+    def holder(self) -> int:
+        """Return the seat that has the dice: the first willing one from where they lie.
+
+        If nobody is willing, the first seated one: the dice are offered there. NOBODY if nobody
+        is seated.
+        """
+        offered = NOBODY
+        for step in range(len(self.seats)):
+            index = (self.dice + step) % len(self.seats)
+            if not self.is_seated(index):
+                continue
+            if self.is_willing(index):
+                return index
+            if offered == NOBODY:
+                offered = index
+        return offered
+
+    def is_thrown(self) -> bool:
+        """Say whether somebody throws: a session of riding bets alone is thrown by its timer."""
+        return self.dice < len(self.seats) and self.is_seated(self.dice)
+
+    def end_hand(self, time_ms: int) -> None:
+        """Give the dice to the next seat (R4)."""
+        self._give_dice(self.next_seat(self.dice), time_ms)
+
+    def next_seat(self, index: int) -> int:
+        """Return the next seated seat clockwise, `index` itself if it is the only one or none."""
+        order = (*range(index + 1, len(self.seats)), *range(index))
+        return next((other for other in order if self.is_seated(other)), index)
+
+    # Bets.
+
+    def exposed(self, exposure: Exposure, stake: int) -> list[int]:
+        """Return the exposure with `stake` more on such a bet; negative for less."""
+        units = stake // exposure.unit
+        return [
+            have + units * more for have, more in zip(self.exposure, exposure.per_unit, strict=True)
+        ]
+
+    def remove(self, index: int, key: BetKey) -> Bet:
+        """Take a whole bet off the layout and return it; the caller gives its chips back."""
+        bet = self.own_seat(index).bets.pop(key)
+        exposure = self.rules.exposure(self.board, key, bet.working)
+        self.set_exposure(self.exposed(exposure, -bet.stake))
+        self.layout -= bet.stake + bet.vig
+        return bet
+
+    def lower(self, index: int, key: BetKey, amount: int) -> int:
+        """Take part of a bet off the layout; return the chips for the rack, vig included."""
+        seat = self.own_seat(index)
+        bet = seat.bets[key]
+        stake = bet.stake - amount
+        vig = self.rules.vig(key, stake)
+        seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
+        exposure = self.rules.exposure(self.board, key, bet.working)
+        self.set_exposure(self.exposed(exposure, -amount))
+        chips = amount + bet.vig - vig
+        self.layout -= chips
+        return chips
+
+    def reworked(self, key: BetKey, bet: Bet, working: int) -> list[int]:
+        """Return the exposure with a bet called on, off, or as the rules say."""
+        unit, before = self.rules.exposure(self.board, key, bet.working)
+        after = self.rules.exposure(self.board, key, working).per_unit
+        units = bet.stake // unit
+        columns = zip(self.exposure, before, after, strict=True)
+        return [have + units * (new - old) for have, old, new in columns]
+
+    def set_exposure(self, exposure: list[int]) -> None:
+        """Replace what each outcome asks of the bank."""
+        self.exposure = exposure
+        self.worst = max(0, *exposure)
+
+    def recount(self) -> None:
+        """Compute exposure and layout from the bets themselves."""
+        stakes: dict[tuple[BetKey, int], int] = {}
+        self.layout = 0
+        for seat in self.seats:
+            if seat is None:
+                continue
+            for key, bet in seat.bets.items():
+                self.layout += bet.stake + bet.vig
+                stakes[key, bet.working] = stakes.get((key, bet.working), 0) + bet.stake
+        self.exposure = [0] * len(self.rules.outcome_names)
+        for (key, working), stake in stakes.items():
+            self.exposure = self.exposed(self.rules.exposure(self.board, key, working), stake)
+        self.worst = max(0, *self.exposure)
+
+    def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
+        """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""
+        outcome = self.exposure.index(max(self.exposure))
+        candidates = [
+            ((index, key) not in won, self.rules.is_contract(self.board, key), -bet.id, index, key)
+            for index, seat in enumerate(self.seats)
+            if seat is not None
+            for key, bet in seat.bets.items()
+            if self.rules.exposure(self.board, key, bet.working).per_unit[outcome] > 0
+        ]
+        assert candidates, "an exposed session has a bet that the worst outcome pays"
+        *_, index, key = min(candidates)
+        return index, key
+
+    def apply_row(self, index: int, row: Settlement) -> Bet:
+        """Do to one bet what its settlement says; return the bet as it was."""
+        bets = self.own_seat(index).bets
+        bet = bets.pop(row.before)
+        before = bet.stake + bet.vig + row.profit
+        after = row.returned + row.lost + row.vig + row.left + row.left_vig
+        assert before == after, f"{row} of {bet} makes {after} chips of {before}"
+        if row.left:
+            there = bets.get(row.key)
+            working = bet.working if row.key == row.before else 0
+            stake, vig, bet_id = row.left, row.left_vig, bet.id
+            if there is not None:
+                stake, vig = stake + there.stake, vig + there.vig
+                bet_id, working = there.id, there.working
+            bets[row.key] = Bet(stake, bet_id, working, vig)
+        return bet
+
+    # Timers.
+
+    def window_over_ms(self, params: GameParams) -> int | None:
+        """Return when the dice are thrown without being asked for, None while no timer runs."""
+        return self.since_ms + params.betting_max_ms if self.phase == Phase.BETTING else None
+
+    def shooter_slow_ms(self, params: GameParams) -> int | None:
+        """Return when the dice go on, None if nobody else would throw them."""
+        holder = self.holder()
+        others = any(self.is_willing(i) for i in range(len(self.seats)) if i != holder)
+        if self.phase != Phase.BETTING or not others:
+            return None
+        return max(self.since_ms, self.dice_ms) + params.shooter_ms
+
+    def absent_seat_ms(self, seat: Seat, params: GameParams) -> int:
+        """Return when a seat counts as absent if its player does nothing."""
+        return max(seat.last_ms, self.active_ms) + params.absent_ms
+
+    def absent(self, time_ms: int, params: GameParams) -> tuple[int, ...]:
+        """Return the seats whose players are absent at this time, lowest first."""
+        if self.phase != Phase.BETTING:
+            return ()
+        return tuple(
+            index
+            for index, seat in enumerate(self.seats)
+            if seat is not None and not seat.riding and self.absent_seat_ms(seat, params) <= time_ms
+        )
+
+    def due_ms(self, params: GameParams) -> int | None:
+        """Return the agreed time of the next timer, None while none runs."""
+        if not self.due_known:
+            self.due_known, self.due_cache = True, self._find_due_ms(params)
+        return self.due_cache
+
+    def _find_due_ms(self, params: GameParams) -> int | None:
+        due = self.window_over_ms(params)
+        if due is None:
+            return None
+        slow = self.shooter_slow_ms(params)
+        seats = (seat for seat in self.seats if seat is not None and not seat.riding)
+        absent = (self.absent_seat_ms(seat, params) for seat in seats)
+        return min((due, *absent) if slow is None else (due, slow, *absent))
+
+    def is_idle(self, time_ms: int, params: GameParams) -> bool:
+        """Say whether nothing lies here and nobody did anything for the time of an absent seat."""
+        last = max((seat.last_ms for seat in self.seats if seat is not None), default=0)
+        return self.phase == Phase.OPEN and max(last, self.idle_ms) + params.absent_ms <= time_ms
+
+    # Roots.
+
+    def leaf(self) -> bytes:
+        """Return what the sessions root commits to, the root of its seats included."""
+        assert self.phase not in {Phase.CLOSING, Phase.SETTLING}, self.phase
+        if self.touched:
+            self.tree = self.tree.copy()
+            for index in sorted(self.touched):
+                seat = self.seats[index]
+                self.tree.set(index, b"" if seat is None else seat.leaf())
+            self.touched = {}
+        return encode(
+            _SessionLeaf(
+                self.game,
+                self.serial,
+                self.creator,
+                self.board,
+                int(self.phase),
+                self.rolls,
+                self.dice,
+                self.since_ms,
+                self.dice_ms,
+                self.active_ms,
+                self.idle_ms,
+                self.tree.root(),
+            )
+        )
+
+    def seat_leaves(self) -> tuple[bytes, ...]:
+        """Return the leaves under the seats root; a free seat's is empty."""
+        return tuple(b"" if seat is None else seat.leaf() for seat in self.seats)
+
+
+def parse_session(
+    rules: Mapping[int, GameRules], leaf: bytes, seats: Sequence[bytes]
+) -> GameSession:
+    """Return the session of its leaf and the leaves of its seats; raises `DecodeError`.
+
+    Whoever asks compares roots afterwards, so only the form is checked here.
+    """
+    fields = decode_as(leaf, _SessionLeaf)
+    if fields.game not in rules or not Phase.OPEN <= fields.phase <= Phase.CLOSED:
+        raise DecodeError(f"session of game {fields.game} in phase {fields.phase}")
+    session = GameSession(
+        rules[fields.game],
+        fields.game,
+        fields.serial,
+        fields.creator,
+        fields.board,
+        Phase(fields.phase),
+        fields.rolls,
+        fields.dice,
+        NOBODY,
+        fields.since_ms,
+        fields.dice_ms,
+        fields.active_ms,
+        fields.idle_ms,
+        seats=[parse_seat(seat) for seat in seats],
+        tree=MerkleTree(seats),
+    )
+    session.seat_of = {
+        seat.player: index for index, seat in enumerate(session.seats) if seat is not None
+    }
+    session.recount()
+    return session

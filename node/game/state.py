@@ -1,0 +1,745 @@
+"""The replicated game of a table: accounts, sessions, treasury (PROTOCOL 11, 12).
+
+A state is forked for every block and copies what it writes to, once: an account, a session, a seat
+that this state has `touched` since its roots were last taken is its own, everything else may be
+shared. An operation is checked whole before anything is written, so a refused one changes nothing.
+
+Slots never move. A finished session leaves an empty leaf, and its slot is used again under a new
+serial number.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any, ClassVar
+
+from consensus.encoding import (
+    DecodeError,
+    Digest,
+    Record,
+    Uint,
+    decode_as,
+    digest,
+    encode,
+)
+from consensus.merkle import MerkleTree
+from node.game import operations as op
+from node.game.games import GAMES, GameFactory, load_games
+from node.game.params import (
+    BASIS,
+    CHIPS_MAX,
+    BankMode,
+    Chips,
+    GameParams,
+    problem_of_params,
+)
+from node.game.players import Account, Past, parse_account
+from node.game.receipts import (
+    DONE,
+    BetResult,
+    Code,
+    Receipt,
+    ReturnedBet,
+    RollResult,
+)
+from node.game.rules import Bet, BetKey, GameRules, Refusal
+from node.game.session import (
+    MACHINE,
+    NOBODY,
+    Event,
+    GameSession,
+    Moment,
+    Phase,
+    parse_session,
+)
+from node.game.treasury import BANK, FIRST_RACK, LAYOUT, Ledger, TreasuryManager
+
+INDEX_MAX = 0xFFFF
+"""Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
+
+_NOT_SEATED = Receipt(Code.NOT_SEATED)
+_NO_MORE_BETS = Receipt(Code.NO_MORE_BETS)
+_OWN_ROLL = Receipt(Code.OWN_ROLL)
+_NO_BET = Receipt(Code.NO_BET)
+
+
+class GameLeaves(Record, frozen=True):
+    """A whole state as its leaves: treasury, accounts, and of each session itself and its seats."""
+
+    treasury: bytes
+    accounts: tuple[bytes, ...]
+    sessions: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+
+
+class GameState:
+    """All chips and games of a table after some block, or while one is applied."""
+
+    __slots__ = (
+        "_account_tree",
+        "_counts",
+        "_rules",
+        "_session_tree",
+        "_touched_accounts",
+        "_touched_sessions",
+        "accounts",
+        "can_close",
+        "height",
+        "params",
+        "returned",
+        "sessions",
+        "time_ms",
+        "treasury",
+    )
+
+    def __init__(
+        self,
+        params: GameParams,
+        rules: Mapping[int, GameRules],
+        accounts: list[Account],
+        treasury: TreasuryManager,
+    ) -> None:
+        """Take the parts of a state without sessions; use `genesis`, `fork` or `from_leaves`."""
+        self.params = params
+        self._rules = rules
+        self.accounts = accounts
+        self.sessions: list[GameSession | None] = []
+        self.treasury = treasury
+        self.height = self.time_ms = 0
+        self.can_close = False
+        self.returned: list[ReturnedBet] = []
+        """Bets that operations of this block made the bank give back."""
+        self._counts: dict[int, int] = {}
+        self._account_tree = MerkleTree()
+        self._session_tree = MerkleTree()
+        self._touched_accounts: dict[int, None] = dict.fromkeys(range(len(accounts)))
+        self._touched_sessions: dict[int, None] = {}
+
+    @classmethod
+    def genesis(
+        cls, params: GameParams, players: int, games: Mapping[int, GameFactory] = GAMES
+    ) -> "GameState":
+        """Return the state before the first block: all chips that will ever be are minted here."""
+        problem = problem_of_params(params, players)
+        assert problem is None, problem
+        accounts = [Account(params.buy_in) for _ in range(players)]
+        bank, minted = params.bank, params.bank + players * params.buy_in
+        if params.bank_mode == BankMode.BANKER:
+            bank, accounts[params.banker].chips = params.buy_in, 0
+        treasury = TreasuryManager(bank, minted, params.reserve_bp)
+        rules = load_games(params.rules, games)
+        assert not isinstance(rules, str), rules
+        return cls(params, rules, accounts, treasury)
+
+    def fork(self) -> "GameState":
+        """Return a state that may be changed while this one stays as it is."""
+        self._take_leaves()
+        twin = GameState(self.params, self._rules, list(self.accounts), self.treasury.fork())
+        twin.sessions = list(self.sessions)
+        twin.height, twin.time_ms = self.height, self.time_ms
+        twin._account_tree, twin._session_tree = self._account_tree, self._session_tree
+        twin._touched_accounts = {}
+        return twin
+
+    @property
+    def bank(self) -> int:
+        """Chips of the bank."""
+        return self.treasury.bank
+
+    @property
+    def minted(self) -> int:
+        """All chips of the table."""
+        return self.treasury.minted
+
+    # A block.
+
+    def begin_block(self, height: int, time_ms: int, can_close: bool) -> None:
+        """Set what all operations of a block share: its height, agreed time, and dice at hand."""
+        self.height, self.time_ms, self.can_close = height, time_ms, can_close
+        self._counts = {}
+        self.returned = []
+
+    def apply(self, player: int, operation: op.Operation, index: int) -> Receipt:
+        """Apply the operation at `index` of the block, or refuse it and change nothing."""
+        handler = self._HANDLERS.get(type(operation))
+        if handler is None:
+            return Receipt(Code.UNKNOWN_OPERATION)
+        if not 0 <= player < len(self.accounts):
+            return Receipt(Code.STRANGER, (max(player, 0),))
+        if index > INDEX_MAX:
+            return Receipt(Code.BLOCK_FULL)
+        count = self._counts.get(player, 0)
+        if count >= self.params.operations_per_block:
+            return Receipt(Code.OPERATIONS, (self.params.operations_per_block,))
+        self._counts[player] = count + 1
+        return handler(self, player, operation, index)
+
+    def end_block(self) -> tuple[int, ...]:
+        """Close the betting where the roll was called, assert the books, return those sessions."""
+        closed = tuple(
+            slot
+            for slot, session in enumerate(self.sessions)
+            if session is not None and session.phase == Phase.CLOSING
+        )
+        for slot in closed:
+            self._must(slot, Event.BLOCK_END)
+        self.treasury.check(
+            sum(account.chips for account in self.accounts),
+            sum(session.layout for session in self.sessions if session is not None),
+        )
+        return closed
+
+    def next_seq(self, player: int) -> int:
+        """Count an action of a player; return its number."""
+        account = self._own_account(player)
+        account.seq += 1
+        return account.seq
+
+    def seqs(self) -> tuple[int, ...]:
+        """Return the number of every player's last action."""
+        return tuple(account.seq for account in self.accounts)
+
+    # What nodes ask.
+
+    def has_bets(self) -> bool:
+        """Say whether a bet lies on any layout."""
+        return self.treasury.layout > 0
+
+    def due(self) -> tuple[int, int] | None:
+        """Return agreed time and session of the next timer, None while none runs."""
+        first: tuple[int, int] | None = None
+        for slot, session in enumerate(self.sessions):
+            if session is None:
+                continue
+            due_ms = session.due_ms(self.params)
+            if due_ms is not None and (first is None or due_ms < first[0]):
+                first = due_ms, slot
+        return first
+
+    def shooter(self, slot: int) -> int | None:
+        """Return the player who has the dice of a session, or to whom they are offered."""
+        session = self.sessions[slot]
+        assert session is not None, f"no session {slot}"
+        holder = session.holder()
+        return None if holder == NOBODY else session.player_at(holder)
+
+    def rules_of(self, slot: int) -> GameRules | None:
+        """Return the rules of an open session."""
+        session = self.sessions[slot] if 0 <= slot < len(self.sessions) else None
+        return None if session is None else session.rules
+
+    # Writing.
+
+    def _own_account(self, player: int) -> Account:
+        account = self.accounts[player]
+        if player not in self._touched_accounts:
+            self._touched_accounts[player] = None
+            account = copy(account)
+            self.accounts[player] = account
+        return account
+
+    def _own_session(self, slot: int) -> GameSession:
+        session = self.sessions[slot]
+        assert session is not None, f"no session {slot}"
+        if slot not in self._touched_sessions:
+            self._touched_sessions[slot] = None
+            session = session.copy()
+            self.sessions[slot] = session
+        session.due_known = False
+        return session
+
+    def _fire(self, slot: int, event: Event, seat: int = NOBODY) -> Refusal | None:
+        """Let a session's table decide on an event; nothing is copied or changed by a refusal."""
+        session = self.sessions[slot]
+        assert session is not None, f"no session {slot}"
+        moment = Moment(session, seat, self.time_ms, self.can_close, self.params)
+        step = MACHINE.fire(session.phase, event, moment)
+        if isinstance(step, Refusal):
+            return step
+        self._own_session(slot).perform(step, moment)
+        return None
+
+    def _must(self, slot: int, event: Event) -> None:
+        refusal = self._fire(slot, event)
+        assert refusal is None, refusal
+
+    def _session(self, slot: int) -> GameSession | None:
+        return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
+
+    def _seat(self, player: int, slot: int) -> tuple[GameSession, int] | Receipt:
+        """Return the session of a slot and the player's seat in it, or why there is none."""
+        session = self._session(slot)
+        if session is None:
+            return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        index = session.seat_of.get(player)
+        if index is None or not session.is_seated(index):
+            return _NOT_SEATED
+        return session, index
+
+    def _change(self, player: int, slot: int) -> tuple[GameSession, int] | Receipt:
+        """Return session and seat if the seat may change its bets now (R7), or why not."""
+        found = self._seat(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        session, index = found
+        if session.phase >= Phase.CLOSED:
+            return _NO_MORE_BETS
+        return _OWN_ROLL if session.caller == index else found
+
+    # Sessions and seats.
+
+    def _create_session(self, player: int, operation: op.CreateSession, index: int) -> Receipt:
+        rules = self._rules.get(operation.game)
+        if rules is None:
+            return Receipt(Code.NO_GAME, (max(operation.game, 0),))
+        own = sum(s is not None and s.creator == player for s in self.sessions)
+        if own >= self.params.sessions_per_player:
+            return Receipt(Code.SESSIONS_OF_PLAYER, (own,))
+        slot = self._free_slot()
+        if slot is None:
+            return Receipt(Code.SESSIONS, (self.params.max_sessions,))
+        serial = self.height << 16 | index
+        session = GameSession.opened(rules, operation.game, serial, player, self.time_ms)
+        self._put_session(slot, session)
+        return Receipt(Code.DONE, (slot,))
+
+    def _free_slot(self) -> int | None:
+        """Return the lowest free slot, a new one, or that of a game that everybody abandoned."""
+        if None in self.sessions:
+            return self.sessions.index(None)
+        if len(self.sessions) < self.params.max_sessions:
+            return len(self.sessions)
+        for slot, session in enumerate(self.sessions):
+            if session is not None and session.is_idle(self.time_ms, self.params):
+                return slot
+        return None
+
+    def _put_session(self, slot: int, session: GameSession | None) -> None:
+        if slot == len(self.sessions):
+            self.sessions.append(None)
+        self.sessions[slot] = session
+        self._touched_sessions[slot] = None
+
+    def _finish(self, player: int, operation: op.Finish, _index: int) -> Receipt:
+        slot = operation.session
+        session = self._session(slot)
+        if session is None:
+            return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        wait_ms = session.idle_ms + self.params.absent_ms - self.time_ms
+        if player != session.creator and wait_ms > 0:
+            return Receipt(Code.NOT_IDLE, (wait_ms,))
+        if refusal := self._fire(slot, Event.FINISH):
+            return Receipt(refusal.code, refusal.values)
+        self._put_session(slot, None)
+        return DONE
+
+    def _sit(self, player: int, operation: op.Sit, _index: int) -> Receipt:
+        slot = operation.session
+        session = self._session(slot)
+        if session is None:
+            return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        if self.params.bank_mode == BankMode.BANKER and player == self.params.banker:
+            return Receipt(Code.BANKER)
+        index = session.seat_of.get(player)
+        if index is not None and session.is_seated(index):
+            return Receipt(Code.SEATED)
+        return Receipt(Code.DONE, (self._own_session(slot).sit(player, self.time_ms),))
+
+    def _leave(self, player: int, operation: op.Leave, _index: int) -> Receipt:
+        found = self._change(player, operation.session)
+        if isinstance(found, Receipt):
+            return found
+        return Receipt(Code.DONE, (self._vacate(operation.session, found[1]),))
+
+    def _vacate(self, slot: int, index: int) -> int:
+        """Let a seat leave; return the chips that went back to its rack (R30)."""
+        session = self._own_session(slot)
+        player = session.player_at(index)
+        worst = session.worst
+        back = session.vacate(index, self.time_ms)
+        chips = sum(bet.stake + bet.vig for bet in back)
+        if back:
+            self._give_back(player, chips, len(back))
+            self._came_down(slot, worst)
+        return chips
+
+    def _give_back(self, player: int, chips: int, bets: int) -> None:
+        account = self._own_account(player)
+        self.treasury.unstake(account, chips)
+        account.open_bets -= bets
+
+    def _came_down(self, slot: int, worst: int) -> None:
+        """After bets came off a layout: see that the bank covers the rest, and whether any lie.
+
+        `worst` is the worst case of the session before.
+        """
+        session = self._own_session(slot)
+        self.treasury.exposed += session.worst - worst
+        self.returned.extend(self._cover(slot, {}))
+        if session.layout == 0 and session.phase != Phase.OPEN:
+            self._must(slot, Event.EMPTIED)
+
+    def _cover(self, slot: int, won: dict[tuple[int, BetKey], None]) -> list[ReturnedBet]:
+        """Give bets of a session back until the bank covers what is left (see `treasury`).
+
+        `won` holds seat and key of the bets that just won and stay up.
+        """
+        returned = []
+        while not self.treasury.covers(0):
+            session = self._own_session(slot)
+            index, key = session.to_return(won)
+            seat = session.own_seat(index)
+            for each in (key, *session.rules.dependents(seat.bets, key)):
+                worst = session.worst
+                bet = session.remove(index, each)
+                self.treasury.exposed += session.worst - worst
+                self._give_back(seat.player, bet.stake + bet.vig, 1)
+                returned.append(ReturnedBet(slot, seat.player, *each, bet.stake + bet.vig))
+            session.free_if_done(index)
+        return returned
+
+    # Bets.
+
+    def _place_bet(self, player: int, operation: op.PlaceBet, index: int) -> Receipt:
+        # The hot path: nothing is looked up twice, and nothing is written before all is checked.
+        slot = operation.session
+        found = self._change(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        session, seat_index = found
+        seat = session.seats[seat_index]
+        assert seat is not None
+        amount = operation.amount
+        if not 0 < amount <= CHIPS_MAX:
+            return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
+        key = BetKey(operation.kind, operation.number)
+        rules, bets = session.rules, seat.bets
+        refusal = rules.check_bet(session.board, bets, key, amount)
+        if refusal is not None:
+            return Receipt(refusal.code, refusal.values)
+        bet = bets.get(key)
+        if bet is None:
+            if len(bets) >= self.params.bets_per_seat:
+                return Receipt(Code.BETS, (self.params.bets_per_seat,))
+            bet = Bet(0, self.height << 16 | index)
+        stake = bet.stake + amount
+        vig = rules.vig(key, stake)
+        chips = amount + vig - bet.vig
+        if chips > self.accounts[player].chips:
+            return Receipt(Code.RACK, (chips, self.accounts[player].chips))
+        exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
+        more = max(0, *exposure) - session.worst
+        treasury = self.treasury
+        if (treasury.exposed + more) * treasury.reserve_bp > treasury.bank * BASIS:
+            return Receipt(Code.BANK, (more, max(treasury.free, 0)))
+        account = self._own_account(player)
+        session = self._own_session(slot)
+        seat = session.own_seat(seat_index)
+        treasury.stake(account, chips)
+        treasury.exposed += more
+        account.open_bets += bet.stake == 0
+        session.layout += chips
+        session.exposure = exposure
+        session.worst += more
+        seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
+        seat.ready = False
+        seat.last_ms = self.time_ms
+        if session.phase == Phase.OPEN:
+            self._must(slot, Event.BET)
+        return DONE
+
+    def _take_down(self, player: int, operation: op.TakeDown, _index: int) -> Receipt:
+        return self._take(player, operation.session, operation.kind, operation.number, None)
+
+    def _reduce(self, player: int, operation: op.Reduce, _index: int) -> Receipt:
+        amount = operation.amount
+        return self._take(player, operation.session, operation.kind, operation.number, amount)
+
+    def _take(self, player: int, slot: int, kind: int, number: int, amount: int | None) -> Receipt:
+        """Take `amount` off a bet, or all of it; what depends on a whole bet comes down too."""
+        found = self._change(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        session, index = found
+        seat = session.seats[index]
+        assert seat is not None
+        key = BetKey(kind, number)
+        bet = seat.bets.get(key)
+        if bet is None:
+            return _NO_BET
+        taken = bet.stake if amount is None else amount
+        if not 0 < taken <= bet.stake:
+            return Receipt(Code.STAKE, (max(taken, 0), bet.stake))
+        rules = session.rules
+        refusal = rules.check_reduce(session.board, seat.bets, key, taken)
+        if refusal is not None:
+            return Receipt(refusal.code, refusal.values)
+        session = self._own_session(slot)
+        seat = session.own_seat(index)
+        seat.ready, seat.last_ms = False, self.time_ms
+        worst, bets = session.worst, len(seat.bets)
+        if taken < bet.stake:
+            chips = session.lower(index, key, taken)
+        else:
+            keys = (key, *rules.dependents(seat.bets, key))
+            chips = sum(b.stake + b.vig for b in [session.remove(index, k) for k in keys])
+        self._give_back(player, chips, bets - len(seat.bets))
+        self._came_down(slot, worst)
+        return Receipt(Code.DONE, (chips,))
+
+    def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
+        slot = operation.session
+        found = self._change(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        session, index = found
+        seat = session.seats[index]
+        assert seat is not None
+        key, working = BetKey(operation.kind, operation.number), operation.working
+        bet = seat.bets.get(key)
+        if bet is None:
+            return _NO_BET
+        if not 0 <= working <= 2:
+            return Receipt(Code.WORKING, (max(working, 0),))
+        refusal = session.rules.check_working(session.board, seat.bets, key, working)
+        if refusal is not None:
+            return Receipt(refusal.code, refusal.values)
+        exposure = session.reworked(key, bet, working)
+        more = max(0, *exposure) - session.worst
+        if not self.treasury.covers(more):
+            return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
+        session = self._own_session(slot)
+        seat = session.own_seat(index)
+        seat.ready, seat.last_ms = False, self.time_ms
+        seat.bets[key] = Bet(bet.stake, bet.id, working, bet.vig)
+        session.set_exposure(exposure)
+        self.treasury.exposed += more
+        return DONE
+
+    # The dice.
+
+    def _ready(self, player: int, operation: op.Ready, _index: int) -> Receipt:
+        slot = operation.session
+        found = self._change(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        seat = self._own_session(slot).own_seat(found[1])
+        seat.ready, seat.last_ms = True, self.time_ms
+        return DONE
+
+    def _roll(self, player: int, operation: op.Roll, _index: int) -> Receipt:
+        return self._throw(player, operation.session, Event.ROLL)
+
+    def _pass_dice(self, player: int, operation: op.PassDice, _index: int) -> Receipt:
+        return self._throw(player, operation.session, Event.DECLINE)
+
+    def _throw(self, player: int, slot: int, event: Event) -> Receipt:
+        found = self._seat(player, slot)
+        if isinstance(found, Receipt):
+            return found
+        if refusal := self._fire(slot, event, found[1]):
+            return Receipt(refusal.code, refusal.values)
+        self._own_session(slot).own_seat(found[1]).last_ms = self.time_ms
+        return DONE
+
+    def _tick(self, player: int, operation: op.Tick, _index: int) -> Receipt:
+        """Fire what is due: absent seats leave, then the roll is called or the dice go on."""
+        slot = operation.session
+        session = self._session(slot)
+        if session is None:
+            return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        absent = session.absent(self.time_ms, self.params)
+        for index in absent:
+            self._vacate(slot, index)
+        refusal = self._fire(slot, Event.WINDOW_OVER)
+        if refusal is not None and refusal.code == Code.NOT_DUE:
+            refusal = self._fire(slot, Event.SHOOTER_SLOW)
+        if refusal is None or absent:
+            return Receipt(Code.DONE, (len(absent),))
+        return Receipt(refusal.code, refusal.values)
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[["GameState", int, Any, int], Receipt]]] = {
+        op.CreateSession: _create_session,
+        op.Sit: _sit,
+        op.Leave: _leave,
+        op.PlaceBet: _place_bet,
+        op.Reduce: _reduce,
+        op.TakeDown: _take_down,
+        op.Working: _working,
+        op.Ready: _ready,
+        op.Roll: _roll,
+        op.PassDice: _pass_dice,
+        op.Tick: _tick,
+        op.Finish: _finish,
+    }
+
+    def settle(self, slot: int, seed: bytes) -> RollResult:
+        """Roll and pay a closed session from the 32-byte seed of its beacon roll (R8).
+
+        Sessions that closed in one block share a seed; the serial and roll number make each
+        session's dice its own.
+        """
+        self._must(slot, Event.DICE)
+        session = self._own_session(slot)
+        rules, board = session.rules, session.board
+        number = session.rolls + 1
+        outcome, dice = rules.outcome(
+            digest("dice", seed + session.serial.to_bytes(8, "big") + number.to_bytes(8, "big"))
+        )
+        shooter = (session.player_at(session.dice),) if session.is_thrown() else ()
+        worst, ledger = session.worst, Ledger()
+        won: dict[tuple[int, BetKey], None] = {}
+        bets = [
+            result
+            for index in range(len(session.seats))
+            for result in self._pay_seat(session, index, outcome, ledger, won)
+        ]
+        session.rolls = number
+        session.board, ended = rules.advance(board, outcome)
+        session.recount()
+        self.treasury.exposed += session.worst - worst
+        returned = self._cover(slot, won)
+        for bet in returned:
+            ledger.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
+        if ended:
+            session.end_hand(self.time_ms)
+        self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
+        next_shooter = self.shooter(slot)
+        return RollResult(
+            session=slot,
+            serial=session.serial,
+            number=number,
+            outcome=outcome,
+            dice=dice,
+            board_before=board,
+            board=session.board,
+            shooter=shooter,
+            next_shooter=() if next_shooter is None else (next_shooter,),
+            hand_ended=int(ended),
+            bets=tuple(bets),
+            returned=tuple(returned),
+            postings=ledger.postings(),
+        )
+
+    def _pay_seat(
+        self,
+        session: GameSession,
+        index: int,
+        outcome: int,
+        ledger: Ledger,
+        won: dict[tuple[int, BetKey], None],
+    ) -> list[BetResult]:
+        """Pay and collect the bets of one seat; untouched ones stay as they are."""
+        seat = session.seats[index]
+        rows = session.rules.settle(session.board, seat.bets, outcome) if seat else ()
+        if seat is None or not rows:
+            return []
+        treasury, player, bets = self.treasury, seat.player, len(seat.bets)
+        account, rack = self._own_account(player), FIRST_RACK + player
+        results, gained, lost = [], 0, 0
+        for row in rows:
+            session.apply_row(index, row)
+            # Of what the win brings to the rack: a vig may have taken most of it.
+            rake = min(row.profit, row.returned) * self.params.rake_bp // BASIS
+            stakes = row.returned - row.profit
+            treasury.collect(row.lost, row.vig)
+            treasury.unstake(account, stakes)
+            treasury.pay(account, row.profit, rake)
+            ledger.post(LAYOUT, BANK, row.lost + row.vig)
+            # Negative when the next vig of a bet that stays up comes out of its win.
+            ledger.post(LAYOUT, rack, stakes)
+            ledger.post(BANK, rack, row.profit - rake)
+            gained += row.profit - rake
+            lost += row.lost + row.vig
+            if row.profit and row.left:
+                won[index, row.key] = None
+            results.append(
+                BetResult(
+                    player,
+                    *row.before,
+                    row.lost,
+                    row.profit,
+                    row.vig,
+                    rake,
+                    row.returned - rake,
+                    *row.key,
+                    row.left,
+                    row.left_vig,
+                )
+            )
+        account.open_bets += len(session.own_seat(index).bets) - bets
+        account.remember(Past(session.serial, session.rolls + 1, gained, lost))
+        return results
+
+    # Roots and leaves.
+
+    def _take_leaves(self) -> None:
+        """Bring both trees up to date; from here on every part may be shared."""
+        if self._touched_accounts:
+            self._account_tree = self._account_tree.copy()
+            for player in sorted(self._touched_accounts):
+                self._account_tree.set(player, self.accounts[player].leaf())
+            self._touched_accounts = {}
+        if self._touched_sessions:
+            self._session_tree = self._session_tree.copy()
+            for slot in sorted(self._touched_sessions):
+                session = self.sessions[slot]
+                self._session_tree.set(slot, b"" if session is None else session.leaf())
+            self._touched_sessions = {}
+
+    def accounts_root(self) -> Digest:
+        """Return the root over the accounts, one leaf a player."""
+        self._take_leaves()
+        return self._account_tree.root()
+
+    def sessions_root(self) -> Digest:
+        """Return the root over the session slots; a free slot's leaf is empty."""
+        self._take_leaves()
+        return self._session_tree.root()
+
+    def leaf(self) -> bytes:
+        """Return the treasury: bank, minted chips, income from vig and rake, shares of the pool."""
+        books = self.treasury
+        return encode((books.bank, books.minted, books.vig, books.rake, books.shares))
+
+    def leaves(self) -> GameLeaves:
+        """Return the whole state; `from_leaves` of it is a state that nobody can tell from this."""
+        return GameLeaves(
+            self.leaf(),
+            tuple(account.leaf() for account in self.accounts),
+            tuple(
+                (b"", ()) if session is None else (session.leaf(), session.seat_leaves())
+                for session in self.sessions
+            ),
+        )
+
+    @classmethod
+    def from_leaves(
+        cls,
+        params: GameParams,
+        leaves: GameLeaves,
+        games: Mapping[int, GameFactory] = GAMES,
+    ) -> "GameState":
+        """Return the state of these leaves, between two blocks.
+
+        The leaves may come from anybody: compare the roots with a certified header afterwards.
+
+        Raises:
+            DecodeError: A leaf does not have its form, or the books do not agree.
+        """
+        bank, minted, vig, rake, shares = decode_as(
+            leaves.treasury, tuple[Chips, Chips, Uint, Uint, Uint]
+        )
+        treasury = TreasuryManager(bank, minted, params.reserve_bp)
+        treasury.vig, treasury.rake, treasury.shares = vig, rake, shares
+        rules = load_games(params.rules, games)
+        assert not isinstance(rules, str), rules
+        state = cls(params, rules, [parse_account(leaf) for leaf in leaves.accounts], treasury)
+        for slot, (leaf, seats) in enumerate(leaves.sessions):
+            session = parse_session(rules, leaf, seats) if leaf else None
+            state._put_session(slot, session)
+            if session is not None:
+                treasury.layout += session.layout
+                treasury.exposed += session.worst
+        racks = sum(account.chips for account in state.accounts)
+        if racks + treasury.layout + bank != minted:
+            raise DecodeError(f"{racks} + {treasury.layout} + {bank} chips are not {minted}")
+        return state
