@@ -1,0 +1,563 @@
+"""One validator's part in the joint dice: it deals, holds, reveals and opens (PROTOCOL 11).
+
+`BeaconState` is what all agree on; `Beacon` is one node. It deals while there are bets, acks what
+others deal once that is durable, reveals its shares of a roll only when the closing block is final
+and durable, and offers for the next block what it can prove. It is an inner machine like the engine:
+inputs take note, `advance` returns what they led to, records first. No remote input raises.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from consensus.beacon_dealer import Backoff, Dealer
+from consensus.beacon_items import (
+    BeaconContext,
+    DealCertificate,
+    RollProof,
+    read_deal,
+    recompute_seed,
+)
+from consensus.beacon_rolls import OpenRoll, RevealPayload
+from consensus.beacon_state import (
+    UNUSED_BATCHES_MAX,
+    BeaconState,
+    PendingRoll,
+    Place,
+    Settled,
+)
+from consensus.dealing import (
+    ENTROPY_BYTES,
+    DealHeader,
+    HeldShares,
+    ack_payload,
+    header_hash,
+    open_box,
+    open_text,
+)
+from consensus.effects import (
+    Effect,
+    LogRecord,
+    Now,
+    Persist,
+    Report,
+    RequestEntropy,
+    Send,
+    SharesLogged,
+)
+from consensus.encoding import DecodeError, decode_as, encode
+from consensus.messages import (
+    DealMessage,
+    GetReveal,
+    Message,
+    Number,
+    RevealPaths,
+    SystemItems,
+    frame,
+)
+from consensus.signing import (
+    Domain,
+    Envelope,
+    Signer,
+    build_envelope,
+    parse_envelope,
+    sign_envelope,
+    verify_envelope,
+)
+from consensus.validators import ValidatorIndex
+
+__all__ = [
+    "Beacon",
+    "BeaconContext",
+    "BeaconState",
+    "PendingRoll",
+    "RollProof",
+    "Settled",
+    "recompute_seed",
+]
+
+DELTA_MS_DEFAULT = 50
+"""The one-way delay until somebody who measures it sets `Beacon.delta_ms`."""
+ASK_DELTAS = 8
+"""How long after a close is final missing reveals are asked for: others may learn of it later."""
+EARLY_ROLLS_MAX = 8
+"""Reveals kept of rolls whose close is not final here yet, counted from the next one."""
+ITEMS_BYTES_MAX = 384 << 10
+"""The beacon's share of a block body; the largest single item, of 128 validators, is 256 KiB."""
+EVIDENCE_MAX = 64
+"""Proofs of a rule broken that are kept; two a dealer is what an epoch could hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleDeal:
+    """E5: two signed headers of one dealer and batch that differ."""
+
+    dealer: int
+    batch: int
+    first: bytes
+    second: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FalseShare:
+    """E7: a signed reveal with a share that is not the one under the settled roll's root."""
+
+    holder: int
+    place: Place
+    reveal: bytes
+
+
+Evidence: TypeAlias = DoubleDeal | FalseShare
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    shares: HeldShares
+    deal: bytes
+
+
+@dataclass(slots=True)
+class _Running:
+    """A roll that waits for shares, and what this node said and asks about it."""
+
+    roll: OpenRoll
+    reveal: bytes
+    ask: Backoff
+
+
+class Beacon:
+    """See the module's text for the contract."""
+
+    def __init__(  # noqa: PLR0917  (the order is that of the journal's and identity's owners)
+        self,
+        context: BeaconContext,
+        me: ValidatorIndex,
+        signer: Signer,
+        box_secret: bytes,
+        box_keys: Sequence[bytes],
+        records: Sequence[LogRecord] = (),
+    ) -> None:
+        """Resume from `records`; nothing is sent before the first `finalized`.
+
+        Args:
+            context: The epoch.
+            me: This validator.
+            signer: Its consensus key.
+            box_secret: Its X25519 secret of this epoch.
+            box_keys: All validators' X25519 keys, by index.
+            records: The journal; records of other kinds and epochs are passed over.
+        """
+        self.delta_ms = DELTA_MS_DEFAULT
+        self.evidence: list[Evidence] = []
+        self._context = context
+        self._me = me
+        self._signer = signer
+        self._box_secret = box_secret
+        self._dealer = Dealer(context, me, signer, box_keys, records)
+        self._state: BeaconState | None = None
+        self._wanted = False
+        self._entropy_asked = False
+        self._held: dict[tuple[int, int], _Held] = {}
+        self._certificates: dict[tuple[int, int], bytes] = {}
+        self._running: dict[int, _Running] = {}
+        self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
+        self._answered: dict[tuple[int, int, int], int] = {}
+        self._records: list[LogRecord] = []
+        self._effects: list[Effect] = []
+        for record in records:
+            if isinstance(record, SharesLogged) and record.epoch == context.epoch:
+                self._restore(record)
+
+    def _restore(self, record: SharesLogged) -> None:
+        header = read_deal(record.deal)
+        assert isinstance(header, DealHeader), f"a dealing in the journal: {header}"
+        held = self._open_text(header, record.shares)
+        assert isinstance(held, HeldShares), f"shares in the journal: {held}"
+        self._held[record.dealer, record.batch] = _Held(held, record.deal)
+
+    def _open_text(self, header: DealHeader, text: bytes) -> HeldShares | str:
+        context = self._context
+        return open_text(context.chain_id, header, self._me, context.validators.n, text)
+
+    # Inputs from this node.
+
+    def entropy(self, data: bytes, now: Now) -> None:
+        """Take the answer to a `RequestEntropy`: a dealing is made of it if one is still due."""
+        assert len(data) == ENTROPY_BYTES, f"{len(data)} bytes of entropy"
+        self._entropy_asked = False
+        state = self._state
+        if state is None or not self._dealer.wants_entropy(state):
+            return
+        batch = state.next_batch(self._me)
+        self._records.append(self._dealer.deal(batch, data, now, self.delta_ms))
+        self._hold_own()
+
+    def finalized(self, state: BeaconState, now: Now, *, block: bytes, wanted: bool) -> None:
+        """Take a state that is final and, before anything this leads to is sent, durable.
+
+        Call it at the start as well. A close is final from here on, so its shares are revealed.
+
+        Args:
+            state: The state after the newest final block; never changed afterwards.
+            now: The clocks.
+            block: The hash of that block: it names the close that the block itself holds.
+            wanted: Whether some session has a bet, so that dealings must be in stock.
+        """
+        before, self._state, self._wanted = self._state, state, wanted
+        self._dealer.follow(state, now, self.delta_ms)
+        self._hold_own()
+        for dealer in range(self._context.validators.n):
+            dealings = state.dealings(dealer)
+            if before is None or before.dealings(dealer) is not dealings:
+                self._drop_dealings(dealer, dealings[0].batch if dealings else None)
+        pending = {roll.roll: roll for roll in state.pending}
+        for number in [number for number in self._running if number not in pending]:
+            del self._running[number]
+        for number, roll in pending.items():
+            if number not in self._running:
+                bound = roll if roll.close_hash else roll.bound(block)
+                self._running[number] = self._run(state, bound, now)
+        if not self._running:
+            self._answered.clear()
+
+    def peer_up(self, peer: ValidatorIndex, now: Now) -> None:
+        """Repeat to a peer that is back what it may have missed."""
+        self._dealer.retry_now(now)
+        for running in self._running.values():
+            if running.reveal:
+                self._effects.append(Send(peer, frame(Number.REVEAL, running.reveal)))
+
+    def advance(self, now: Now) -> list[Effect]:
+        """Return the effects of all inputs since the last call and of deadlines that came."""
+        state = self._state
+        if state is not None:
+            self._dealer.advance(now, self._records, self._effects)
+            if (own := self._dealer.item) is not None:
+                batch, item = own
+                self._certificates[self._me, batch] = item
+            for running in self._running.values():
+                self._ask(running, now)
+            wants = self._wanted and self._dealer.wants_entropy(state)
+            if wants and not self._entropy_asked:
+                self._entropy_asked = True
+                self._effects.append(RequestEntropy(ENTROPY_BYTES))
+        effects, self._effects = self._effects, []
+        if self._records:
+            effects.insert(0, Persist(tuple(self._records)))
+            self._records = []
+        return effects
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When `advance` has something to do without an input, monotonic milliseconds."""
+        due = [
+            running.ask.due_ms for running in self._running.values() if running.roll.item is None
+        ]
+        if self._dealer.due_ms is not None:
+            due.append(self._dealer.due_ms)
+        return min(due, default=None)
+
+    def items(self, state: BeaconState) -> tuple[bytes, ...]:
+        """Return the system items that can follow in a block on `state`, certificates first.
+
+        A roll that `state` has just closed counts as well: its block is final here.
+        """
+        found: list[bytes] = []
+        for (dealer, batch), item in self._certificates.items():
+            if state.refuses_batch(dealer, batch) is None:
+                found.append(item)
+        for pending in state.pending:
+            running = self._running.get(pending.roll)
+            if running is not None and running.roll.item is not None:
+                ours = running.roll.roll
+                if pending.places == ours.places and pending.close_hash in {b"", ours.close_hash}:
+                    found.append(running.roll.item)
+        size = 0
+        for count, item in enumerate(found):
+            size += len(item)
+            if count and size > ITEMS_BYTES_MAX:
+                return tuple(found[:count])
+        return tuple(found)
+
+    # Messages.
+
+    def receive(self, sender: ValidatorIndex, number: Number, message: Message, now: Now) -> None:
+        """Take a decoded message of an authenticated peer; what is wrong is reported."""
+        if self._state is None:
+            return
+        fault: str | None = None
+        match message:
+            case DealMessage():
+                fault = self._receive_deal(self._state, message)
+            case Envelope() if number is Number.ACK:
+                fault = self._receive_ack(message)
+            case Envelope() if number is Number.REVEAL:
+                fault = self._receive_reveal(self._state, sender, message, now)
+            case GetReveal():
+                self._receive_get_reveal(sender, message, now)
+            case RevealPaths():
+                fault = self._receive_paths(sender, message)
+            case SystemItems():
+                fault = self._receive_items(self._state, message)
+            case _:
+                pass
+        if fault is not None:
+            self._effects.append(Report(sender, fault))
+
+    def _receive_deal(self, state: BeaconState, message: DealMessage) -> str | None:
+        header = read_deal(message.deal)
+        if isinstance(header, str):
+            return header
+        key = (header.dealer, header.batch)
+        held = self._held.get(key)
+        if held is not None and held.deal == message.deal:
+            self._send_ack(header)
+            return None
+        if not self._is_due(state, header.dealer, header.batch):
+            return None
+        checked = self._context.check_deal(message.deal)
+        if isinstance(checked, str):
+            return checked
+        if held is not None:
+            if held.shares.header == header:
+                self._send_ack(header)
+                return None
+            self._keep_evidence(DoubleDeal(*key, held.deal, message.deal))
+            return f"dealer {header.dealer} signed two dealings as batch {header.batch}"
+        text = open_box(message, header_hash(encode(header)), self._box_secret)
+        shares = (
+            "dealt shares are in no box of this node"
+            if text is None
+            else (self._open_text(header, text))
+        )
+        if isinstance(shares, str):
+            return shares
+        assert text is not None, "shares came from a text"
+        self._hold(shares, text, message.deal)
+        self._send_ack(header)
+        return None
+
+    def _is_due(self, state: BeaconState, dealer: int, batch: int) -> bool:
+        """Say whether a dealing may be certified soon: this bounds what is kept of each dealer."""
+        if dealer >= self._context.validators.n or state.is_faulty(dealer):
+            return False
+        return 0 <= batch - state.next_batch(dealer) < UNUSED_BATCHES_MAX
+
+    def _receive_ack(self, envelope: Envelope) -> str | None:
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
+        if holder is None:
+            return "an ack of a stranger"
+        current = self._dealer.current
+        if current is None or envelope.payload != ack_payload(current[0]):
+            return None
+        if not self._dealer.wants_ack(holder):
+            return None
+        if not self._context.check_ack(current[0], holder, envelope.signature):
+            return f"an ack that holder {holder} did not sign"
+        self._dealer.take_ack(holder, envelope.signature)
+        return None
+
+    def _receive_reveal(
+        self, state: BeaconState, sender: ValidatorIndex, envelope: Envelope, now: Now
+    ) -> str | None:
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
+        if holder is None:
+            return "a reveal of a stranger"
+        try:
+            reveal = decode_as(envelope.payload, RevealPayload)
+        except DecodeError as error:
+            return f"a reveal is malformed: {error}"
+        if reveal.epoch != self._context.epoch or holder == self._me:
+            return None
+        running = self._running.get(reveal.roll)
+        early = 0 <= reveal.roll - state.next_roll < EARLY_ROLLS_MAX
+        if not early and (
+            running is None or running.roll.item is not None or holder in running.roll.heard
+        ):
+            return None
+        # A link says who sends; what comes by another's hands is checked by its signature.
+        if holder != sender and not self._signed(holder, envelope):
+            return f"a reveal that holder {holder} did not sign"
+        if running is None:
+            self._early.setdefault((reveal.roll, holder), (reveal, envelope))
+            return None
+        return self._take_reveal(running, holder, reveal, envelope, now)
+
+    def _take_reveal(
+        self,
+        running: _Running,
+        holder: ValidatorIndex,
+        reveal: RevealPayload,
+        envelope: Envelope,
+        now: Now,
+    ) -> str | None:
+        fault = running.roll.check(reveal)
+        if fault is None:
+            doubted = running.roll.doubted
+            running.roll.take(holder, reveal, envelope)
+            if running.roll.doubted and not doubted:
+                running.ask = Backoff(now, self.delta_ms)
+        return fault
+
+    def _receive_get_reveal(self, sender: ValidatorIndex, ask: GetReveal, now: Now) -> None:
+        running = self._running.get(ask.roll)
+        if running is None or not running.reveal or ask.epoch != self._context.epoch:
+            return
+        key = (sender, ask.roll, ask.paths)
+        last_ms = self._answered.get(key)
+        if last_ms is not None and now.mono_ms < last_ms + self.delta_ms:
+            return
+        self._answered[key] = now.mono_ms
+        if ask.paths:
+            answer = frame(Number.REVEAL_PATHS, RevealPaths(running.reveal, running.roll.paths()))
+        else:
+            answer = frame(Number.REVEAL, running.reveal)
+        self._effects.append(Send(sender, answer))
+
+    def _receive_paths(self, sender: ValidatorIndex, message: RevealPaths) -> str | None:
+        try:
+            envelope = parse_envelope(message.reveal)
+            reveal = decode_as(envelope.payload, RevealPayload)
+        except DecodeError as error:
+            return f"a reveal with paths is malformed: {error}"
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
+        running = self._running.get(reveal.roll)
+        if reveal.epoch != self._context.epoch or running is None or holder is None:
+            return None
+        # Asked of the holder itself, so that nobody else can spoil its paths.
+        if holder != sender or holder in running.roll.heard_paths or not running.roll.needs_paths:
+            return None
+        fault = running.roll.check(reveal)
+        if fault is not None:
+            return fault
+        if len(message.paths) != len(reveal.shares):
+            return f"{len(message.paths)} paths of {len(reveal.shares)} shares"
+        if not self._signed(holder, envelope):
+            return f"a reveal that holder {holder} did not sign"
+        wrong = running.roll.take_paths(holder, reveal, message.paths)
+        self._blame(running)
+        return f"{len(wrong)} shares of roll {reveal.roll} are not those dealt" if wrong else None
+
+    def _receive_items(self, state: BeaconState, message: SystemItems) -> str | None:
+        for item in message.items:
+            try:
+                certificate = decode_as(item, DealCertificate)
+            except DecodeError as error:
+                return f"a system item is no deal certificate: {error}"
+            header = read_deal(certificate.deal)
+            if isinstance(header, str):
+                return header
+            key = (header.dealer, header.batch)
+            if key in self._certificates or not self._is_due(state, *key):
+                continue
+            certified = self._context.check_certificate(item)
+            if isinstance(certified, str):
+                return certified
+            self._certificates[key] = item
+        return None
+
+    def _signed(self, holder: ValidatorIndex, envelope: Envelope) -> bool:
+        context = self._context
+        key = context.validators.keys[holder]
+        return verify_envelope(context.verify, key, Domain.REVEAL, context.chain_id, envelope)
+
+    # Dealings held.
+
+    def _hold_own(self) -> None:
+        """Hold and ack what this node dealt to itself, if it is not in the journal yet."""
+        current = self._dealer.current
+        if current is None or not self._dealer.wants_ack(self._me):
+            return
+        header, deal = current
+        if (self._me, header.batch) not in self._held:
+            text = self._dealer.own_text()
+            shares = self._open_text(header, text)
+            assert isinstance(shares, HeldShares), f"an own dealing: {shares}"
+            self._hold(shares, text, deal)
+        self._dealer.take_ack(self._me, parse_envelope(self._ack(header)).signature)
+
+    def _hold(self, shares: HeldShares, text: bytes, deal: bytes) -> None:
+        header = shares.header
+        self._held[header.dealer, header.batch] = _Held(shares, deal)
+        self._records.append(
+            SharesLogged(
+                epoch=header.epoch,
+                dealer=header.dealer,
+                batch=header.batch,
+                deal=deal,
+                shares=text,
+            )
+        )
+
+    def _ack(self, header: DealHeader) -> bytes:
+        # Made anew each time: the signature is a function of key and payload.
+        return sign_envelope(self._signer, Domain.ACK, self._context.chain_id, ack_payload(header))
+
+    def _send_ack(self, header: DealHeader) -> None:
+        to = ValidatorIndex(header.dealer)
+        self._effects.append(Send(to, frame(Number.ACK, self._ack(header))))
+
+    def _drop_dealings(self, dealer: int, oldest: int | None) -> None:
+        """Forget shares that no roll can need and certificates that came too late."""
+        state = self._state
+        assert state is not None, "dropped behind a final state"
+        next_batch = state.next_batch(dealer)
+        first = next_batch if oldest is None else oldest
+        for key in [key for key in self._held if key[0] == dealer and key[1] < first]:
+            del self._held[key]
+        for key in [key for key in self._certificates if key[0] == dealer]:
+            if key[1] < next_batch or state.is_faulty(dealer):
+                del self._certificates[key]
+
+    # Rolls.
+
+    def _run(self, state: BeaconState, pending: PendingRoll, now: Now) -> _Running:
+        """Begin to open a roll: reveal, and take what came before its close was final here."""
+        held = [self._held.get((place.dealer, place.batch)) for place in pending.places]
+        parts = [None if part is None else part.shares for part in held]
+        dealings = [state.dealt(place) for place in pending.places]
+        roll = OpenRoll(self._context, pending, dealings, parts)
+        running = _Running(roll, b"", Backoff(now, self.delta_ms))
+        running.ask.due_ms += ASK_DELTAS * self.delta_ms
+        if any(part is not None for part in parts):
+            running.reveal = sign_envelope(
+                self._signer, Domain.REVEAL, self._context.chain_id, roll.payload()
+            )
+            self._effects.append(Send(None, frame(Number.REVEAL, running.reveal)))
+        roll.start()
+        for holder in self._context.validators.index_of_kid.values():
+            early = self._early.pop((pending.roll, holder), None)
+            if early is None or roll.item is not None:
+                continue
+            fault = self._take_reveal(running, holder, *early, now)
+            if fault is not None:
+                self._effects.append(Report(holder, fault))
+        return running
+
+    def _ask(self, running: _Running, now: Now) -> None:
+        """Ask again for what is missing: everybody, because any t holders are enough."""
+        roll = running.roll
+        if roll.item is not None or now.mono_ms < running.ask.due_ms:
+            return
+        running.ask.postpone(now)
+        paths = roll.needs_paths
+        known = roll.heard_paths if paths else roll.heard
+        ask = frame(Number.GET_REVEAL, GetReveal(self._context.epoch, roll.roll.roll, int(paths)))
+        for holder in self._context.validators.index_of_kid.values():
+            if holder != self._me and holder not in known:
+                self._effects.append(Send(holder, ask))
+
+    def _blame(self, running: _Running) -> None:
+        """Keep the signed reveals that an opened roll proves false."""
+        if running.roll.item is None:
+            return
+        for holder, place in running.roll.liars():
+            envelope = running.roll.heard.get(holder)
+            index = ValidatorIndex(holder)
+            if envelope is not None and self._signed(index, envelope):
+                signed = build_envelope(envelope.kid, envelope.payload, envelope.signature)
+                self._keep_evidence(FalseShare(holder, place, signed))
+
+    def _keep_evidence(self, evidence: Evidence) -> None:
+        if len(self.evidence) < EVIDENCE_MAX and evidence not in self.evidence:
+            self.evidence.append(evidence)
