@@ -36,7 +36,7 @@ def bet_dont(view: TableView) -> tuple[str, ...]:
 def bet_field(view: TableView) -> tuple[str, ...]:
     """Field on every roll, and the hard six and eight for as long as they stand."""
     hard = (line for n in (6, 8) for line in _unless_up(view, f"hard {n} 5"))
-    return (*_to_shoot(view), "field 5", *hard)
+    return (*_to_shoot(view), *_unless_up(view, "field 5"), *hard)
 
 
 STYLES: Mapping[str, Style] = {

@@ -1,11 +1,11 @@
-"""The table on a terminal: what it shows, and what the words mean that a player types.
+"""The table as text: what a terminal shows, and what the words mean that a player types.
 
-`render_table` and `parse_line` are pure; `play_table` at the end moves their lines between a
-terminal and the control socket of a node.
+All of it is pure; `node/playing.py` moves these lines between a terminal and a node.
 """
 
+import difflib
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,22 +22,16 @@ from node.game.operations import (
     TakeDown,
     Working,
 )
-from node.game.rules import BetKey, Bets, Board
-from node.view import BetView, PlayerView, RollView, TableView
+from node.game.games import CRAPS
+from node.game.rules import GameRules
+from node.view import BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
-LAST_ROLLS = 6
 LINE_CHARS_MAX = 200
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
 NAME_WIDTH = 24
 POINTS = (4, 5, 6, 8, 9, 10)
-FIRST_GAME = 1
-"""Registry number of the game that `sit` opens at a table without one."""
-
-BetParser: TypeAlias = Callable[[Sequence[str], Board, Bets], Sequence[tuple[BetKey, int]] | str]
-"""A game's reading of typed words: the bets they ask for, or the sentence why they cannot."""
-
 TABLE_WORDS = (
     ("roll", "throw, when you have the dice"),
     ("ready", "no more bets from me before this roll"),
@@ -48,6 +42,9 @@ TABLE_WORDS = (
     ("table", "show the table again (or just press Enter)"),
     ("quit", "leave the terminal; bets stay as they are"),
 )
+_FIRST_WORDS = (
+    "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "table", "quit", "help",
+)  # fmt: skip
 
 
 def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
@@ -141,7 +138,7 @@ def _rolls(view: TableView) -> list[str]:
     if not view.last:
         return []
     lines = ["  last rolls"]
-    for roll in view.last[-LAST_ROLLS:]:
+    for roll in view.last:
         lines += render_roll(roll, [player.name for player in view.players])
     return [*lines, ""]
 
@@ -153,7 +150,7 @@ def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
     texts = []
     for index, name in enumerate(names):
         own = [
-            f"{paid.name} {_signed(paid.chips)}".replace(" ", _GLUE)
+            f"{paid.name} {_change(paid)}".replace(" ", _GLUE)
             for paid in roll.paid
             if paid.player == index
         ]
@@ -195,8 +192,10 @@ def _bet_changes(old: PlayerView, new: PlayerView, *, rolled: bool) -> list[str]
     return lines
 
 
-def _signed(chips: int) -> str:
-    return f"{chips:+,}" if chips else "back"
+def _change(paid: PaidView) -> str:
+    if paid.moved:
+        return f"to {paid.moved}"
+    return f"{paid.chips:+,}" if paid.chips else "back"
 
 
 def _wrapped(head: str, text: str, indent: int) -> list[str]:
@@ -243,14 +242,15 @@ class Help:
 Command: TypeAlias = Play | Say | Show | Help | Quit
 
 
-def help_text(bet_words: Sequence[tuple[str, str]]) -> str:
-    """Return every word and what it does; `bet_words` are the game's, with their pays."""
-    words = (*bet_words, *TABLE_WORDS)
+def help_text(rules: GameRules) -> str:
+    """Return every word and what it does; those of the game come with their pays."""
+    words = (*rules.bet_words, *TABLE_WORDS)
     width = max(len(word) for word, _ in words)
-    return "".join(f"  {word:<{width}}  {text}\n" for word, text in words)
+    lines = [line for word, text in words for line in _wrapped(f"  {word:<{width}}  ", text, 0)]
+    return "\n".join(lines) + "\n"
 
 
-def parse_line(line: str, view: TableView, parse_bet: BetParser) -> Command:
+def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
     """Return what a typed line means at this table now; the words of bets are the game's."""
     if len(line) > LINE_CHARS_MAX:
         return Say(f"a line of {len(line)} characters; the limit is {LINE_CHARS_MAX}")
@@ -281,19 +281,26 @@ def parse_line(line: str, view: TableView, parse_bet: BetParser) -> Command:
         case ["on" | "off" | "default" as word, *name]:
             return _call(word, name, view)
         case _:
-            return _bet(words, view, parse_bet)
+            return _bet(words, view, rules)
 
 
-def _bet(words: Sequence[str], view: TableView, parse_bet: BetParser) -> Command:
-    wanted = parse_bet(words, view.board, view.own_bets)
+def _bet(words: Sequence[str], view: TableView, rules: GameRules) -> Command:
+    wanted = rules.parse_bet(words, view.board, view.own_bets)
     if isinstance(wanted, str):
-        return Say(wanted)
+        return Say(wanted + _suggestion(words[0], rules))
     return Play(tuple(PlaceBet(view.session, *key, amount) for key, amount in wanted))
+
+
+def _suggestion(word: str, rules: GameRules) -> str:
+    """Return a hint at the nearest word that there is, if `word` is none."""
+    known = [form.split()[0] for form, _ in rules.bet_words] + list(_FIRST_WORDS)
+    near = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]!r}?)" if near and word not in known else ""
 
 
 def _sit(view: TableView) -> Command:
     if view.session < 0:
-        return Play((CreateSession(FIRST_GAME),))
+        return Play((CreateSession(CRAPS),))
     return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
 
 

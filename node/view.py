@@ -4,12 +4,21 @@ It crosses the control socket as JSON, so it holds only numbers, texts and tuple
 draws or decides needs nothing else; nobody outside the node reads the replicated state itself.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
-from node.game.rules import Bet, BetKey
+from consensus.encoding import Digest
+from consensus.validators import faults_tolerated
+from node.game.craps.board import POINT
+from node.game.games import CRAPS
+from node.game.receipts import BetResult, RollResult
+from node.game.rules import Bet, BetKey, GameRules
+from node.game.session import GameSession, Phase, Seat
+from node.game.state import GameState
+
+ROLLS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +30,7 @@ class BetView:
     name: str
     stake: int
     working: int = 0
+    vig: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +46,15 @@ class PlayerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidView:
-    """What a roll did to one bet: chips won (positive) or lost (negative), 0 returned."""
+    """What a roll did to one bet: chips won (positive) or lost (negative), 0 returned.
+
+    `moved` is the name under which the bet goes on, if it moved; its chips are still on the layout.
+    """
 
     player: int
     name: str
     chips: int
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +72,8 @@ class TableView:
 
     `session` is -1 while none is open, `shooter` -1 while nobody can throw, `point` 0 while the
     puck is off. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones.
-    `tolerated` members may be away before the table stops.
+    `layout` are the chips of all sessions' bets. `tolerated` members may be away before the table
+    stops.
     """
 
     table: str
@@ -68,6 +83,7 @@ class TableView:
     tolerated: int
     players: tuple[PlayerView, ...]
     bank: int
+    layout: int
     minted: int
     session: int = -1
     betting: bool = False
@@ -86,17 +102,120 @@ class TableView:
     def own_bets(self) -> Mapping[BetKey, Bet]:
         """The own bets in the form that the rules of the game read."""
         return {
-            BetKey(bet.kind, bet.number): Bet(stake=bet.stake, id=0, working=bet.working)
+            BetKey(bet.kind, bet.number): Bet(bet.stake, 0, bet.working, bet.vig)
             for bet in self.own.bets
         }
 
     @property
     def chips(self) -> int:
         """Every chip in sight: racks, layout, bank. Equal to `minted`, always."""
-        layout = sum(bet.stake for player in self.players for bet in player.bets)
-        return self.bank + layout + sum(player.rack for player in self.players)
+        return self.bank + self.layout + sum(player.rack for player in self.players)
 
 
 def parse_view(data: object) -> TableView:
     """Return the view that a control socket sent."""
     return msgspec.convert(data, TableView, strict=True)
+
+
+def build_view(
+    state: GameState,
+    rolls: Sequence[RollResult],
+    *,
+    table: str,
+    names: Sequence[str],
+    me: int,
+    state_root: Digest,
+) -> TableView:
+    """Return what player `me` sees after the final block of `state`.
+
+    `rolls` are the latest settled rolls of all sessions, oldest first; the session shown is the one
+    in which `me` has a seat, else the first open one.
+    """
+    slot = _session_of(state, me)
+    session = None if slot < 0 else state.sessions[slot]
+    rules = state.rules_of(slot)
+    players = tuple(
+        _player(name, account.chips, _seat_of(session, index), rules)
+        for index, (name, account) in enumerate(zip(names, state.accounts, strict=True))
+    )
+    common = TableView(
+        table=table,
+        height=state.height,
+        state_root=state_root.hex(),
+        me=me,
+        tolerated=faults_tolerated(len(names)),
+        players=players,
+        bank=state.bank,
+        layout=state.treasury.layout,
+        minted=state.minted,
+    )
+    if session is None or rules is None:
+        return common
+    shooter = state.shooter(slot)
+    own = [roll for roll in rolls if roll.serial == session.serial][-ROLLS_SHOWN:]
+    return replace(
+        common,
+        session=slot,
+        betting=session.phase in {Phase.OPEN, Phase.BETTING},
+        board=session.board,
+        point=session.board[POINT] if session.game == CRAPS else 0,
+        rolls=session.rolls,
+        shooter=-1 if shooter is None else shooter,
+        last=tuple(_roll(roll, rules) for roll in own),
+    )
+
+
+def _session_of(state: GameState, player: int) -> int:
+    """Return the slot of the session to show, -1 if none is open."""
+    open_slots = [slot for slot, session in enumerate(state.sessions) if session is not None]
+    for slot in open_slots:
+        if _seat_of(state.sessions[slot], player) is not None:
+            return slot
+    return open_slots[0] if open_slots else -1
+
+
+def _seat_of(session: GameSession | None, player: int) -> Seat | None:
+    index = None if session is None else session.seat_of.get(player)
+    return None if session is None or index is None else session.seats[index]
+
+
+def _player(name: str, rack: int, seat: Seat | None, rules: GameRules | None) -> PlayerView:
+    if seat is None or rules is None:
+        return PlayerView(name=name, rack=rack)
+    bets = tuple(
+        BetView(
+            kind=key.kind,
+            number=key.number,
+            name=rules.bet_name(key),
+            stake=bet.stake,
+            working=bet.working,
+            vig=bet.vig,
+        )
+        for key, bet in sorted(seat.bets.items())
+    )
+    return PlayerView(name=name, rack=rack, seated=not seat.riding, ready=seat.ready, bets=bets)
+
+
+def _roll(roll: RollResult, rules: GameRules) -> RollView:
+    return RollView(number=roll.number, dice=roll.dice, paid=tuple(_paid(roll, rules)))
+
+
+def _paid(roll: RollResult, rules: GameRules) -> Iterator[PaidView]:
+    """Yield what each bet got; then what went back because the bank could not cover it."""
+    for row in roll.bets:
+        yield PaidView(
+            player=row.player,
+            name=rules.bet_name(BetKey(row.kind, row.number)),
+            chips=row.profit - row.rake - row.lost - row.vig,
+            moved=_moved(row, rules),
+        )
+    for back in roll.returned:
+        name = rules.bet_name(BetKey(back.kind, back.number))
+        yield PaidView(player=back.player, name=name, chips=0)
+
+
+def _moved(row: BetResult, rules: GameRules) -> str:
+    there = BetKey(row.new_kind, row.new_number)
+    if not row.left or there == (row.kind, row.number):
+        return ""
+    return rules.bet_name(there)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from consensus.encoding import encode
+from node.game.craps.params import CrapsParams
+from node.game.craps.rules import load_rules
 from node.game.operations import (
     CreateSession,
     Leave,
@@ -17,7 +20,6 @@ from node.game.operations import (
     TakeDown,
     Working,
 )
-from node.game.rules import BetKey
 from node.terminal import (
     WIDTH,
     Help,
@@ -38,20 +40,11 @@ from tests.node.views import ANNA, BEN, CARLA, DMITRI, TABLE
 GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
 
 
-def parse_bet(words, board, bets):
-    """A game with one bet, on a number, refused twice and on the board's own number."""
-    match words:
-        case ["on7", chips]:
-            key = BetKey(9, 7)
-            if key in bets:
-                return "the 7 is taken"
-            return "the 7 is the point" if board[0] == 7 else [(key, int(chips))]
-        case _:
-            return f"{words[0]!r} is no bet"
+RULES = load_rules(encode(CrapsParams()))
 
 
 def parse(line, view=TABLE):
-    return parse_line(line, view, parse_bet)
+    return parse_line(line, view, RULES)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +68,7 @@ def parse(line, view=TABLE):
                     replace(
                         BEN,
                         bets=tuple(
-                            BetView(kind=7, number=n, name=f"place {n}", stake=1_000_000 * n)
+                            BetView(kind=9, number=n, name=f"place {n}", stake=1_000_000 * n)
                             for n in (4, 5, 6, 8, 9, 10)
                         ),
                     ),
@@ -140,14 +133,16 @@ def test_player_is_told_what_the_table_waits_for(view, words):
         ("  READY ", (Ready(0),)),
         ("leave", (Leave(0),)),
         ("decline", (PassDice(0),)),
-        ("down", (TakeDown(0, 1, 0), TakeDown(0, 7, 8))),
-        ("down place 8", (TakeDown(0, 7, 8),)),
-        ("down place 8 6", (Reduce(0, 7, 8, 6),)),
-        ("down place 8 12", (Reduce(0, 7, 8, 12),)),
-        ("off place 8", (Working(0, 7, 8, 2),)),
-        ("on place 8", (Working(0, 7, 8, 1),)),
-        ("default place 8", (Working(0, 7, 8, 0),)),
-        ("on7 15", (PlaceBet(0, 9, 7, 15),)),
+        ("down", (TakeDown(0, 1, 0), TakeDown(0, 9, 8))),
+        ("down place 8", (TakeDown(0, 9, 8),)),
+        ("down place 8 6", (Reduce(0, 9, 8, 6),)),
+        ("down place 8 12", (Reduce(0, 9, 8, 12),)),
+        ("off place 8", (Working(0, 9, 8, 2),)),
+        ("on place 8", (Working(0, 9, 8, 1),)),
+        ("default place 8", (Working(0, 9, 8, 0),)),
+        ("place 6 12", (PlaceBet(0, 9, 6, 12),)),
+        ("Place 6 8 12", (PlaceBet(0, 9, 6, 12), PlaceBet(0, 9, 8, 12))),
+        ("odds 20", (PlaceBet(0, 5, 0, 20),)),
     ],
 )
 def test_words_become_operations(line, operations):
@@ -178,7 +173,11 @@ def test_words_without_an_operation(line, command):
         ("down place 8 " + "9" * 60, "is not a number of chips"),
         ("off hard 8", "you have no bet 'hard 8'"),
         ("off", "you have no bet ''"),
-        ("dance 5", "'dance' is no bet"),
+        ("dance 5", "'dance' is no bet; `help` lists them"),
+        ("plcae 6 12", "(did you mean 'place'?)"),
+        ("rol", "(did you mean 'roll'?)"),
+        ("place 6", "'place 6' is no bet: type `place NUMBER CHIPS`"),
+        ("place 6 1e3", "'1e3' is no whole number"),
         ("x" * 201, "a line of 201 characters; the limit is 200"),
     ],
 )
@@ -188,13 +187,12 @@ def test_words_that_cannot_be_used_are_named_with_the_limit(line, words):
     assert words in said.text
 
 
-def test_the_game_reads_the_board_and_the_own_bets():
-    assert parse("on7 5", replace(TABLE, board=(7,))) == Say("the 7 is the point")
-    taken = replace(BEN, bets=(BetView(kind=9, number=7, name="on7", stake=5),))
-    assert parse("on7 5", replace(TABLE, players=(ANNA, taken))) == Say("the 7 is taken")
+def test_the_game_reads_the_own_bets():
+    dont = replace(TABLE, players=(ANNA, CARLA), me=1)
+    assert parse("odds 20", dont) == Play((PlaceBet(0, 6, 0, 20),))
 
 
-@pytest.mark.parametrize("line", ["roll", "on7 5", "down", "leave"])
+@pytest.mark.parametrize("line", ["roll", "pass 5", "down", "leave"])
 def test_without_a_seat_nothing_is_submitted(line):
     assert parse(line, replace(TABLE, me=3)) == Say(
         f"{line.split()[0]!r} needs a seat: type `sit` first"
@@ -202,9 +200,10 @@ def test_without_a_seat_nothing_is_submitted(line):
 
 
 def test_help_names_every_word_in_columns():
-    text = help_text((("pass CHIPS", "1 to 1"),))
+    text = help_text(RULES)
     for word in ("pass CHIPS", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
         assert f"\n  {word}" in f"\n{text}"
+    assert max(map(len, text.splitlines())) <= WIDTH
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_help_names_every_word_in_columns():
                 TABLE,
                 players=(
                     replace(ANNA, bets=ANNA.bets[:2]),
-                    replace(BEN, bets=(*BEN.bets, BetView(kind=9, number=0, name="field", stake=5))),
+                    replace(BEN, bets=(*BEN.bets, BetView(kind=16, number=0, name="field", stake=5))),
                     replace(CARLA, bets=(replace(CARLA.bets[0], stake=4),)),
                     replace(DMITRI, seated=True),
                 ),

@@ -9,8 +9,8 @@ ANNA = PlayerView(
     ready=True,
     bets=(
         BetView(kind=1, number=0, name="pass", stake=10),
-        BetView(kind=3, number=0, name="odds", stake=20),
-        BetView(kind=7, number=8, name="place 8", stake=30, working=2),
+        BetView(kind=5, number=0, name="odds", stake=20),
+        BetView(kind=9, number=8, name="place 8", stake=30, working=2),
     ),
 )
 BEN = PlayerView(
@@ -19,7 +19,7 @@ BEN = PlayerView(
     seated=True,
     bets=(
         BetView(kind=1, number=0, name="pass", stake=10),
-        BetView(kind=7, number=8, name="place 8", stake=12),
+        BetView(kind=9, number=8, name="place 8", stake=12),
     ),
 )
 CARLA = PlayerView(
@@ -38,10 +38,11 @@ TABLE = TableView(
     tolerated=1,
     players=(ANNA, BEN, CARLA, DMITRI),
     bank=9_983,
+    layout=92,
     minted=14_000,
     session=0,
     betting=True,
-    board=(6, 3, 17),
+    board=(6, *[0] * 20),
     point=6,
     rolls=17,
     shooter=0,
