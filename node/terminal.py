@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from node.game.games import CRAPS
 from node.game.operations import (
     CreateSession,
     Leave,
@@ -22,7 +23,6 @@ from node.game.operations import (
     TakeDown,
     Working,
 )
-from node.game.games import CRAPS
 from node.game.rules import GameRules
 from node.view import BetView, PaidView, PlayerView, RollView, TableView
 
