@@ -99,6 +99,9 @@ class CrapsParams(Record, frozen=True):
         match kind:
             case Kind.DONT_PASS | Kind.DONT_PASS_ODDS | Kind.DONT_COME | Kind.DONT_COME_ODDS:
                 return not self.crapless
+            case Kind.FIRE | Kind.RIDE_LINE | Kind.REPLAY | Kind.MUGGSY:
+                # Their pays are for six points and for 11 and craps on the come-out.
+                return not self.crapless
             case Kind.COME | Kind.COME_ODDS:
                 return number == 0 or number in self.points
             case Kind.PLACE:

@@ -6,7 +6,7 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 """
 
 from collections.abc import Mapping, Sequence
-from math import gcd, lcm
+from math import lcm
 from typing import NamedTuple
 
 from consensus.encoding import decode_as
@@ -24,20 +24,14 @@ from node.game.craps.bets import (
 )
 from node.game.craps.board import OLD, OPENING, POINT, ROLLS, advance, seen_through, sight
 from node.game.craps.decide import Effect, Throw, Verdict, decide, is_callable, prizes
-from node.game.craps.params import (
-    VIG_DOWN,
-    VIG_EXACT,
-    VIG_NEAREST,
-    VIG_PERCENT,
-    CrapsParams,
-)
+from node.game.craps.params import VIG_EXACT, CrapsParams
 from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
+from node.game.craps.vig import VIG_KINDS, exact_vig_unit, vig_due, win_of
 from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Refusal, Settlement
 
 GAME_NAME = "craps"
 
-_VIG_KINDS = (Kind.BUY, Kind.LAY)
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
 # When a bet may be made. Pass and put are the same bet at different times.
@@ -123,8 +117,8 @@ class CrapsRules:
             return Refusal(Code.OVER_LIMIT, (*key, total, most))
         if total % unit:
             return _inexact(key, total, unit)
-        if key.kind in _VIG_KINDS:
-            win, vig = _win_of(key, total), _vig_due(self.params, key, total)
+        if key.kind in VIG_KINDS:
+            win, vig = win_of(key, total), vig_due(self.params, key, total)
             if vig > win:
                 return Refusal(Code.VIG_OVER_WIN, (*key, total, win, vig))
         return None
@@ -206,9 +200,9 @@ class CrapsRules:
 
     def vig(self, key: BetKey, stake: int) -> int:
         """Return the vig that lies on the layout beside a bet of this stake (R22)."""
-        if key.kind not in _VIG_KINDS or self.params.vig_on_win:
+        if key.kind not in VIG_KINDS or self.params.vig_on_win:
             return 0
-        return _vig_due(self.params, key, stake)
+        return vig_due(self.params, key, stake)
 
     def dependents(self, bets: Bets, key: BetKey) -> tuple[BetKey, ...]:
         """Return the odds that come down with their flat bet (R20)."""
@@ -315,8 +309,8 @@ class CrapsRules:
         stake, vig = bet.stake, bet.vig
         profit = verdict.odds.profit(stake)
         taken = vig
-        if key.kind in _VIG_KINDS and self.params.vig_on_win:
-            taken = _vig_due(self.params, key, stake)
+        if key.kind in VIG_KINDS and self.params.vig_on_win:
+            taken = vig_due(self.params, key, stake)
         # A bet that stays up has its next vig taken from the win as well.
         left, left_vig = (stake, vig) if verdict.effect is Effect.WIN_AND_STAY else (0, 0)
         returned = stake + vig + profit - taken - left - left_vig
@@ -366,33 +360,9 @@ def _entry(params: CrapsParams, key: BetKey) -> _Entry:
     most = limits.most
     if LIMIT_CLASSES[kind] == LimitClass.FEATURE:
         most = min([most, *(params.prize_most * odds.per // odds.win for odds in pays if odds.win)])
-    if kind in _VIG_KINDS and params.vig_rounding == VIG_EXACT:
-        unit = _exact_vig_unit(key, unit)
+    if kind in VIG_KINDS and params.vig_rounding == VIG_EXACT:
+        unit = exact_vig_unit(key, unit)
     return _Entry(_NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS), unit, limits.least, most)
-
-
-def _win_of(key: BetKey, stake: int) -> int:
-    return (TRUE_ODDS if key.kind == Kind.BUY else LAY_ODDS)[key.number].profit(stake)
-
-
-def _vig_due(params: CrapsParams, key: BetKey, stake: int) -> int:
-    """Return the vig of a buy or lay: 5 % of the bet, or of its win (R22)."""
-    hundredths = VIG_PERCENT * (stake if key.kind == Kind.BUY else _win_of(key, stake))
-    match params.vig_rounding:
-        case r if r == VIG_DOWN:
-            chips = hundredths // 100
-        case r if r == VIG_NEAREST:
-            chips = (hundredths + 50) // 100
-        case _:
-            chips = -(-hundredths // 100)
-    return max(chips, params.vig_minimum)
-
-
-def _exact_vig_unit(key: BetKey, unit: int) -> int:
-    """Return the least stake, a multiple of `unit`, whose vig is a whole number of chips."""
-    base = unit if key.kind == Kind.BUY else _win_of(key, unit)
-    whole = 100 // VIG_PERCENT
-    return unit * (whole // gcd(base, whole))
 
 
 def _odds_unit(kind: int, number: int) -> int:

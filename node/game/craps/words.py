@@ -96,7 +96,7 @@ _NUMBERED: Mapping[str, Kind] = MappingProxyType(
 )
 """Bets that a word and a number name; come and don't come bets move to theirs by themselves."""
 _HORN = tuple(bet_key(Kind.HORN, number) for number in HORN_NUMBERS)
-_SPLITS: Mapping[str, tuple[BetKey, ...]] = MappingProxyType(
+SPLITS: Mapping[str, tuple[BetKey, ...]] = MappingProxyType(
     {
         "horn": _HORN,
         "hornhigh": _HORN,
@@ -108,7 +108,7 @@ _SPLITS: Mapping[str, tuple[BetKey, ...]] = MappingProxyType(
 
 _FORMS: Mapping[str, str] = MappingProxyType(
     {
-        **{word: f"{word} CHIPS" for word in (*_PLAIN, *_SPLITS)},
+        **{word: f"{word} CHIPS" for word in (*_PLAIN, *SPLITS)},
         **{word: f"{word} NUMBER CHIPS" for word in (*_NUMBERED, "hornhigh")},
         "odds": "odds [NUMBER] CHIPS",
         "lay": "lay [NUMBER] CHIPS",
@@ -176,7 +176,7 @@ def parse_bet(
         what = f"{strange!r} is no whole number" if strange else f"{word!r} needs chips"
         return f"{what}: type `{form}`"
     *numbers, chips = [value for value in values if value is not None]
-    if word in _SPLITS:
+    if word in SPLITS:
         return _split(word, numbers, chips)
     keys = _hop(numbers) if word == "hop" else _keys(word, numbers, bets)
     if not keys:
@@ -220,7 +220,7 @@ def _odds(number: int, bets: Bets) -> BetKey:
 
 def _split(word: str, numbers: Sequence[int], chips: int) -> Sequence[tuple[BetKey, int]] | str:
     """Return the parts of a bet that is only a way to say several (R27)."""
-    parts = list(_SPLITS[word])
+    parts = list(SPLITS[word])
     if word == "hornhigh":
         if len(numbers) != 1 or numbers[0] not in HORN_NUMBERS:
             return f"`{_FORMS[word]}` doubles one of {', '.join(map(str, HORN_NUMBERS))}"
@@ -250,7 +250,7 @@ def bet_words(params: CrapsParams) -> tuple[tuple[str, str], ...]:
         ]
         if keys:
             rows += _rows(params, kind, keys)
-    rows += [(_FORMS[word], _split_text(parts)) for word, parts in _SPLITS.items()]
+    rows += [(_FORMS[word], _split_text(parts)) for word, parts in SPLITS.items()]
     return tuple(rows)
 
 
