@@ -267,11 +267,7 @@ class Store:
         """Return header and body of the block with this hash, or None."""
         with self._errors_named():
             found = self._first(_BLOCKS, "WHERE hash = ?", (block_hash,))
-            if found is None:
-                return None
-            if found.hash != block_hash:
-                self._damaged("its index of blocks leads to another block")
-            return found.header, found.body
+            return None if found is None else (found.header, found.body)
 
     def final(self, height: int) -> Final | None:
         """Return the final block at a height, or None where this node holds none."""

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -470,26 +470,45 @@ def test_rows_that_vanish_appear_or_change_are_missed_at_the_start(
         Journal(folder, CHAIN_ID, 2)
 
 
-def test_old_history_that_vanished_is_missed_by_the_whole_check(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "reading", "sentence"),
+    [
+        ("DELETE FROM finals WHERE height = 4", lambda s: s.final(4), "the final block at height 4 is"),
+        ("DELETE FROM blocks WHERE height = 4", lambda s: s.final(4), "the final block at height 4 is"),
+        ("UPDATE blocks SET body = x'00' WHERE height = 4", lambda s: s.final(4), "a row of blocks"),
+        ("DELETE FROM rolls WHERE number = 3", lambda s: list(s.rolls()), "rolls has other rows"),
+        ("DELETE FROM rolls WHERE number = 3", Store.check, "rolls has other rows"),
+        ("DELETE FROM blocks WHERE height = 4", Store.check, "blocks has other rows"),
+    ],
+)  # fmt: skip
+def test_old_history_is_missed_where_it_is_read(
+    tmp_path: Path, change: str, reading: Callable[[Store], object], sentence: str
+) -> None:
     folder = damaged_folder(tmp_path)
     with closing(sqlite3.connect(folder / store.STORE_FILE)) as db:
-        db.execute("DELETE FROM rolls WHERE number = 3")
-        db.execute("UPDATE blocks SET body = x'00' WHERE height = 4")
+        db.execute(change)
         db.commit()
     with closing(Store(folder)) as reader:
         reader.load()
-        with pytest.raises(OperatorError, match="a row of blocks does not fit its hash"):
-            reader.final(4)
-        with pytest.raises(OperatorError, match="is damaged"):
-            reader.check()
+        assert reader.final(5) is not None
+        with pytest.raises(OperatorError, match=f"is damaged: {sentence}"):
+            reading(reader)
 
 
-def test_an_old_final_whose_block_vanished_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("whole", "damaged"), [(b"blocks_by_hash", b"blocks\xdfby_hash"), (b"envelope", b"envelopf")]
+)
+def test_a_schema_with_a_flipped_bit_is_named(tmp_path: Path, whole: bytes, damaged: bytes) -> None:
     folder = damaged_folder(tmp_path)
-    with closing(sqlite3.connect(folder / store.STORE_FILE)) as db:
-        db.execute("DELETE FROM blocks WHERE height = 4")
-        db.commit()
-    with closing(Store(folder)) as reader:
-        assert reader.final(3) is not None
-        with pytest.raises(OperatorError, match="the final block at height 4 is missing"):
-            reader.final(4)
+    path = folder / store.STORE_FILE
+    path.write_bytes(path.read_bytes().replace(whole, damaged))
+    with pytest.raises(OperatorError, match="is damaged"):
+        Journal(folder, CHAIN_ID, 2)
+
+
+def test_a_store_without_its_index_is_refused(journal: Journal) -> None:
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as db:
+        db.execute("DROP INDEX rolls_by_height")
+    with pytest.raises(OperatorError, match="its schema is not the one of its version"):
+        reopened(journal)
