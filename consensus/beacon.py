@@ -158,6 +158,7 @@ class Beacon:
         self._wanted = False
         self._entropy_asked = False
         self._held: dict[tuple[int, int], _Held] = {}
+        self._stored: dict[tuple[int, int], SharesLogged] = {}
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
@@ -166,14 +167,18 @@ class Beacon:
         self._effects: list[Effect] = []
         for record in records:
             if isinstance(record, SharesLogged) and record.epoch == context.epoch:
-                self._restore(record)
+                self._stored[record.dealer, record.batch] = record
 
-    def _restore(self, record: SharesLogged) -> None:
-        header = read_deal(record.deal)
-        assert isinstance(header, DealHeader), f"a dealing in the journal: {header}"
-        held = self._open_text(header, record.shares)
-        assert isinstance(held, HeldShares), f"shares in the journal: {held}"
-        self._held[record.dealer, record.batch] = _Held(held, record.deal)
+    def _find(self, key: tuple[int, int]) -> _Held | None:
+        """Return what this node holds of a dealing; the journal's is read when first needed."""
+        record = self._stored.pop(key, None)
+        if record is not None:
+            header = read_deal(record.deal)
+            assert isinstance(header, DealHeader), f"a dealing in the journal: {header}"
+            shares = self._open_text(header, record.shares)
+            assert isinstance(shares, HeldShares), f"shares in the journal: {shares}"
+            self._held[key] = _Held(shares, record.deal)
+        return self._held.get(key)
 
     def _open_text(self, header: DealHeader, text: bytes) -> HeldShares | str:
         context = self._context
@@ -309,7 +314,7 @@ class Beacon:
         if isinstance(header, str):
             return header
         key = (header.dealer, header.batch)
-        held = self._held.get(key)
+        held = self._find(key)
         if held is not None and held.deal == message.deal:
             self._send_ack(header)
             return None
@@ -469,7 +474,7 @@ class Beacon:
         if current is None or not self._dealer.wants_ack(self._me):
             return
         header, deal = current
-        if (self._me, header.batch) not in self._held:
+        if self._find((self._me, header.batch)) is None:
             text = self._dealer.own_text()
             shares = self._open_text(header, text)
             assert isinstance(shares, HeldShares), f"an own dealing: {shares}"
@@ -505,6 +510,8 @@ class Beacon:
         first = next_batch if oldest is None else oldest
         for key in [key for key in self._held if key[0] == dealer and key[1] < first]:
             del self._held[key]
+        for key in [key for key in self._stored if key[0] == dealer and key[1] < first]:
+            del self._stored[key]
         for key in [key for key in self._certificates if key[0] == dealer]:
             if key[1] < next_batch or state.is_faulty(dealer):
                 del self._certificates[key]
@@ -513,7 +520,7 @@ class Beacon:
 
     def _run(self, state: BeaconState, pending: PendingRoll, now: Now) -> _Running:
         """Begin to open a roll: reveal, and take what came before its close was final here."""
-        held = [self._held.get((place.dealer, place.batch)) for place in pending.places]
+        held = [self._find((place.dealer, place.batch)) for place in pending.places]
         parts = [None if part is None else part.shares for part in held]
         dealings = [state.dealt(place) for place in pending.places]
         roll = OpenRoll(self._context, pending, dealings, parts)

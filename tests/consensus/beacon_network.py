@@ -4,20 +4,25 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from consensus.beacon import Beacon, BeaconContext, BeaconState, Settled
+from consensus.beacon_items import DealCertificate, Opening
+from consensus.dealing import BATCH, DealHeader, Dealing, LeafScheme, ack_payload
 from consensus.effects import Effect, LogRecord, Now, Persist, Report, RequestEntropy, Send
-from consensus.encoding import Digest, digest
+from consensus.encoding import Digest, digest, encode
+from consensus.merkle import MerkleTree
 from consensus.messages import parse_frame
-from consensus.signing import SigningKey, verify
-from consensus.validators import ValidatorIndex, Validators
+from consensus.signing import Domain, SigningKey, parse_envelope, sign_envelope, verify
+from consensus.validators import ValidatorIndex, Validators, bitmap, quorum
 
 DELAY_MS = 20
 CHAIN = digest("chain", b"beacon tests")
 
 
+@cache
 def make_signers(n: int) -> list[SigningKey]:
     """Return the validators' keys in index order."""
     keys = [SigningKey(digest("signer", bytes((i,)))) for i in range(n)]
@@ -35,6 +40,69 @@ def box_public(secret: bytes) -> bytes:
 def make_context(n: int, chain_id: bytes = CHAIN, epoch: int = 0) -> BeaconContext:
     keys = tuple(signer.public_key for signer in make_signers(n))
     return BeaconContext(chain_id, epoch, Validators(keys, digest("lead", b"")), verify)
+
+
+def spoil(dealing: Dealing, index: int, holder: int, share: bytes) -> None:
+    """Make a dealer's trick of a dealing: one leaf commits to another share."""
+    header = dealing.header
+    rows = [list(row) for row in dealing.shares]
+    rows[index][holder] = share
+    scheme = LeafScheme.of(CHAIN, header.epoch, header.dealer, header.batch)
+    dealing.shares = tuple(map(tuple, rows))
+    dealing.leaves = tuple(
+        tuple(scheme.leaf(k, j, share) for j, share in enumerate(row)) for k, row in enumerate(rows)
+    )
+    dealing._trees = [MerkleTree(row) for row in dealing.leaves]
+    dealing._roots = [tree.root() for tree in dealing._trees]
+    root = MerkleTree(dealing._roots).root()
+    dealing.header = DealHeader(header.epoch, header.dealer, header.batch, BATCH, root)
+
+
+def make_dealing(n: int, dealer: int, batch: int = 0, epoch: int = 0) -> Dealing:
+    """Return a dealing as an honest dealer makes it; equal arguments, equal dealings."""
+    entropy = digest("entropy", bytes((n, dealer, batch, epoch)))
+    return Dealing(CHAIN, epoch, dealer, batch, t=quorum(n), n=n, entropy=entropy)
+
+
+def sign_deal(dealing: Dealing, n: int) -> bytes:
+    signer = make_signers(n)[dealing.header.dealer]
+    return sign_envelope(signer, Domain.DEAL, CHAIN, encode(dealing.header))
+
+
+def sign_ack(dealing: Dealing, n: int, holder: int) -> bytes:
+    signer = make_signers(n)[holder]
+    envelope = sign_envelope(signer, Domain.ACK, CHAIN, ack_payload(dealing.header))
+    return parse_envelope(envelope).signature
+
+
+def certify(
+    dealing: Dealing, n: int, ackers: Sequence[int], published: Sequence[int] = ()
+) -> DealCertificate:
+    """Return a certificate of these holders, whether they are enough or not."""
+    return DealCertificate(
+        1,
+        sign_deal(dealing, n),
+        bitmap(ackers, n),
+        tuple(sign_ack(dealing, n, holder) for holder in ackers),
+        bitmap(published, n),
+        dealing.grid(published) if published else b"",
+    )
+
+
+def open_secret(dealing: Dealing, index: int, holders: Sequence[int]) -> Opening:
+    """Return the opening of one secret by these holders."""
+    n = len(dealing.shares[0])
+    shares = b"".join(dealing.shares[index][holder] for holder in holders)
+    path = b"".join(MerkleTree(dealing._roots).proof(index))
+    return Opening(bitmap(holders, n), shares, path)
+
+
+def condemn_secret(dealing: Dealing, index: int, holders: Sequence[int]) -> Opening:
+    """Return the proof by these holders that the dealer shared no secret there."""
+    good = open_secret(dealing, index, holders)
+    tree = dealing._trees[index]
+    fault = (tree.root(), *(b"".join(tree.proof(holder)) for holder in holders))
+    return Opening(good.holders, good.shares, good.path, fault)
 
 
 @dataclass
