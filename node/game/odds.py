@@ -313,9 +313,9 @@ def _figures(steps: _Steps) -> Figures:
         win=sum((chance for net, _, chance in ends if net > 0), Fraction(0)),
         lose=sum((chance for net, _, chance in ends if net < 0), Fraction(0)),
         push=sum((chance for net, _, chance in ends if net == 0), Fraction(0)),
-        edge=-mean / wagered,
+        edge=Fraction(-mean, wagered),
         rolls=rolls,
-        variance=(square - mean * mean) / (wagered * wagered),
+        variance=Fraction(square - mean * mean, wagered * wagered),
     )
 
 
@@ -330,7 +330,7 @@ def _visits(steps: _Steps) -> dict[_State, Fraction]:
         for state in component:
             for after, weight in steps[state].items():
                 if after not in members:
-                    inflow[after] += visits[state] * weight / THROWS
+                    inflow[after] += visits[state] * Fraction(weight, THROWS)
     return visits
 
 
@@ -352,8 +352,8 @@ def _solve(
             if after in at:
                 rows[at[after]][at[state]] -= Fraction(weight, THROWS)
     for i in range(size):
-        pivot = rows[i][i]
-        rows[i] = [value / pivot if value else value for value in rows[i]]
+        share = Fraction(1, rows[i][i])
+        rows[i] = [value * share if value else value for value in rows[i]]
         for j in range(size):
             if j != i and (factor := rows[j][i]):
                 rows[j] = [

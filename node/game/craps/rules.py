@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from consensus.encoding import decode_as
+from consensus.encoding import DecodeError, decode_as
 from node.game.craps import dice, words
 from node.game.craps.bets import (
     ALL_KEYS,
@@ -337,16 +337,16 @@ class CrapsRules:
         return words.parse_bet(self.params, typed, bets)
 
 
-def load_rules(params: bytes) -> CrapsRules:
-    """Return the rules of encoded `CrapsParams`; no bytes mean the usual ones.
+def load_rules(params: bytes) -> CrapsRules | str:
+    """Return the rules of encoded `CrapsParams`, or what is wrong with them.
 
-    Raises:
-        ValueError: The bytes are no such record, or its options contradict each other.
+    Whether the pays are sound is for `node.game.odds.problem`: it has to count.
     """
-    options = decode_as(params, CrapsParams) if params else CrapsParams()
-    if problem := options.problem():
-        raise ValueError(problem)
-    return CrapsRules(options)
+    try:
+        options = decode_as(params, CrapsParams)
+    except DecodeError as error:
+        return f"options of craps: {error}"
+    return options.problem() or CrapsRules(options)
 
 
 def _entry(params: CrapsParams, key: BetKey) -> _Entry:
