@@ -17,10 +17,13 @@ class RollFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where one node stands after its last final block: chips by player, `layout` all bets."""
+    """Where one node stands after its last final block: chips by player, `layout` all bets.
+
+    `roots` are the state roots (hex) after its latest blocks by height, that of `height` among them.
+    """
 
     height: int
-    state_root: str
+    roots: Mapping[int, str]
     rolls: tuple[RollFacts, ...]
     chips: Mapping[str, int]
     bank: int
@@ -33,41 +36,54 @@ class Standing:
         return sum(self.chips.values()) + self.layout + self.bank
 
 
+def common_height(standings: Mapping[str, Standing]) -> int:
+    """Return the greatest height that every node has reached: nodes end within a block or two."""
+    return min(standing.height for standing in standings.values())
+
+
 def disagreement(standings: Mapping[str, Standing], rolls: int) -> str | None:
     """Say where the first two nodes differ, or what none of them may look like; None if all agree.
 
-    They agree if all stand at one height with one state root, hold the same `rolls` or more rolls
-    with the same dice and proofs, and each counts as many chips as were minted.
+    They agree if at the greatest height that all have reached they have one state root, if until
+    there they hold the same `rolls` or more rolls with the same dice and proofs, and if each counts
+    as many chips as were minted.
     """
+    height = common_height(standings)
     (first, one), *others = standings.items()
     for name, other in others:
-        if difference := _difference(first, one, name, other):
+        if difference := _difference(first, one, name, other, height):
             return difference
     for name, standing in standings.items():
-        if len(standing.rolls) < rolls:
-            return f"{name} holds {len(standing.rolls)} settled rolls of {rolls}"
+        held = len(_until(standing, height))
+        if held < rolls:
+            return f"{name} holds {held} settled rolls of {rolls} at block {height}"
         if standing.total != standing.minted:
             return f"{name} counts {standing.total:,} chips; {standing.minted:,} were minted"
     return None
 
 
-def _difference(first: str, one: Standing, name: str, other: Standing) -> str | None:
-    if one.height != other.height:
+def _difference(first: str, one: Standing, name: str, other: Standing, height: int) -> str | None:
+    if height not in one.roots or height not in other.roots:
         return f"{first} stands at block {one.height}, {name} at block {other.height}"
-    for mine, theirs in zip(one.rolls, other.rolls, strict=False):
-        if mine != theirs:
+    mine, theirs = _until(one, height), _until(other, height)
+    for here, there in zip(mine, theirs, strict=False):
+        if here != there:
             return (
-                f"roll {mine.number} of session {mine.session} is {_dice(mine)} at {first}, "
-                f"roll {theirs.number} of session {theirs.session} is {_dice(theirs)} at {name}"
+                f"roll {here.number} of session {here.session} is {_dice(here)} at {first}, "
+                f"roll {there.number} of session {there.session} is {_dice(there)} at {name}"
             )
-    if len(one.rolls) != len(other.rolls):
-        return f"{first} holds {len(one.rolls)} settled rolls, {name} {len(other.rolls)}"
-    if one.state_root != other.state_root:
+    if len(mine) != len(theirs):
+        return f"at block {height} {first} holds {len(mine)} settled rolls, {name} {len(theirs)}"
+    if one.roots[height] != other.roots[height]:
         return (
-            f"at block {one.height} {first} has state root {one.state_root}, "
-            f"{name} {other.state_root}"
+            f"at block {height} {first} has state root {one.roots[height]}, "
+            f"{name} {other.roots[height]}"
         )
     return None
+
+
+def _until(standing: Standing, height: int) -> list[RollFacts]:
+    return [roll for roll in standing.rolls if roll.height <= height]
 
 
 def _dice(roll: RollFacts) -> str:

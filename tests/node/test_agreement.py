@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.agreement import RollFacts, Standing, disagreement
+from node.agreement import RollFacts, Standing, common_height, disagreement
 
 ROLLS = tuple(
     RollFacts(session=0, number=n, height=3 * n, dice=(n, 6), proof=bytes([n]) * 8)
@@ -12,7 +12,7 @@ ROLLS = tuple(
 )
 HERE = Standing(
     height=10,
-    state_root="5e" * 32,
+    roots={8: "4d" * 32, 9: "51" * 32, 10: "5e" * 32},
     rolls=ROLLS,
     chips={"anna": 990, "ben": 1_000},
     bank=4_995,
@@ -31,14 +31,18 @@ def test_equal_standings_agree():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (replace(HERE, height=9), "anna stands at block 10, ben at block 9"),
-        (replace(HERE, state_root="6f" * 32), f"has state root {'5e' * 32}, ben {'6f' * 32}"),
+        (replace(HERE, height=7, roots={7: "00"}), "anna stands at block 10, ben at block 7"),
+        (replace(HERE, roots={10: "6f" * 32}), f"has state root {'5e' * 32}, ben {'6f' * 32}"),
+        (
+            replace(HERE, height=9, roots={9: "6f" * 32}),
+            f"at block 9 anna has state root {'51' * 32}",
+        ),
         (
             replace(HERE, rolls=(ROLLS[0], OTHER_DICE, ROLLS[2])),
             "is 2 6 (block 6, proof 02020202…)",
         ),
         (replace(HERE, rolls=(ROLLS[0], OTHER_PROOF, ROLLS[2])), "proof 6f746865…) at ben"),
-        (replace(HERE, rolls=ROLLS[:2]), "anna holds 3 settled rolls, ben 2"),
+        (replace(HERE, rolls=ROLLS[:2]), "at block 10 anna holds 3 settled rolls, ben 2"),
         (replace(HERE, bank=4_994), "ben counts 6,999 chips; 7,000 were minted"),
     ],
 )
@@ -47,5 +51,13 @@ def test_the_first_difference_is_named_with_both_nodes(other, words):
     assert "carla" in disagreement({"anna": HERE, "ben": HERE, "carla": other}, 3)
 
 
+def test_a_node_that_ended_a_block_earlier_agrees_up_to_there():
+    later = RollFacts(session=0, number=4, height=11, dice=(1, 1), proof=b"later")
+    ahead = replace(HERE, height=11, roots={10: "5e" * 32, 11: "6f" * 32}, rolls=(*ROLLS, later))
+    assert disagreement({"anna": ahead, "ben": HERE}, 3) is None
+    assert common_height({"anna": ahead, "ben": HERE}) == 10
+    assert "holds 3 settled rolls of 4 at block 10" in disagreement({"anna": ahead, "ben": HERE}, 4)
+
+
 def test_too_few_rolls_are_no_agreement():
-    assert disagreement({"anna": HERE}, 4) == "anna holds 3 settled rolls of 4"
+    assert disagreement({"anna": HERE}, 4) == "anna holds 3 settled rolls of 4 at block 10"
