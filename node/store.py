@@ -22,6 +22,7 @@ from consensus.effects import (
     ActionLogged,
     BlockLogged,
     CertificateLogged,
+    DealCertificateLogged,
     DealingLogged,
     FinalLogged,
     LogRecord,
@@ -54,8 +55,8 @@ BUSY_MS = 5_000
 ROW_HASH_BYTES = 16
 _SUM = 2 ** (8 * ROW_HASH_BYTES)
 _LOW = 2**64 - 1
-_SEAL = struct.Struct(">4Q36Q")
-"""Four numbers of the seal and twelve sums of rows, high and low half."""
+_SEAL = struct.Struct(">4Q39Q")
+"""Four numbers of the seal and thirteen sums of rows: how many, high half, low half."""
 _LOG_HEAD = struct.Struct(">4I8s2I")
 """Write-ahead log: magic, version, page size, checkpoint, salt, checksum."""
 _FRAME_HEAD = struct.Struct(">2I8s2I")
@@ -79,6 +80,8 @@ _SCHEMA = (
     "CREATE TABLE own_actions (seq INTEGER, envelope BLOB, position INTEGER, row_hash BLOB,"
     " PRIMARY KEY (seq)) WITHOUT ROWID",
     "CREATE TABLE dealings (epoch INTEGER, batch INTEGER, entropy BLOB, position INTEGER,"
+    " row_hash BLOB, PRIMARY KEY (epoch, batch)) WITHOUT ROWID",
+    "CREATE TABLE deal_certificates (epoch INTEGER, batch INTEGER, item BLOB, position INTEGER,"
     " row_hash BLOB, PRIMARY KEY (epoch, batch)) WITHOUT ROWID",
     "CREATE TABLE shares (epoch INTEGER, dealer INTEGER, batch INTEGER, deal BLOB, position INTEGER,"
     " row_hash BLOB, shares BLOB, PRIMARY KEY (epoch, dealer, batch, deal)) WITHOUT ROWID",
@@ -146,6 +149,9 @@ _FINALS = _Table("finals", FinalLogged, ("height",), ("hash",))
 _SNAPSHOTS = _Table("snapshots", SnapshotLogged, ("height",), ("hash",))
 _ACTIONS = _Table("own_actions", ActionLogged, ("seq",), ("envelope",))
 _DEALINGS = _Table("dealings", DealingLogged, ("epoch", "batch"), ("entropy",))
+_DEAL_CERTIFICATES = _Table(
+    "deal_certificates", DealCertificateLogged, ("epoch", "batch"), ("item",)
+)
 _SHARES = _Table("shares", SharesLogged, ("epoch", "dealer", "batch", "deal"))
 _ROLLS = _Table("rolls", RollLogged, ("session", "number"))
 _WORKING: tuple[_Table[LogRecord], ...] = (

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -16,6 +17,7 @@ from consensus.effects import (
     ActionLogged,
     BlockLogged,
     CertificateLogged,
+    DealCertificateLogged,
     DealingLogged,
     FinalLogged,
     LogRecord,
@@ -72,6 +74,7 @@ def one_of_each() -> list[LogRecord]:
         block_at(3, 4),
         ActionLogged(seq=7, envelope=b"mine"),
         DealingLogged(epoch=0, batch=1, entropy=b"e" * 32),
+        DealCertificateLogged(epoch=0, batch=1, item=b"certificate"),
         SharesLogged(epoch=0, dealer=2, batch=1, deal=b"deal", shares=b"s" * 2048),
     ]
 
@@ -85,6 +88,10 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def reopened(journal: Journal) -> Journal:
     journal.close()
     return Journal(journal.path.parent, journal.chain_id, journal.member)
+
+
+def test_every_kind_of_record_there_is_has_a_place() -> None:
+    assert {type(record) for record in one_of_each()} == set(get_args(LogRecord))
 
 
 def test_every_kind_of_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -140,6 +147,7 @@ def test_what_is_appended_twice_is_there_once(journal: Journal) -> None:
         final(block_at(2, 99)),
         ActionLogged(seq=7, envelope=b"other"),
         DealingLogged(epoch=0, batch=1, entropy=b"f" * 32),
+        DealCertificateLogged(epoch=0, batch=1, item=b"another"),
     ],
     ids=lambda record: type(record).__name__,
 )
