@@ -49,6 +49,10 @@ def disagreement(standings: Mapping[str, Standing], rolls: int) -> str | None:
     as many chips as were minted.
     """
     height = common_height(standings)
+    behind = next(name for name, standing in standings.items() if standing.height == height)
+    for name, standing in standings.items():
+        if height not in standing.roots:
+            return f"{name} stands at block {standing.height}, {behind} at block {height}"
     (first, one), *others = standings.items()
     for name, other in others:
         if difference := _difference(first, one, name, other, height):
@@ -63,8 +67,6 @@ def disagreement(standings: Mapping[str, Standing], rolls: int) -> str | None:
 
 
 def _difference(first: str, one: Standing, name: str, other: Standing, height: int) -> str | None:
-    if height not in one.roots or height not in other.roots:
-        return f"{first} stands at block {one.height}, {name} at block {other.height}"
     mine, theirs = _until(one, height), _until(other, height)
     for here, there in zip(mine, theirs, strict=False):
         if here != there:
