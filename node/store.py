@@ -55,8 +55,6 @@ BUSY_MS = 5_000
 ROW_HASH_BYTES = 16
 _SUM = 2 ** (8 * ROW_HASH_BYTES)
 _LOW = 2**64 - 1
-_SEAL = struct.Struct(">4Q39Q")
-"""Four numbers of the seal and thirteen sums of rows: how many, high half, low half."""
 _LOG_HEAD = struct.Struct(">4I8s2I")
 """Write-ahead log: magic, version, page size, checkpoint, salt, checksum."""
 _FRAME_HEAD = struct.Struct(">2I8s2I")
@@ -160,12 +158,15 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _SNAPSHOTS,
     _ACTIONS,
     _DEALINGS,
+    _DEAL_CERTIFICATES,
     _SHARES,
 )
 """Read whole at every start; pruned."""
 _HISTORY: tuple[_Table[LogRecord], ...] = (_BLOCKS, _FINALS, _ROLLS)
 """Kept for ever; a start reads them from the newest snapshot's height on."""
 _TABLES: dict[type, _Table[LogRecord]] = {table.record: table for table in (*_WORKING, *_HISTORY)}
+_SEAL = struct.Struct(f">4Q{3 * (len(_WORKING) + 2 * len(_HISTORY))}Q")
+"""Four numbers of the seal, and three for each sum of rows: how many, high half, low half."""
 
 
 @dataclass(slots=True)
