@@ -229,6 +229,8 @@ def _decimal_root(value: Fraction) -> str:
 
 def _placed(rules: CrapsRules, state: _State) -> _State:
     """Return the state after making every pending wager that the rules take now."""
+    if not state.pending:
+        return _seen(state)
     bets = dict(state.layout)
     net, wagered = state.net, state.wagered
     waiting = []
@@ -254,9 +256,17 @@ def _is_void(key: BetKey, ahead: Sequence[BetKey]) -> bool:
 
 def _seen(state: _State) -> _State:
     """Return the one state for all that look the same to the bets in it."""
-    sights = [_PUCK if state.pending else _BLIND, _BLIND, *(sight(key) for key, _ in state.layout)]
-    board = seen_through(state.board, tuple(map(max, *sights)))
-    return state._replace(board=board, layout=tuple(sorted(state.layout)))
+    layout = tuple(sorted(state.layout))
+    caps = _sight_of(tuple(key for key, _ in layout), bool(state.pending))
+    board = seen_through(state.board, caps)
+    return _State(board, layout, state.pending, state.net, state.wagered)
+
+
+@lru_cache(maxsize=1_024)
+def _sight_of(keys: tuple[BetKey, ...], pending: bool) -> Board:
+    """Return how far these bets together see; bets still to be made look at the puck."""
+    sights = [_PUCK if pending else _BLIND, _BLIND, *map(sight, keys)]
+    return tuple(map(max, *sights))
 
 
 _BLIND: Board = (0,) * SIZE
