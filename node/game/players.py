@@ -37,7 +37,7 @@ class Account(msgspec.Struct, gc=False):
     open_bets: int = 0
     """Bets on all layouts."""
     rolls: int = 0
-    """Settled rolls that decided a bet of this player."""
+    """Settled rolls that did something to a bet of this player."""
     won: int = 0
     lost: int = 0
     shares: int = 0

@@ -153,7 +153,7 @@ _SENTENCES: Mapping[int, str] = {
     Code.SESSIONS_OF_PLAYER: "you have opened {} games that still run, which is the limit: "
     "finish one first",
     Code.NO_SESSION: "there is no game {}: it has ended or was never opened",
-    Code.SEATED: "you have a seat in this game already",
+    Code.SEATED: "you have a seat in this game already: bet, or leave it first",
     Code.NOT_SEATED: "you have no seat in this game: sit down first",
     Code.NO_MORE_BETS: "no more bets: the dice are out, wait for the roll to be paid",
     Code.AMOUNT: "{} is not an amount of chips: bet 1 to {}",
@@ -177,7 +177,7 @@ _SENTENCES: Mapping[int, str] = {
     Code.NO_TIMER: "no timer of this game runs: they do only while a bet lies on the layout",
     Code.NOT_EMPTY: "the game is not empty: {} seats are taken and {} chips lie on the layout",
     Code.NOT_IDLE: "only who opened an empty game may end it now; others may in {} ms",
-    Code.BANKER: "you are the bank of this table and do not bet against yourself",
+    Code.BANKER: "you are the bank of this table: you do not bet against yourself",
     Code.NO_POOL: "the players of this table own no pool: its bank has another owner",
     Code.SHARES: "you own {1} shares of the pool and asked for {0}: ask for 1 to {1}",
 }

@@ -26,7 +26,6 @@ from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal, Se
 from node.game.state_machine import StateMachine, Table, Transition
 
 NOBODY = -1
-
 Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
@@ -226,7 +225,7 @@ TABLE: Table[Phase, Event, Moment, Effect] = {
     (Phase.CLOSING, Event.WINDOW_OVER): _CALLED,
     (Phase.CLOSING, Event.SHOOTER_SLOW): _CALLED,
     (Phase.CLOSING, Event.DECLINE): _CALLED,
-    (Phase.CLOSING, Event.BLOCK_END): Transition(Phase.CLOSED),
+    (Phase.CLOSING, Event.BLOCK_END): Transition(Phase.CLOSED, (), (Effect.FORGET_CALLER,)),
     (Phase.CLOSING, Event.FINISH): _BUSY,
     (Phase.CLOSED, Event.ROLL): _OUT,
     (Phase.CLOSED, Event.WINDOW_OVER): _OUT,
@@ -234,12 +233,8 @@ TABLE: Table[Phase, Event, Moment, Effect] = {
     (Phase.CLOSED, Event.DECLINE): _OUT,
     (Phase.CLOSED, Event.DICE): Transition(Phase.SETTLING),
     (Phase.CLOSED, Event.FINISH): _BUSY,
-    (Phase.SETTLING, Event.PAID): Transition(
-        Phase.BETTING, (), (Effect.FORGET_CALLER, Effect.OPEN_WINDOW)
-    ),
-    (Phase.SETTLING, Event.EMPTIED): Transition(
-        Phase.OPEN, (), (Effect.FORGET_CALLER, Effect.OPEN_WINDOW)
-    ),
+    (Phase.SETTLING, Event.PAID): Transition(Phase.BETTING, (), (Effect.OPEN_WINDOW,)),
+    (Phase.SETTLING, Event.EMPTIED): Transition(Phase.OPEN, (), (Effect.OPEN_WINDOW,)),
 }
 MACHINE = StateMachine(TABLE)
 
@@ -261,7 +256,7 @@ class _SessionLeaf(Record, frozen=True):
     seats_root: Bytes32
 
 
-class GameSession(msgspec.Struct):
+class GameSession(msgspec.Struct, gc=False):
     """One game. Lists, the tree and the seats are shared between copies until `own_seat`.
 
     `touched` holds the seats that this copy made or copied since the seats root was last taken:
@@ -514,7 +509,7 @@ class GameSession(msgspec.Struct):
     def set_exposure(self, exposure: list[int]) -> None:
         """Replace what each outcome asks of the bank."""
         self.exposure = exposure
-        self.worst = max(0, *exposure)
+        self.worst = max(max(exposure), 0)
 
     def recount(self) -> None:
         """Compute exposure and layout from the bets themselves."""
@@ -529,7 +524,7 @@ class GameSession(msgspec.Struct):
         self.exposure = [0] * len(self.rules.outcome_names)
         for (key, working), stake in stakes.items():
             self.exposure = self.exposed(self.rules.exposure(self.board, key, working), stake)
-        self.worst = max(0, *self.exposure)
+        self.worst = max(max(self.exposure), 0)
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""

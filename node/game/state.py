@@ -426,9 +426,9 @@ class GameState:
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
         exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        more = max(0, *exposure) - session.worst
+        more = max(max(exposure), 0) - session.worst
         treasury = self.treasury
-        if (treasury.exposed + more) * treasury.reserve_bp > treasury.bank * BASIS:
+        if not treasury.covers(more):
             return Receipt(Code.BANK, (more, max(treasury.free, 0)))
         account = self._own_account(player)
         session = self._own_session(slot)
@@ -503,7 +503,7 @@ class GameState:
         if refusal is not None:
             return Receipt(refusal.code, refusal.values)
         exposure = session.reworked(key, bet, working)
-        more = max(0, *exposure) - session.worst
+        more = max(max(exposure), 0) - session.worst
         if not self.treasury.covers(more):
             return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
         session = self._own_session(slot)

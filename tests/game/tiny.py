@@ -3,7 +3,8 @@
 A throw of 1 ends the hand and takes nearly everything. The board is (throws of this hand, last
 throw). Kinds: RIDE is the contract bet that lets its seat shoot (6 pays 1:1, 1 loses), SIDE hangs
 on it (6 pays 2:1), FIELD is decided by each throw, STAY wins 7:6 on its number and stays up, LAY
-wins 1:2 on a 1 with 5 % vig up front, MOVE travels to the number thrown and then rides.
+wins 1:2 on a 1 with 5 % vig up front, MOVE travels to the number thrown and then rides. ACE wins
+4:1 on a 1 and loses otherwise: what it loses stands against what others win.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Refusal, Settlement
 
-RIDE, SIDE, FIELD, STAY, LAY, MOVE = range(1, 7)
+RIDE, SIDE, FIELD, STAY, LAY, MOVE, ACE = range(1, 8)
 ODD, UNIT, NO_FLAT, CONTRACT, NUMBER, CALL = range(100, 106)
 SIDES = range(1, 7)
 STAY_UNIT, LAY_UNIT = 6, 20
@@ -40,6 +41,7 @@ class TinyGame:
         STAY: "stay",
         LAY: "lay",
         MOVE: "move",
+        ACE: "ace",
     }
     bet_words: Sequence[tuple[str, str]] = ()
 
@@ -99,6 +101,8 @@ class TinyGame:
                 return lose if face == 1 else Fate(profit=2, stays=False) if face == 6 else stay
             case k if k == FIELD:
                 return lose if face < 5 else Fate(profit=1, stays=False)
+            case k if k == ACE:
+                return Fate(profit=4, stays=False) if face == 1 else lose
             case k if k == STAY and working == OFF:
                 return stay
             case k if k == STAY:
