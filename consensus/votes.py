@@ -1,138 +1,248 @@
-"""Votes of one view, counted per statement, verified late and once (PROTOCOL 7 R0)."""
+"""Votes of one view, counted per statement, verified late and once (PROTOCOL 7 R0).
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Sets of validators are bit masks: index i is bit 1 << i. A vote that came over its signer's own link
+may wait unverified until a quorum needs it; any other is verified before it is counted, so nobody
+can fill an honest signer's place with a bad signature.
+"""
 
 from consensus.encoding import Digest, encode
 from consensus.messages import Certificate, VoteKind, vote_payload
-from consensus.signing import Domain, Verify, build_envelope, signed_bytes
-from consensus.validators import ValidatorIndex, Validators, bitmap, members_of
+from consensus.signing import Domain, Verify, signed_bytes
+from consensus.validators import ValidatorIndex, Validators
 
-DIGESTS_PER_SIGNER_MAX = 2
-"""Different statements kept of one signer, kind and view: the second one proves equivocation."""
+NOTARIZE, NULLIFY, FINALIZE = VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE
 
 
-@dataclass(frozen=True, slots=True)
+class Electorate:
+    """What every vote of one epoch has in common: who signs, on which chain, checked how."""
+
+    __slots__ = ("_verify", "chain_id", "epoch", "validators")
+
+    def __init__(self, validators: Validators, chain_id: bytes, epoch: int, verify: Verify) -> None:
+        """Know the voters of one epoch."""
+        self.validators = validators
+        self.chain_id = chain_id
+        self.epoch = epoch
+        self._verify = verify
+
+    def payload(self, kind: VoteKind, view: int, about: bytes) -> bytes:
+        """Return what a vote of this epoch signs."""
+        return vote_payload(kind, self.epoch, view, about)
+
+    def check(self, signer: int, payload: bytes, signature: bytes) -> bool:
+        """Say whether a validator signed a vote."""
+        validators = self.validators
+        message = signed_bytes(validators.kids[signer], Domain.VOTE, self.chain_id, payload)
+        return self._verify(validators.keys[signer], message, signature)
+
+
 class Held:
     """A certificate that was built or verified here, with the bytes that go out and are stored."""
 
-    kind: VoteKind
-    view: int
-    digest: Digest
-    data: bytes
+    __slots__ = ("data", "digest", "kind", "view")
+
+    def __init__(self, kind: VoteKind, view: int, about: bytes, data: bytes) -> None:
+        """Keep the statement and its proof."""
+        self.kind = kind
+        self.view = view
+        self.digest = Digest(about)
+        self.data = data
 
 
-@dataclass(slots=True)
-class _Vote:
-    signature: bytes
-    verified: bool
+class Statement:
+    """One thing that validators may say about a view, and who said it."""
+
+    __slots__ = ("digest", "kind", "payload", "signatures", "verified", "view", "voters")
+
+    def __init__(self, kind: VoteKind, view: int, about: bytes, payload: bytes) -> None:
+        """Begin with nobody."""
+        self.kind = kind
+        self.view = view
+        self.digest = Digest(about)
+        self.payload = payload
+        self.voters = 0
+        self.verified = 0
+        self.signatures: dict[int, bytes] = {}
+
+    @property
+    def count(self) -> int:
+        """How many said it, verified or not."""
+        return self.voters.bit_count()
 
 
 class Tally:
-    """The votes of one (epoch, view). A liar's vote is dropped when it is verified."""
+    """The statements of one view; a signer has at most two of a kind, the second proves a fault."""
 
-    def __init__(
-        self, validators: Validators, chain_id: bytes, epoch: int, view: int, verify: Verify
-    ) -> None:
+    __slots__ = ("_electorate", "_once", "_twice", "nullify", "statements", "view")
+
+    def __init__(self, electorate: Electorate, view: int) -> None:
         """Start empty."""
-        self._validators = validators
-        self._chain_id = chain_id
-        self._epoch = epoch
-        self._view = view
-        self._verify = verify
-        self._votes: dict[tuple[VoteKind, bytes], dict[ValidatorIndex, _Vote]] = {}
+        self._electorate = electorate
+        self.view = view
+        self.statements: dict[bytes, Statement] = {}  # by payload
+        self.nullify: Statement | None = None  # the one of these that names no block
+        self._once = [0, 0, 0, 0]  # by kind: who said something
+        self._twice = [0, 0, 0, 0]
 
     def add(
         self,
         kind: VoteKind,
         about: bytes,
-        signer: ValidatorIndex,
+        payload: bytes,
+        signer: int,
         signature: bytes,
         *,
-        verified: bool = False,
-    ) -> bool:
-        """Count a vote; False when it adds nothing (known, or a third statement of its signer)."""
-        votes = self._votes.get((kind, about))
-        if votes is not None and signer in votes:
+        verified: bool,
+    ) -> Statement | None:
+        """Count a vote; None when it adds nothing: known, or a third statement of its signer."""
+        bit = 1 << signer
+        statement = self.statements.get(payload)
+        if statement is not None and statement.voters & bit:
+            return None
+        if self._once[kind] & bit:
+            if self._twice[kind] & bit:
+                return None
+            self._twice[kind] |= bit
+        self._once[kind] |= bit
+        if statement is None:
+            statement = self._say(kind, about, payload)
+        statement.voters |= bit
+        statement.signatures[signer] = signature
+        if verified:
+            statement.verified |= bit
+        return statement
+
+    def _say(self, kind: VoteKind, about: bytes, payload: bytes) -> Statement:
+        statement = self.statements[payload] = Statement(kind, self.view, about, payload)
+        if kind is NULLIFY:
+            self.nullify = statement
+        return statement
+
+    def room_for(self, kind: VoteKind, payload: bytes, signer: int) -> bool:
+        """Say whether `add` would count this vote."""
+        bit = 1 << signer
+        statement = self.statements.get(payload)
+        if statement is not None and statement.voters & bit:
             return False
-        if sum(1 for _ in self.statements(kind, signer)) >= DIGESTS_PER_SIGNER_MAX:
-            return False
-        self._votes.setdefault((kind, about), {})[signer] = _Vote(signature, verified)
-        return True
+        return not self._twice[kind] & bit
 
-    def statements(self, kind: VoteKind, signer: ValidatorIndex) -> Iterator[bytes]:
-        """Yield what the signer said with this kind of vote: more than one is equivocation."""
-        for (other, about), votes in self._votes.items():
-            if other is kind and signer in votes:
-                yield about
+    def opposed(self, statement: Statement, signers: int) -> list[tuple[Statement, int]]:
+        """Return the statements that no honest signer of this one makes, and who made both."""
+        kind = statement.kind
+        doubtful = self._twice[kind]
+        if kind is not NOTARIZE:
+            doubtful |= self._once[NULLIFY if kind is FINALIZE else FINALIZE]
+        if not doubtful & signers:
+            return []
+        return [
+            (other, both)
+            for other in self.statements.values()
+            if other is not statement
+            and (other.kind is kind or NOTARIZE not in (other.kind, kind))
+            and (both := other.voters & signers)
+        ]
 
-    def envelope(self, kind: VoteKind, about: bytes, signer: ValidatorIndex) -> bytes:
-        """Return a counted vote as its envelope."""
-        vote = self._votes[kind, about][signer]
-        payload = vote_payload(kind, self._epoch, self._view, about)
-        return build_envelope(self._validators.kids[signer], payload, vote.signature)
+    def confirm(self, statement: Statement, wanted: int) -> int:
+        """Verify votes until `wanted` of them are; return the mask of liars, which are dropped."""
+        liars = 0
+        waiting = statement.voters & ~statement.verified
+        while waiting and statement.verified.bit_count() < wanted:
+            bit = waiting & -waiting
+            waiting ^= bit
+            if not self.verify_one(statement, bit.bit_length() - 1):
+                liars |= bit
+        return liars
 
-    def signers(self, kind: VoteKind, about: bytes) -> tuple[ValidatorIndex, ...]:
-        """Return who is counted for a statement, verified or not, in order."""
-        return tuple(sorted(self._votes.get((kind, about), {})))
+    def verify_one(self, statement: Statement, signer: int) -> bool:
+        """Say whether a counted vote is its signer's; drop it if not."""
+        bit = 1 << signer
+        if statement.verified & bit:
+            return True
+        if self._electorate.check(signer, statement.payload, statement.signatures[signer]):
+            statement.verified |= bit
+            return True
+        statement.voters ^= bit
+        del statement.signatures[signer]
+        if self._twice[statement.kind] & bit:
+            self._twice[statement.kind] ^= bit
+        else:
+            self._once[statement.kind] ^= bit
+        return False
 
-    def confirmed(
-        self, kind: VoteKind, about: bytes, least: int
-    ) -> tuple[tuple[ValidatorIndex, ...], tuple[ValidatorIndex, ...]]:
-        """Return (signers verified, liars dropped) once `least` votes may be there, else nobody.
-
-        Verification happens here, for all votes of the statement at once, and is remembered.
-        """
-        votes = self._votes.get((kind, about), {})
-        if len(votes) < least:
-            return (), ()
-        liars = tuple(
-            signer
-            for signer, vote in sorted(votes.items())
-            if not vote.verified and not self._check(kind, about, signer, vote)
-        )
-        for liar in liars:
-            del votes[liar]
-        return (tuple(sorted(votes)) if len(votes) >= least else ()), liars
-
-    def certify(self, kind: VoteKind, about: bytes) -> tuple[Held | None, tuple[int, ...]]:
-        """Return (the certificate if a quorum of valid votes is there, liars dropped)."""
-        signers, liars = self.confirmed(kind, about, self._validators.q)
-        if not signers:
-            return None, liars
-        votes = self._votes[kind, about]
+    def certify(self, statement: Statement) -> Held:
+        """Return the certificate of a statement that a quorum of verified votes supports."""
+        validators = self._electorate.validators
+        signatures = []
+        chosen = 0
+        left = statement.verified
+        for _ in range(validators.q):
+            bit = left & -left
+            left ^= bit
+            chosen |= bit
+            signatures.append(statement.signatures[bit.bit_length() - 1])
+        assert chosen.bit_count() == validators.q, "too few votes for a certificate"
         record = Certificate(
-            kind,
-            self._epoch,
-            self._view,
-            about,
-            bitmap(signers, self._validators.n),
-            tuple(votes[signer].signature for signer in signers),
+            statement.kind,
+            self._electorate.epoch,
+            self.view,
+            statement.digest,
+            chosen.to_bytes((validators.n + 7) // 8, "little"),
+            tuple(signatures),
         )
-        return Held(kind, self._view, Digest(about), encode(record)), liars
+        return Held(statement.kind, self.view, statement.digest, encode(record))
 
-    def accept(self, certificate: Certificate) -> bool:
-        """Say whether a certificate of this view is valid; verify only signatures not yet seen."""
-        kind, about = VoteKind(certificate.kind), certificate.digest
-        signers = members_of(certificate.signers, self._validators.n)
+    def accept(self, certificate: Certificate, payload: bytes) -> Statement | None:
+        """Count the votes of a certificate of this view if it is valid, else None.
+
+        Only signatures that were not seen before are verified. The bitmap must be one over the
+        validators, and name as many as there are signatures, a quorum at least.
+        """
+        n, q = self._electorate.validators.n, self._electorate.validators.q
+        mask = int.from_bytes(certificate.signers, "little")
+        signatures = certificate.signatures
         if (
-            signers is None
-            or len(signers) < self._validators.q
-            or len(signers) != len(certificate.signatures)
-            or (kind is VoteKind.NULLIFY) != (not any(about))
+            len(certificate.signers) != (n + 7) // 8
+            or mask >> n
+            or not q <= mask.bit_count() == len(signatures)
         ):
-            return False
-        votes = self._votes.get((kind, about), {})
-        for signer, signature in zip(signers, certificate.signatures, strict=True):
-            known = votes.get(signer)
-            if known is not None and known.verified and known.signature == signature:
+            return None
+        known = self.statements.get(payload)
+        verified = known.verified if known is not None else 0
+        signers = members(mask)
+        for signer, signature in zip(signers, signatures, strict=True):
+            if (
+                known is not None
+                and verified >> signer & 1
+                and (known.signatures[signer] == signature)
+            ):
                 continue
-            if not self._check(kind, about, signer, _Vote(signature, verified=False)):
-                return False
-        return True
+            if not self._electorate.check(signer, payload, signature):
+                return None
+        return self._merge(certificate, payload, mask, signers)
 
-    def _check(self, kind: VoteKind, about: bytes, signer: ValidatorIndex, vote: _Vote) -> bool:
-        payload = vote_payload(kind, self._epoch, self._view, about)
-        message = signed_bytes(self._validators.kids[signer], Domain.VOTE, self._chain_id, payload)
-        vote.verified = self._verify(self._validators.keys[signer], message, vote.signature)
-        return vote.verified
+    def _merge(
+        self, certificate: Certificate, payload: bytes, mask: int, signers: list[ValidatorIndex]
+    ) -> Statement:
+        kind = VoteKind(certificate.kind)
+        statement = self.statements.get(payload)
+        if statement is None:
+            statement = self._say(kind, certificate.digest, payload)
+        fresh = mask & ~statement.voters
+        self._twice[kind] |= fresh & self._once[kind]
+        self._once[kind] |= fresh
+        for signer, signature in zip(signers, certificate.signatures, strict=True):
+            if not statement.verified >> signer & 1:
+                statement.signatures[signer] = signature
+        statement.voters |= mask
+        statement.verified |= mask
+        return statement
+
+
+def members(mask: int) -> list[ValidatorIndex]:
+    """Return the indices of a mask, in order."""
+    found = []
+    while mask:
+        bit = mask & -mask
+        mask ^= bit
+        found.append(ValidatorIndex(bit.bit_length() - 1))
+    return found

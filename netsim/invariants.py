@@ -1,9 +1,38 @@
-"""What must hold at every step of every run, stated apart from the code that it judges (1.18)."""
+"""What must hold at every step of every run, stated apart from the code that it judges (1.18).
 
-from consensus.effects import Committed, Effect, Persist, Send, VoteLogged
+The names are those of the protocol's proof: I1 to I6 hold for each honest validator over all its
+lives, G1 to G8 over all of them together. Nobody asks an engine whether it is right: what is judged
+is what came out, every certificate with its signatures.
+"""
+
+from collections.abc import Callable, Sequence
+
+from consensus.effects import (
+    BlockLogged,
+    CertificateLogged,
+    Committed,
+    FinalLogged,
+    LogRecord,
+    Persist,
+    Report,
+    Send,
+    VoteLogged,
+)
 from consensus.encoding import DecodeError, decode_as
-from consensus.messages import Number, VoteKind, VotePayload, parse_frame
-from consensus.signing import Envelope
+from consensus.evidence import verify_evidence
+from consensus.messages import (
+    Body,
+    Certificate,
+    Header,
+    Number,
+    VoteKind,
+    VotePayload,
+    block_hash,
+    parse_frame,
+    vote_payload,
+)
+from consensus.signing import Domain, Envelope, Verify, signed_bytes
+from consensus.validators import Validators
 
 
 class ViolatedError(AssertionError):
@@ -13,83 +42,221 @@ class ViolatedError(AssertionError):
 class Invariants:
     """Watches the effects of honest hosts before they are performed."""
 
-    def __init__(self, kids: dict[bytes, int], byzantine: tuple[int, ...] = ()) -> None:
-        """Know which key id belongs to which host, and whom to leave unjudged."""
-        self._kids = kids
-        self._byzantine = byzantine
-        self._durable: dict[tuple[int, int, int], bytes] = {}
+    def __init__(
+        self,
+        validators: Validators,
+        chain_id: bytes,
+        verify: Verify,
+        *,
+        byzantine: Sequence[int] = (),
+        root_of: Callable[[Sequence[bytes]], bytes] | None = None,
+    ) -> None:
+        """Know the keys, whom to leave unjudged, and the state's root after all final actions."""
+        self._validators = validators
+        self._chain_id = chain_id
+        self._verify = verify
+        self.byzantine = tuple(byzantine)
+        self._root_of = root_of
+        n = validators.n
+        self._quorum = n - (n - 1) // 3
+        self._durable: dict[tuple[int, int, int], bytes] = {}  # host, view, kind -> digest
         self._sent: dict[tuple[int, int, int], bytes] = {}
-        self._final: dict[int, bytes] = {}
-        self._heights: dict[int, int] = {}
-        self._states: dict[int, bytes] = {}
-        self._views: dict[int, int] = {}
+        self._certified: dict[tuple[int, int], bytes] = {}  # view, kind -> digest
+        self._proved: dict[bytes, None] = {}  # certificates verified here
+        self._own_certificates: dict[tuple[int, int, int], bytes] = {}
+        self._blocks: dict[bytes, tuple[bytes, bytes]] = {}  # stored by somebody
+        self._chain: list[tuple[bytes, Header]] = []  # agreed blocks from height 1
+        self._actions: dict[bytes, int] = {}
+        self._shown = [0] * n  # committed height by host
+        self._stored = [0] * n  # durable final height by host
+        self._final_views = [0] * n
 
-    def heights(self) -> dict[int, int]:
-        """Return the final height of each honest host that has committed."""
-        return dict(self._heights)
+    @property
+    def height(self) -> int:
+        """The greatest height that an honest host finalized."""
+        return len(self._chain)
 
-    def restarted(self, host: int, height: int) -> None:
-        """A host came back with this final height: it may not have shrunk below what is stored."""
-        if height > self._heights.get(host, 0):
-            raise ViolatedError(f"G5 host {host} restarts above what it finalized")
-        self._heights[host] = height
+    def restarted(self, host: int, height: int, root: bytes) -> None:
+        """A host came back with this final height: exactly what it had stored."""
+        if host in self.byzantine:
+            return
+        if height != self._stored[host]:
+            raise ViolatedError(
+                f"G5 host {host} restarts at {height}, it stored {self._stored[host]}"
+            )
+        if height and root != self._chain[height - 1][1].state_root:
+            raise ViolatedError(f"G6 host {host} restarts with another state at {height}")
+        self._shown[host] = height
 
-    def observe(self, host: int, effect: Effect) -> None:
+    def observe(self, host: int, effect: object) -> None:
         """Check one effect; raises `ViolatedError`."""
-        if host in self._byzantine:
+        if host in self.byzantine:
             return
         match effect:
             case Persist(records):
+                final = {record.hash for record in records if isinstance(record, FinalLogged)}
                 for record in records:
-                    if isinstance(record, VoteLogged):
-                        self._vote_is_durable(host, record)
+                    self._stored_record(host, record, final)
             case Send(_, data) if data[0] == Number.VOTE:
-                self._vote_is_sent(host, data)
+                self._sent_vote(host, data)
+            case Send(_, data) if data[0] == Number.CERTIFICATE:
+                self._valid(f"host {host} sends", data[1:])
             case Committed():
                 self._committed(host, effect)
+            case Report(peer, fault) if peer not in self.byzantine:
+                raise ViolatedError(f"host {host} blames honest host {peer}: {fault}")
             case _:
                 pass
 
-    def _vote_is_durable(self, host: int, record: VoteLogged) -> None:
-        key = (host, record.view, record.kind)
-        known = self._durable.setdefault(key, record.digest)
-        if known != record.digest:
-            raise ViolatedError(f"I1 host {host} votes twice in view {record.view}")
-        other = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}.get(
-            VoteKind(record.kind)
-        )
-        if other is not None and (host, record.view, int(other)) in self._durable:
-            raise ViolatedError(f"I2 host {host} nullifies and finalizes view {record.view}")
-        if record.view <= self._views.get(host, 0):
-            raise ViolatedError(f"I5 host {host} votes in view {record.view} below its final one")
+    def accused(self, host: int, proofs: Sequence[bytes]) -> None:
+        """Check the proofs of fault that an honest host holds: valid, and against no honest one."""
+        if host in self.byzantine:
+            return
+        for proof in proofs:
+            offence = verify_evidence(proof, self._validators, self._chain_id, 0, self._verify)
+            if isinstance(offence, str):
+                raise ViolatedError(f"host {host} holds {offence}")
+            if offence.offender not in self.byzantine:
+                raise ViolatedError(f"host {host} proves {offence.kind.name} of an honest host")
 
-    def _vote_is_sent(self, host: int, data: bytes) -> None:
-        try:
-            _, envelope = parse_frame(data)
-            assert isinstance(envelope, Envelope)
-            vote = decode_as(envelope.payload, VotePayload)
-        except DecodeError as error:
-            raise ViolatedError(f"host {host} sends a vote that does not parse") from error
-        if self._kids[envelope.kid] != host:
+    def _stored_record(self, host: int, record: LogRecord, final: set[bytes]) -> None:
+        match record:
+            case VoteLogged():
+                self._vote(host, record, final)
+            case CertificateLogged():
+                self._valid(f"host {host} stores", record.certificate)
+                key = (host, record.view, record.kind)
+                if self._own_certificates.setdefault(key, record.digest) != record.digest:
+                    raise ViolatedError(f"G1 host {host} stores two certificates of one view")
+            case BlockLogged():
+                self._blocks[record.hash] = (record.header, record.body)
+            case FinalLogged():
+                self._final(host, record)
+            case _:
+                pass
+
+    def _vote(self, host: int, record: VoteLogged, final: set[bytes]) -> None:
+        view, kind = record.view, VoteKind(record.kind)
+        if self._durable.setdefault((host, view, kind), record.digest) != record.digest:
+            raise ViolatedError(f"I1 host {host} votes {kind.name} twice in view {view}")
+        excluded = {
+            VoteKind.NULLIFY: VoteKind.FINALIZE,
+            VoteKind.FINALIZE: VoteKind.NULLIFY,
+        }.get(kind)
+        if excluded is not None and (host, view, excluded) in self._durable:
+            raise ViolatedError(f"I2 host {host} nullifies and finalizes view {view}")
+        if kind is VoteKind.FINALIZE and record.digest not in final:
+            held = self._own_certificates.get((host, view, VoteKind.NOTARIZE))
+            if held != record.digest:
+                raise ViolatedError(f"I3 host {host} finalizes view {view} without notarization")
+        if view <= self._final_views[host]:
+            raise ViolatedError(f"I5 host {host} votes in view {view} below its final one")
+
+    def _sent_vote(self, host: int, data: bytes) -> None:
+        _, envelope = parse_frame(data)
+        assert isinstance(envelope, Envelope)
+        vote = decode_as(envelope.payload, VotePayload)
+        if self._validators.index_of_kid[envelope.kid] != host:
             return
         key = (host, vote.view, vote.kind)
         if self._durable.get(key) != vote.digest:
-            raise ViolatedError(
-                f"I6 host {host} sends a vote of view {vote.view} that is not durable"
-            )
+            raise ViolatedError(f"I6 host {host} sends a vote of view {vote.view} not durable")
         if self._sent.setdefault(key, data) != data:
-            raise ViolatedError(
-                f"I6 host {host} sends other bytes for its vote of view {vote.view}"
-            )
+            raise ViolatedError(f"I6 host {host} sends other bytes for its vote of {vote.view}")
+
+    def _valid(self, who: str, data: bytes) -> None:
+        """Check a certificate with all its signatures, and against all others ever seen."""
+        if data in self._proved:
+            return
+        try:
+            certificate = decode_as(data, Certificate)
+        except DecodeError as error:
+            raise ViolatedError(f"{who} a certificate that does not parse") from error
+        kind, view = VoteKind(certificate.kind), certificate.view
+        payload = vote_payload(kind, certificate.epoch, view, certificate.digest)
+        mask = int.from_bytes(certificate.signers, "little")
+        signers = [i for i in range(self._validators.n) if mask >> i & 1]
+        if len(signers) < self._quorum or len(signers) != len(certificate.signatures):
+            raise ViolatedError(f"{who} a {kind.name} certificate of {len(signers)} signers")
+        for signer, signature in zip(signers, certificate.signatures, strict=True):
+            kid, key = self._validators.kids[signer], self._validators.keys[signer]
+            message = signed_bytes(kid, Domain.VOTE, self._chain_id, payload)
+            if not self._verify(key, message, signature):
+                raise ViolatedError(f"{who} a certificate that {signer} did not sign")
+        self._proved[data] = None
+        if self._certified.setdefault((view, kind), certificate.digest) != certificate.digest:
+            raise ViolatedError(f"G1 two {kind.name} certificates of view {view}")
+        if (view, VoteKind.NULLIFY) in self._certified and (
+            view,
+            VoteKind.FINALIZE,
+        ) in self._certified:
+            raise ViolatedError(f"G2 view {view} is nullified and final")
+
+    def _final(self, host: int, record: FinalLogged) -> None:
+        """A host stores its next final block; here the chains of all hosts meet."""
+        height = record.height
+        if height != self._stored[host] + 1:
+            raise ViolatedError(f"G5 host {host} stores height {height} after {height - 1}")
+        self._stored[host] = height
+        self._final_views[host] = record.view
+        if height > len(self._chain):
+            self._extend(record)
+        elif self._chain[height - 1][0] != record.hash:
+            raise ViolatedError(f"G4 two final blocks at height {height}")
+        if record.certificate:
+            self._proven(f"host {host} stores", record.certificate, record.view, record.hash)
+
+    def _proven(self, who: str, data: bytes, view: int, hash_: bytes) -> None:
+        """A final block is proved by its own certificate, and was notarized before."""
+        self._valid(who, data)
+        certificate = decode_as(data, Certificate)
+        if (certificate.kind, certificate.view, certificate.digest) != (
+            VoteKind.FINALIZE,
+            view,
+            hash_,
+        ):
+            raise ViolatedError(f"{who} a final block with another's certificate")
+        notarizers = sum(
+            self._durable.get((other, view, VoteKind.NOTARIZE)) == hash_
+            for other in range(self._validators.n)
+        )
+        if notarizers + len(self.byzantine) < self._quorum:
+            raise ViolatedError(f"G3 view {view} is final and not notarized")
 
     def _committed(self, host: int, block: Committed) -> None:
-        if block.height != self._heights.get(host, 0) + 1:
-            raise ViolatedError(f"G5 host {host} finalizes height {block.height} out of order")
-        self._heights[host] = block.height
-        self._views[host] = max(self._views.get(host, 0), block.header.view)
-        if self._final.setdefault(block.height, block.hash) != block.hash:
-            raise ViolatedError(f"G4 two final blocks at height {block.height}")
-        if self._states.setdefault(block.height, block.header.state_root) != (
-            block.header.state_root
+        height = block.height
+        if height != self._shown[host] + 1 or height > self._stored[host]:
+            raise ViolatedError(f"G5 host {host} shows height {height} after {self._shown[host]}")
+        self._shown[host] = height
+        if (block.hash, block.header) != self._chain[height - 1]:
+            raise ViolatedError(f"host {host} shows another block at {height} than it stores")
+
+    def _extend(self, record: FinalLogged) -> None:
+        """A new agreed block: check it against the chain so far."""
+        height = record.height
+        header_bytes, body_bytes = self._blocks[record.hash]
+        header, body = decode_as(header_bytes, Header), decode_as(body_bytes, Body)
+        if (block_hash(header_bytes), header.height, header.view) != (
+            record.hash,
+            height,
+            record.view,
         ):
-            raise ViolatedError(f"G6 two states at height {block.height}")
+            raise ViolatedError(f"height {height} is not what its record says")
+        if self._chain:
+            parent, above = self._chain[-1]
+            if header.parent_hash != parent or header.parent_view != above.view:
+                raise ViolatedError(f"G4 height {height} does not extend the final chain")
+            if header.time_ms <= above.time_ms:
+                raise ViolatedError(f"height {height} is not later than its parent")
+        for action in body.actions:
+            if action in self._actions:
+                raise ViolatedError(f"G8 action {action.hex()} is final twice")
+            self._actions[action] = height
+        self._chain.append((record.hash, header))
+        if self._root_of is not None and self._root_of(self.actions) != header.state_root:
+            raise ViolatedError(f"G6 the state root at height {height} is not the model's")
+
+    @property
+    def actions(self) -> tuple[bytes, ...]:
+        """Every final action, in order."""
+        return tuple(self._actions)

@@ -1,21 +1,63 @@
-"""Simulated tables: engines over counters, wired into a network with the invariants watching."""
+"""Simulated tables: nodes wired into a network with the invariants watching."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 
-from consensus.effects import LogRecord
 from consensus.encoding import digest
 from consensus.engine import Engine, Tip, genesis
-from consensus.signing import SigningKey, verify
+from consensus.signing import PublicKey, Signer, SigningKey, Verify, verify
 from consensus.validators import ValidatorIndex, Validators
-from netsim.counter import Counter
-from netsim.invariants import Invariants
-from netsim.network import Links, Network
+from netsim.counter import Counter, CounterNode, root_of
+from netsim.invariants import Invariants, ViolatedError
+from netsim.network import Disk, Links, Network, Simulated
 
 CHAIN_ID = digest("simulated", b"counter")
+LIVENESS_MS = 400_000
+"""What a healed table may take: the longest timer a few times over, as back-off has grown to it."""
+
+
+class StandInKey:
+    """A key whose signatures cost a hash: nobody who lacks the object can make them."""
+
+    __slots__ = ("_secret", "public_key")
+
+    def __init__(self, seed: bytes) -> None:
+        """Derive the key from its seed."""
+        self._secret = seed
+        self.public_key = PublicKey(digest("stand-in", seed))
+
+    def sign(self, message: bytes) -> bytes:
+        """Return a 64-byte tag of `message`."""
+        return blake2b(message, key=self._secret).digest()
+
+
+class StandInScheme:
+    """Signatures for simulations: as long as Ed25519's, a hundred times as fast."""
+
+    def __init__(self, keys: Sequence[StandInKey]) -> None:
+        """Know the keys whose signatures can be checked."""
+        self._keys = {key.public_key: key for key in keys}
+
+    def verify(self, key: PublicKey, message: bytes, signature: bytes, /) -> bool:
+        """Say whether `key` made `signature`."""
+        return self._keys[key].sign(message) == signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """What an adversary gets: its key, an honest node to build on, and the world."""
+
+    index: int
+    key: Signer
+    validators: Validators
+    verify: Verify
+    node: CounterNode
+    network: Network
 
 
 class CounterTable:
-    """`n` validators that agree on a counter; increments reach every pool like gossip does."""
+    """`n` validators that agree on a counter."""
 
     def __init__(
         self,
@@ -23,71 +65,144 @@ class CounterTable:
         seed: int,
         *,
         links: Links | None = None,
-        byzantine: tuple[int, ...] = (),
-        engine: Callable[..., Engine] = Engine,
+        adversaries: Mapping[int, Callable[[Seat], Simulated]] | None = None,
+        ed25519: bool = False,
     ) -> None:
-        """Boot the table at virtual time 0."""
-        keys = [SigningKey(digest("key", bytes((i,)))) for i in range(n)]
-        self.keys = sorted(keys, key=lambda key: key.public_key)
+        """Boot the table at virtual time 0; `adversaries` take the place of honest nodes."""
+        seeds = [digest("key", bytes((i,))) for i in range(n)]
+        self.keys: list[Signer] = []
+        self._verify: Verify
+        if ed25519:
+            self.keys += [SigningKey(one) for one in seeds]
+            self._verify = verify
+        else:
+            stand_ins = [StandInKey(one) for one in seeds]
+            self.keys += stand_ins
+            self._verify = StandInScheme(stand_ins).verify
+        self.keys.sort(key=lambda key: key.public_key)
         self.validators = Validators(
             tuple(key.public_key for key in self.keys), digest("leaders", bytes(32))
         )
-        self.counters = [Counter(genesis(CHAIN_ID).hash) for _ in range(n)]
-        self.engines: list[Engine | None] = [None] * n
-        self._engine = engine
+        self._adversaries = dict(adversaries or {})
+        self.byzantine = tuple(self._adversaries)
+        self.nodes: list[CounterNode] = []
         self.invariants = Invariants(
-            {kid: i for i, kid in enumerate(self.validators.kids)}, byzantine
+            self.validators,
+            CHAIN_ID,
+            self._verify,
+            byzantine=self.byzantine,
+            root_of=lambda names: root_of(dict.fromkeys(names)),
         )
         self.network = Network(seed, n, self._boot, links=links, observe=self.invariants.observe)
+        for index in range(n):
+            self.network.boot(index)
 
-    def _boot(self, index: int, records: Sequence[LogRecord]) -> Engine:
-        pool = self.counters[index].pool
-        self.counters[index] = Counter(genesis(CHAIN_ID).hash)
-        engine = self._engine(
-            chain_id=CHAIN_ID,
-            epoch=0,
-            validators=self.validators,
-            me=ValidatorIndex(index),
-            signer=self.keys[index],
-            verify=verify,
-            app=self.counters[index],
-            records=records,
+    def _boot(self, index: int, disk: Disk) -> Simulated:
+        def engine(app: Counter) -> Engine:
+            return Engine(
+                chain_id=CHAIN_ID,
+                epoch=0,
+                validators=self.validators,
+                me=ValidatorIndex(index),
+                signer=self.keys[index],
+                verify=self._verify,
+                app=app,
+                records=tuple(disk.records),
+                load_block=disk.block,
+            )
+
+        node = CounterNode(
+            self.validators.kids[index], genesis(CHAIN_ID).hash, disk.records, engine
         )
-        for name in pool:
-            self.counters[index].add(name)
-        if records:
-            self.invariants.restarted(index, engine.final.height)
-        self.engines[index] = engine
-        return engine
+        self.nodes[index : index + 1] = [node]
+        self.invariants.restarted(index, node.engine.final.height, node.app.root)
+        adversary = self._adversaries.get(index)
+        if adversary is None:
+            return node
+        return adversary(
+            Seat(
+                index=index,
+                key=self.keys[index],
+                validators=self.validators,
+                verify=self._verify,
+                node=node,
+                network=self.network,
+            )
+        )
 
-    def increment(self, name: bytes) -> None:
-        """Offer an increment to every pool now, and wake the nodes that are up."""
-        for index, host in enumerate(self.network.hosts):
-            self.counters[index].add(name)
-            engine = self.engines[index]
-            if host.node is not None and engine is not None:
-                self.network.perform(index, engine.wake(self.network.clock()))
+    @property
+    def honest(self) -> list[int]:
+        """The hosts that follow the protocol, up or down."""
+        return [i for i in range(self.validators.n) if i not in self.byzantine]
 
-    def live(self) -> list[Engine]:
-        """Return the engines of hosts that are up."""
-        return [
-            engine
-            for engine, host in zip(self.engines, self.network.hosts, strict=True)
-            if engine is not None and host.node is engine
-        ]
+    def increment(self, name: bytes, at: int | None = None) -> None:
+        """Give an increment to one honest host that is up, or to the one named if it is."""
+        up = [i for i in self.honest if self.network.hosts[i].node is not None]
+        if not up or (at is not None and at not in up):
+            return
+        if at is None:
+            at = self.network.rng.choice(up)
+        effects = self.nodes[at].increment(name, self.network.clock(at))
+        self.network.perform(at, effects)
+
+    def live(self) -> list[CounterNode]:
+        """Return the honest nodes that are up."""
+        return [self.nodes[i] for i in self.honest if self.network.hosts[i].node is not None]
 
     def finals(self) -> list[Tip]:
-        """Return the final tips of hosts that are up."""
-        return [engine.final for engine in self.live()]
+        """Return the final tips of honest nodes that are up."""
+        return [node.engine.final for node in self.live()]
 
     def totals(self) -> list[int]:
-        """Return the final count of each host that is up."""
-        return [
-            self.counters[index].total
-            for index, host in enumerate(self.network.hosts)
-            if host.node is not None
-        ]
+        """Return the final count of each honest node that is up."""
+        return [node.app.total for node in self.live()]
 
     def quiet(self) -> bool:
-        """Say whether nobody has a reason to speak."""
-        return not any(engine.awake for engine in self.live())
+        """Say whether no honest node has a reason to speak."""
+        return not any(node.engine.awake or node.app.pool for node in self.live())
+
+    def crash_soon(self, index: int, effects: int, down_ms: int) -> None:
+        """Cut the power of a host after so many of its effects, for a while."""
+        host = self.network.hosts[index]
+        if host.node is None:
+            return
+        host.crash_after = effects
+
+        def back() -> None:
+            if host.node is None:
+                self.network.boot(index)
+            host.crash_after = None
+
+        self.network.at(self.network.now_ms + down_ms, back)
+
+    def settle(self) -> None:
+        """The liveness check: heal everything, and all that was accepted becomes final in time.
+
+        Raises:
+            ViolatedError: Nodes are stuck, or do not come to rest.
+        """
+        network = self.network
+        network.links = Links()
+        network.heal()
+        for index, host in enumerate(network.hosts):
+            host.crash_after = None
+            if host.node is None:
+                network.boot(index)
+        limit_ms = network.now_ms + LIVENESS_MS
+        while network.now_ms < limit_ms and not self._at_rest():
+            network.run(network.now_ms + 500)
+        if not self._at_rest():
+            raise ViolatedError(f"L not at rest after {LIVENESS_MS} ms: {self._stand()}")
+        for index in self.honest:
+            self.invariants.accused(index, self.nodes[index].engine.evidence)
+
+    def _at_rest(self) -> bool:
+        finals = self.finals()
+        return self.quiet() and all(final == finals[0] for final in finals)
+
+    def _stand(self) -> str:
+        return "; ".join(
+            f"{i}: view {node.engine.view} final {node.engine.final.height} awake "
+            f"{node.engine.awake} pool {len(node.app.pool)}"
+            for i, node in zip(self.honest, self.live(), strict=True)
+        )

@@ -19,8 +19,7 @@ Check: TypeAlias = Callable[[PurePosixPath, ast.Module], Iterator[str]]
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "consensus", "netsim", "node", "tests", "transport")
 FUNCTION_LINES_MAX = 70
-MODULE_LINES_MAX = 1_100
-# 800 is the aim; consensus/engine.py stands above it until its restart and sync halves move out.
+MODULE_LINES_MAX = 800
 
 # What each layer may import of ours; the first prefix that holds a module is its layer.
 LAYERS: dict[str, tuple[str, ...]] = {

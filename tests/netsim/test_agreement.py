@@ -1,15 +1,28 @@
 """PROTOCOL 7 to 10: engines over a counter agree under loss, crashes and partitions."""
 
+import os
+import random
+
 import pytest
 
+from netsim.network import Links
 from netsim.tables import CounterTable
+
+SEEDS = int(os.environ.get("NETSIM_SEEDS", "6"))
+"""Seeds for each of the random runs; a sweep sets more."""
+
+
+def feed(table: CounterTable, count: int, every_ms: int, start_ms: int = 100) -> None:
+    """Give increments to hosts over time."""
+    for i in range(count):
+        name = i.to_bytes(2, "big")
+        table.network.at(start_ms + every_ms * i, lambda name=name: table.increment(name))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
 def test_every_increment_becomes_final_in_one_block_and_then_the_table_sleeps(n: int) -> None:
     table = CounterTable(n, seed=1)
-    for i in range(10):
-        table.network.at(100 + 100 * i, lambda i=i: table.increment(bytes((i,))))  # type: ignore[misc]
+    feed(table, 10, every_ms=200)
     table.network.run(5_000)
     assert table.totals() == [10] * n
     assert [tip.height for tip in table.finals()] == [10] * n
@@ -34,10 +47,27 @@ def test_a_table_without_quorum_stands_still_and_goes_on_when_healed() -> None:
 def test_a_node_that_was_away_fetches_what_it_missed() -> None:
     table = CounterTable(4, seed=5)
     table.network.crash(3)
-    for i in range(60):
-        table.network.at(100 * i, lambda i=i: table.increment(bytes((i,))))  # type: ignore[misc]
+    feed(table, 60, every_ms=100)
     table.network.run(60_000)
     table.network.boot(3)
     table.network.run(70_000)
     assert table.totals() == [60] * 4
     assert len({tip.hash for tip in table.finals()}) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_loss_duplication_and_power_cuts_between_effects_lose_nothing(n: int, seed: int) -> None:
+    rng = random.Random(f"{n} {seed}")
+    table = CounterTable(n, seed, links=Links(loss=rng.choice((0, 50, 150, 250)), duplication=50))
+    feed(table, 12, every_ms=400)
+    for _ in range(10):
+        index, effects, down_ms = rng.randrange(n), rng.randrange(6), rng.randrange(50, 2_000)
+        table.network.at(
+            rng.randrange(6_000),
+            lambda index=index, effects=effects, down_ms=down_ms: table.crash_soon(  # type: ignore[misc]
+                index, effects, down_ms
+            ),
+        )
+    table.network.run(8_000)
+    table.settle()
