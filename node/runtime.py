@@ -1,0 +1,425 @@
+"""The one owner of the replica: inputs in batches, effects in order, on trio (PROTOCOL 9).
+
+Nothing else touches the replica. Frames and link changes are pulled from the mesh, operations from
+whoever submits; each turn of the loop takes what has gathered, hands it over, makes everything that
+is to be durable durable in one commit, and only then sends. The loop waits for nobody but the disk.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+
+import trio
+
+from consensus.effects import (
+    Committed,
+    Halt,
+    LogRecord,
+    Now,
+    Persist,
+    Report,
+    RequestEntropy,
+    Send,
+)
+from consensus.validators import ValidatorIndex
+from node.descriptor import Table
+from node.errors import OperatorError
+from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
+from node.game.operations import Operation
+from node.game.receipts import RollResult
+from node.mesh import Mesh
+from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
+from node.statistics import RuntimeStatistics, Tally
+from node.view import TableView, build_view
+from transport.base import Address
+from transport.link import Credentials
+
+log = logging.getLogger(__name__)
+
+BATCH_FRAMES_MAX = 100
+"""Frames handed to the replica at once: enough to share a commit, little enough to stay prompt."""
+SUBMITTED_MAX = 65_536
+"""Operations without an answer yet; more than any table settles in the time that a person waits."""
+ENTROPY_BYTES_MAX = 1024
+FAULTS_PER_MINUTE_MAX = 100
+"""Faults of one peer in a minute after which its link is closed for a while."""
+ROLLS_KEPT = 256
+"""Settled rolls of all games that a view may show; a hundred games show their last ones."""
+_MINUTE_MS = 60_000
+
+Callback = Callable[[Answer | None], None]
+"""Takes the answer to one operation, or None when the node ended before there was one."""
+
+
+class Journal(Protocol):
+    """Where records become durable."""
+
+    def append(self, records: Sequence[LogRecord]) -> None:
+        """Make all durable, or none, before returning."""
+        ...
+
+
+def wall_clock_ms() -> int:
+    """Return the time of the day: the only place where it enters the node."""
+    return time.time_ns() // 1_000_000
+
+
+class ProtocolRuntime:
+    """A running peer. Every method but `run` and `submit` returns at once."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        journal: Journal,
+        table: Table,
+        me: ValidatorIndex,
+        credentials: Credentials,
+        *,
+        wall_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        """Take over the replica: from now on only the runtime calls it."""
+        self.table = table
+        self.me = me
+        self.mesh = Mesh(table, me, credentials, self._wake)
+        self.events = EventDispatcher()
+        self.halted: str | None = None
+        """Why this node stopped voting, if it did."""
+        self.bound: tuple[Address, ...] = ()
+        """Where it listens, once it does."""
+        self._replica = replica
+        self._journal = journal
+        self._wall_ms = wall_ms
+        self._tally = Tally()
+        self._awaited = trio.Event()
+        self._submitted: deque[Submission] = deque()
+        self._callbacks: dict[int, tuple[Callback, int]] = {}
+        self._last_ticket = 0
+        self._rolls: deque[RollResult] = deque(maxlen=ROLLS_KEPT)
+        self._ended = ""
+        self._faults = [_FaultMeter() for _ in table.descriptor.members]
+
+    async def run(
+        self,
+        listen: Address,
+        task_status: "trio.TaskStatus[list[Address]]" = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run until cancelled; reports the bound addresses when peers can connect.
+
+        Raises:
+            OperatorError: The address cannot be listened on, or the disk refuses; in a group.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                bound = await nursery.start(self.mesh.run, listen)
+                self.bound = tuple(bound)
+                task_status.started(bound)
+                await self._own()
+                nursery.cancel_scope.cancel()  # a halted node keeps no links
+            await trio.sleep_forever()
+        finally:
+            self._end("the node has stopped")
+
+    # What players and pages call.
+
+    async def submit(self, operations: Sequence[Operation]) -> list[Answer]:
+        """Submit operations and wait until each is refused here or final; answers in order.
+
+        Cancelled or refused halfway, what was submitted stands; only the answers are lost.
+
+        Raises:
+            OperatorError: Too many are waiting, or the node ended before there was an answer.
+        """
+        tickets: list[int] = []
+        answers: dict[int, Answer] = {}
+        done = trio.Event()
+
+        def take(answer: Answer | None) -> None:
+            if answer is not None:
+                answers[answer.ticket] = answer
+            if answer is None or len(answers) == len(operations):
+                done.set()
+
+        try:
+            tickets.extend(self.submit_nowait(operation, take) for operation in operations)
+            if tickets:
+                await done.wait()
+        finally:
+            for ticket in tickets:
+                self._callbacks.pop(ticket, None)
+        if len(answers) < len(tickets):
+            raise OperatorError(self._ended)
+        return [answers[ticket] for ticket in tickets]
+
+    def submit_nowait(self, operation: Operation, callback: Callback) -> int:
+        """Submit an operation; `callback` is called by the owner, must not block, and may submit.
+
+        Returns the ticket. Operations submitted before the owner's next turn share one action.
+
+        Raises:
+            OperatorError: 65,536 operations have no answer yet, or the node has ended.
+        """
+        if self._ended:
+            raise OperatorError(self._ended)
+        if len(self._callbacks) >= SUBMITTED_MAX:
+            raise OperatorError(
+                f"{len(self._callbacks)} operations have no answer yet; the limit is {SUBMITTED_MAX}"
+            )
+        self._last_ticket += 1
+        ticket = self._last_ticket
+        self._callbacks[ticket] = (callback, time.perf_counter_ns())
+        self._submitted.append(Submission(ticket, operation))
+        self._awaited.set()
+        return ticket
+
+    def view(self) -> TableView:
+        """Return the table after the last final block, as the player here sees it."""
+        final = self._replica.final
+        return build_view(
+            final.game,
+            self._rolls,
+            table=self.table.descriptor.name,
+            names=[member.nickname for member in self.table.descriptor.members],
+            me=self.me,
+            state_root=final.root,
+        )
+
+    def statistics(self) -> RuntimeStatistics:
+        """Return what this node did since it started."""
+        tally, door, links = self._tally, self._replica.pipeline, self.mesh.counters
+        final = self._replica.final
+        tally.look_at_games(final.game.sessions, final.time_ms)
+        peers = [peer.counters for peer in self.mesh.statistics()]
+        uptime_ms = max(1, self._now().mono_ms - tally.started_ms)
+
+        def per_s(count: int) -> float:
+            return round(count * 1000 / uptime_ms, 3)
+
+        return RuntimeStatistics(
+            uptime_ms=uptime_ms,
+            height=final.height,
+            blocks=tally.blocks,
+            blocks_per_s=per_s(tally.blocks),
+            actions=tally.actions,
+            operations=tally.operations,
+            operations_per_s=per_s(tally.operations),
+            games_total=tally.games_total,
+            games_active=tally.games_total - tally.games_ended,
+            games_ended_per_s=per_s(tally.games_ended),
+            game_mean_ms=tally.games_ended_ms // max(1, tally.games_ended),
+            rolls=tally.rolls,
+            rolls_per_s=per_s(tally.rolls),
+            outcomes=dict(sorted(tally.outcomes.items())),
+            volume=tally.volume,
+            house_profit=tally.house_profit,
+            submitted=tally.submitted,
+            waiting=len(self._callbacks),
+            refused_here=tally.refused_here,
+            latency_p50_us=tally.latencies.quantile_us(500),
+            latency_p99_us=tally.latencies.quantile_us(990),
+            steps=tally.steps,
+            commits=tally.commits,
+            records=tally.records,
+            frames_received=links.frames_received,
+            frames_received_per_s=per_s(links.frames_received),
+            frames_sent=links.frames_sent,
+            frames_sent_per_s=per_s(links.frames_sent),
+            bytes_received=links.bytes_received,
+            bytes_sent=links.bytes_sent,
+            writes=links.writes,
+            frames_dropped=sum(peer.dropped for peer in peers),
+            frames_absent=sum(peer.absent for peer in peers),
+            stages={
+                **{number.name: count for number, count in door.received.items() if count},
+                "malformed": door.malformed,
+            },
+            link_faults={fault.name: count for fault, count in links.faults.items()},
+            peer_faults=dict(tally.faults),
+            subscribers=len(self.events),
+            events_lost=self.events.lost,
+        )
+
+    # The owner.
+
+    def _wake(self) -> None:
+        self._awaited.set()
+
+    def _now(self) -> Now:
+        return Now(round(trio.current_time() * 1000), self._wall_ms())
+
+    async def _own(self) -> None:
+        """Drive the replica until it halts."""
+        now = self._now()
+        self._tally.started_ms = now.mono_ms
+        self._perform(self._replica.start(now), now)
+        while self.halted is None:
+            await self._wait()
+            self._step()
+
+    async def _wait(self) -> None:
+        """Wait for an input or the replica's deadline; let the other tasks run in any case."""
+        if self._submitted or self.mesh.has_input:
+            await trio.lowlevel.checkpoint()
+            return
+        self._awaited = trio.Event()
+        deadline_ms = self._replica.deadline_ms
+        if deadline_ms is None:
+            await self._awaited.wait()
+        else:
+            with trio.move_on_at(deadline_ms / 1000):
+                await self._awaited.wait()
+
+    def _step(self) -> None:
+        """Hand over what has gathered, then perform everything that comes out of it."""
+        replica = self._replica
+        now = self._now()
+        effects: list[ReplicaEffect] = []
+        for peer, up in self.mesh.take_changes():
+            self.events.publish(LinkChanged(peer, up))
+            if up:
+                effects += replica.peer_up(peer, now)
+        frames = self.mesh.take(BATCH_FRAMES_MAX)
+        if frames:
+            effects += replica.receive(frames, now)
+        if self._submitted:
+            batch = list(self._submitted)
+            self._submitted.clear()
+            self._tally.submitted += len(batch)
+            effects += replica.submit(batch, now)
+        deadline_ms = replica.deadline_ms
+        if deadline_ms is not None and deadline_ms <= now.mono_ms:
+            effects += replica.handle_deadline(now)
+        self._tally.steps += 1
+        self._perform(effects, now)
+
+    def _perform(self, effects: Sequence[ReplicaEffect], now: Now) -> None:
+        """Perform effects in order, except that all of a turn's records share the first commit.
+
+        A record may be durable earlier than its place says, never later, so nothing is sent that
+        could be forgotten.
+        """
+        while effects:
+            records = [
+                r for effect in effects if isinstance(effect, Persist) for r in effect.records
+            ]
+            if records:
+                self._journal.append(records)
+                self._tally.commits += 1
+                self._tally.records += len(records)
+            if log.isEnabledFor(logging.DEBUG):
+                for effect in effects:
+                    log.debug("effect %s", _describe(effect))
+            answered_ns = time.perf_counter_ns()
+            further: list[ReplicaEffect] = []
+            for effect in effects:
+                match effect:
+                    case Send(to, frame):
+                        self.mesh.send(to, frame)
+                    case Answer():
+                        self._answer(effect, answered_ns)
+                    case Persist():
+                        pass
+                    case Committed():
+                        self._tally.count_block(effect)
+                        self.events.publish(
+                            Final(
+                                effect.height,
+                                effect.hash,
+                                effect.header.time_ms,
+                                len(effect.body.actions),
+                            )
+                        )
+                    case Played():
+                        self._played(effect)
+                    case RequestEntropy(size):
+                        assert 0 < size <= ENTROPY_BYTES_MAX, f"{size} bytes of entropy"
+                        further += self._replica.entropy(os.urandom(size), now)
+                    case Report(peer, fault):
+                        self._report(peer, fault, now)
+                    case Halt(reason):
+                        self._halt(reason)
+                    case _:
+                        assert_never(effect)
+            effects = further
+
+    def _played(self, played: Played) -> None:
+        self._tally.count_result(played.result)
+        self._tally.look_at_games(self._replica.final.game.sessions, played.result.time_ms)
+        self._rolls.extend(played.result.rolls)
+        self.events.publish(played)
+
+    def _answer(self, answer: Answer, now_ns: int) -> None:
+        callback, submitted_ns = self._callbacks.pop(answer.ticket, (None, 0))
+        if callback is None:
+            return  # who asked no longer waits
+        if answer.height:
+            self._tally.latencies.add((now_ns - submitted_ns) // 1000)
+        else:
+            self._tally.refused_here += 1
+        callback(answer)
+
+    def _report(self, peer: ValidatorIndex, fault: str, now: Now) -> None:
+        self._tally.count_fault(fault)
+        log.warning("fault peer=%d reason=%s", peer, fault)
+        if self._faults[peer].exceeds(now.mono_ms):
+            self.mesh.hold_off(peer, f"{FAULTS_PER_MINUTE_MAX} faults in a minute, last: {fault}")
+            self.events.publish(PeerHeldOff(peer, fault))
+
+    def _halt(self, reason: str) -> None:
+        log.critical("halted reason=%s", reason)
+        self.halted = reason
+        self.events.publish(Halted(reason))
+        self._end(f"the node has halted: {reason}")
+
+    def _end(self, why: str) -> None:
+        """Let nobody wait for an answer that cannot come."""
+        self._ended = self._ended or why
+        callbacks, self._callbacks = self._callbacks, {}
+        self._submitted.clear()
+        for callback, _ in callbacks.values():
+            callback(None)
+
+
+class _FaultMeter:
+    """Counts the faults of one peer in the current minute."""
+
+    __slots__ = ("_count", "_since_ms")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._since_ms = 0
+
+    def exceeds(self, now_ms: int) -> bool:
+        """Count one; say whether it is the last that is put up with."""
+        if now_ms - self._since_ms >= _MINUTE_MS:
+            self._since_ms, self._count = now_ms, 0
+        self._count += 1
+        if self._count < FAULTS_PER_MINUTE_MAX:
+            return False
+        self._count = 0
+        return True
+
+
+def _describe(effect: ReplicaEffect) -> str:
+    """Return one line about an effect: all of it that a reader of the log can use."""
+    match effect:
+        case Persist(records):
+            return "persist " + ",".join(type(record).__name__ for record in records)
+        case Send(to, frame):
+            return f"send to={'all' if to is None else to} number={frame[0]} bytes={len(frame)}"
+        case RequestEntropy(size):
+            return f"entropy size={size}"
+        case Committed():
+            return f"committed height={effect.height} hash={effect.hash.hex()[:16]}"
+        case Played(height, _):
+            return f"played height={height}"
+        case Report(peer, fault):
+            return f"report peer={peer} fault={fault}"
+        case Answer(ticket, height, _):
+            return f"answer ticket={ticket} height={height}"
+        case Halt(reason):
+            return f"halt reason={reason}"
+        case _:
+            assert_never(effect)

@@ -1,0 +1,130 @@
+"""Stand-ins for the replica: small machines with its inputs and effects, for tests of its driver."""
+
+from collections import deque
+from types import SimpleNamespace
+
+from consensus.effects import ActionLogged, Persist, Send
+from node.pipeline import MessageProcessor
+from node.replica import Answer
+
+NO_GAMES = SimpleNamespace(height=0, time_ms=0, game=SimpleNamespace(sessions=()))
+
+
+class ListJournal:
+    """A journal in memory: one entry for each commit."""
+
+    def __init__(self):
+        self.commits = []
+
+    @property
+    def records(self):
+        return [record for commit in self.commits for record in commit]
+
+    def append(self, records):
+        self.commits.append(tuple(records))
+
+
+class FullDisk(ListJournal):
+    """A journal on a disk that refuses."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def append(self, records):
+        raise self.error
+
+
+class Scripted:
+    """Notes every input, and answers it with the effects that the test has put in `outputs`.
+
+    `outputs` maps the name of an input to the effects of its next calls, one list for each.
+    """
+
+    final = NO_GAMES
+
+    def __init__(self, **outputs):
+        self.pipeline = MessageProcessor()
+        self.deadline_ms = None
+        self.inputs = []
+        self.outputs = {name: deque(lists) for name, lists in outputs.items()}
+
+    def _note(self, name, *values):
+        self.inputs.append((name, *values))
+        waiting = self.outputs.get(name)
+        effects = waiting.popleft() if waiting else []
+        if isinstance(effects, BaseException):
+            raise effects
+        return list(effects)
+
+    def of(self, name):
+        """Return the values of each call of one input."""
+        return [values for called, *values in self.inputs if called == name]
+
+    def start(self, now):
+        return self._note("start", now)
+
+    def peer_up(self, peer, now):
+        return self._note("peer_up", peer)
+
+    def receive(self, batch, now):
+        return self._note("receive", list(batch))
+
+    def submit(self, batch, now):
+        return self._note("submit", list(batch))
+
+    def entropy(self, data, now):
+        return self._note("entropy", data)
+
+    def handle_deadline(self, now):
+        self.deadline_ms = None
+        return self._note("handle_deadline", now)
+
+
+class Sequencer:
+    """A counter that member 0 keeps for all: it numbers whatever is submitted, wherever that is.
+
+    The least that speaks the whole interface and agrees while nobody fails: an operation goes to
+    member 0, which logs it, numbers it and tells all; the submitter is answered with its number.
+    """
+
+    deadline_ms = None
+
+    def __init__(self, me):
+        self.me = me
+        self.order = []  # (member, ticket, operation) as agreed
+        self.up = set()
+
+    def start(self, now):
+        return []
+
+    def peer_up(self, peer, now):
+        self.up.add(peer)
+        return []
+
+    def handle_deadline(self, now):
+        return []
+
+    def submit(self, batch, now):
+        effects = []
+        for submission in batch:
+            line = b"%d %d %d" % (self.me, submission.ticket, submission.operation.session)
+            effects += self._number(line) if self.me == 0 else [Send(0, b"?" + line)]
+        return effects
+
+    def receive(self, batch, now):
+        effects = []
+        for _sender, frame in batch:
+            effects += self._number(frame[1:]) if frame[:1] == b"?" else self._take(frame[1:])
+        return effects
+
+    def _number(self, line):
+        record = ActionLogged(seq=len(self.order) + 1, envelope=line)
+        return [Persist((record,)), Send(None, b"!" + line), *self._take(line)]
+
+    def _take(self, line):
+        member, ticket, operation = map(int, line.split())
+        self.order.append((member, ticket, operation))
+        if member != self.me:
+            return []
+        return [Answer(ticket, len(self.order), operation)]
