@@ -136,7 +136,8 @@ class Execution:
         self.base = base
         self._finalized: deque[ChainState] = deque()
         self.trusting = False
-        """Whether blocks come from this node's own journal: signatures were verified then."""
+        """Whether blocks come from this node's own journal: their signatures were verified and
+        their results reported before the restart."""
 
     @property
     def final(self) -> ChainState:
@@ -214,7 +215,8 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
-        self._finalized.append(self.final)
+        if not self.trusting:
+            self._finalized.append(self.final)
         self._mempool.prune(self.final.game.seqs())
 
     def take_finalized(self) -> ChainState:

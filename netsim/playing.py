@@ -1,0 +1,173 @@
+"""Simulated craps tables: whole replicas, with players who sit, bet, are ready and throw."""
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from consensus.encoding import digest
+from consensus.signing import Signer, SigningKey, Verify, verify
+from consensus.validators import ValidatorIndex, Validators
+from netsim.invariants import Invariants, ViolatedError
+from netsim.network import Disk, Links, Network
+from netsim.tables import LIVENESS_MS, StandInKey, StandInScheme
+from node.game.craps.bets import Kind
+from node.game.operations import CreateSession, Operation, PlaceBet, Ready, Roll, Sit
+from node.game.params import GameParams
+from node.game.receipts import BlockResult, Receipt, RollResult
+from node.replica import Answer, Played, Replica, Setup, Submission
+
+CHAIN_ID = digest("simulated", b"craps")
+CRAPS = 1
+THINK_MS = 400
+"""How often a simulated player looks at the table."""
+
+
+class PlayingTable:
+    """`n` players, all of them voters, at one table of craps."""
+
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        *,
+        links: Links | None = None,
+        params: GameParams | None = None,
+        ed25519: bool = False,
+    ) -> None:
+        """Boot the table at virtual time 0."""
+        seeds = [(digest("vote", bytes((i,))), digest("player", bytes((i,)))) for i in range(n)]
+        self._verify: Verify = verify
+        pairs: list[tuple[Signer, Signer]]
+        if ed25519:
+            pairs = [(SigningKey(vote), SigningKey(player)) for vote, player in seeds]
+        else:
+            stand_ins = [(StandInKey(vote), StandInKey(player)) for vote, player in seeds]
+            self._verify = StandInScheme([key for pair in stand_ins for key in pair]).verify
+            pairs = list(stand_ins)
+        self._keys = sorted(pairs, key=lambda pair: pair[0].public_key)
+        self.validators = Validators(tuple(vote.public_key for vote, _ in self._keys), CHAIN_ID)
+        self._boxes = [digest("box", bytes((i,))) for i in range(n)]
+        self._box_keys = tuple(
+            X25519PrivateKey.from_private_bytes(box).public_key().public_bytes_raw()
+            for box in self._boxes
+        )
+        self._params = params or GameParams()
+        self.replicas: list[Replica] = []
+        self.answers: list[list[Answer]] = [[] for _ in range(n)]
+        self.results: list[BlockResult] = []
+        """What blocks did, in height order, as whoever played it first saw it."""
+        self.invariants = Invariants(self.validators, CHAIN_ID, self._verify)
+        self.network = Network(seed, n, self._boot, links=links, observe=self._observe)
+        for index in range(n):
+            self.network.boot(index)
+
+    def _boot(self, index: int, disk: Disk) -> Replica:
+        vote, player = self._keys[index]
+        setup = Setup(
+            chain_id=CHAIN_ID,
+            validators=self.validators,
+            players=tuple(player.public_key for _, player in self._keys),
+            params=self._params,
+            box_keys=self._box_keys,
+            me=ValidatorIndex(index),
+            player=index,
+            action_signer=player,
+            vote_signer=vote,
+            box_secret=self._boxes[index],
+            verify=self._verify,
+        )
+        replica = Replica(setup, tuple(disk.records), disk.block)
+        self.replicas[index : index + 1] = [replica]
+        self.invariants.restarted(index, replica.engine.final.height, replica.final.root)
+        return replica
+
+    def _observe(self, host: int, effect: object) -> None:
+        self.invariants.observe(host, effect)
+        match effect:
+            case Answer():
+                self.answers[host].append(effect)
+            case Played(height, result):
+                if height == len(self.results) + 1:
+                    self.results.append(result)
+                elif self.results[height - 1] != result:
+                    raise ViolatedError(f"G6 host {host} plays another result at {height}")
+            case _:
+                pass
+
+    @property
+    def rolls(self) -> list[RollResult]:
+        """Every settled roll, in order."""
+        return [roll for result in self.results for roll in result.rolls]
+
+    def up(self) -> list[Replica]:
+        """Return the replicas of hosts that run."""
+        hosts = zip(self.replicas, self.network.hosts, strict=True)
+        return [replica for replica, host in hosts if host.node is not None]
+
+    def submit(self, index: int, *operations: Operation) -> None:
+        """Let a player act; tickets are positions in the call."""
+        if self.network.hosts[index].node is None:
+            return
+        batch = [Submission(ticket, one) for ticket, one in enumerate(operations)]
+        effects = self.replicas[index].submit(batch, self.network.clock(index))
+        self.network.perform(index, effects)
+
+    def ask(self, index: int, operation: Operation) -> Receipt:
+        """Submit one operation, let time pass until it is answered, and return the receipt."""
+        known = len(self.answers[index])
+        self.submit(index, operation)
+        limit_ms = self.network.now_ms + LIVENESS_MS
+        while len(self.answers[index]) == known:
+            if self.network.now_ms >= limit_ms:
+                raise ViolatedError(f"L no answer to {operation} within {LIVENESS_MS} ms")
+            self.network.run(self.network.now_ms + 10)
+        return self.answers[index][-1].receipt
+
+    def play(self, rolls: int, limit_ms: int) -> None:
+        """Let everybody play until so many rolls are settled; raises `ViolatedError` if late."""
+        limit_ms += self.network.now_ms
+        while len(self.rolls) < rolls:
+            if self.network.now_ms >= limit_ms:
+                raise ViolatedError(f"L {len(self.rolls)} of {rolls} rolls in {limit_ms} ms")
+            for index in range(self.validators.n):
+                self.submit(index, *self._wishes(index))
+            self.network.run(self.network.now_ms + THINK_MS)
+
+    def _wishes(self, index: int) -> Sequence[Operation]:
+        replica = self.replicas[index]
+        game = replica.final.game
+        if replica.pending:
+            return ()
+        if not game.sessions:
+            return (CreateSession(CRAPS),) if index == 0 else ()
+        session = game.sessions[0]
+        assert session is not None, "nobody finishes the session"
+        seat = session.seats[session.seat_of[index]] if index in session.seat_of else None
+        if seat is None or seat.riding:
+            return (Sit(0),)
+        if game.shooter(0) == index and seat.bets:
+            return (Roll(0),)
+        bets = (PlaceBet(0, Kind.PASS, 0, 10), PlaceBet(0, Kind.FIELD, 0, 5))
+        return (*bets, Ready(0)) if self.network.rng.random() < 0.5 else bets
+
+    def settle(self) -> None:
+        """Heal everything; all nodes reach one height and come to rest, or `ViolatedError`."""
+        network = self.network
+        network.links = Links()
+        network.heal()
+        for index, host in enumerate(network.hosts):
+            host.crash_after = None
+            if host.node is None:
+                network.boot(index)
+        limit_ms = network.now_ms + LIVENESS_MS
+        while not self._at_rest():
+            if network.now_ms >= limit_ms:
+                raise ViolatedError(f"L not at rest after {LIVENESS_MS} ms")
+            network.run(network.now_ms + 500)
+
+    def _at_rest(self) -> bool:
+        finals = [replica.final for replica in self.replicas]
+        return all(state.root == finals[0].root for state in finals) and not any(
+            replica.engine.awake or replica.pending or replica.final.closed
+            for replica in self.replicas
+        )
