@@ -225,9 +225,9 @@ class Beacon:
         if not self._running:
             self._answered.clear()
 
-    def peer_up(self, peer: ValidatorIndex, now: Now) -> None:
+    def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
         """Repeat to a peer that is back what it may have missed."""
-        self._dealer.retry_now(now)
+        self._dealer.greet(peer, self._effects)
         for running in self._running.values():
             if running.reveal:
                 self._effects.append(Send(peer, frame(Number.REVEAL, running.reveal)))

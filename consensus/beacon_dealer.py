@@ -162,10 +162,10 @@ class Dealer:
         assert self._open is not None, "an ack is of the current dealing"
         self._open.acks[holder] = signature
 
-    def retry_now(self, now: Now) -> None:
-        """Say everything again at once: somebody came back."""
+    def greet(self, peer: ValidatorIndex, sends: list[Effect]) -> None:
+        """Repeat to a peer that is back what it lacks of the current dealing."""
         if self._open is not None:
-            self._open.boxes.due_ms = self._open.gossip.due_ms = now.mono_ms
+            self._send_to(self._open, peer, sends)
 
     def advance(self, now: Now, records: list[LogRecord], sends: list[Effect]) -> None:
         """Send boxes, certify, gossip the certificate: what is due now."""
@@ -180,12 +180,17 @@ class Dealer:
                 sends.append(Send(None, frame(Number.SYSTEM_ITEMS, SystemItems((opened.item,)))))
         elif now.mono_ms >= opened.boxes.due_ms:
             opened.boxes.postpone(now)
-            for holder, key in enumerate(self._box_keys):
-                if holder == self._me or holder in opened.acks:
-                    continue
-                message = opened.dealing.seal(holder, key, opened.envelope)
-                if message is not None:
-                    sends.append(Send(ValidatorIndex(holder), frame(Number.DEAL, message)))
+            for holder in self._context.validators.index_of_kid.values():
+                if holder != self._me:
+                    self._send_to(opened, holder, sends)
+
+    def _send_to(self, opened: _Open, holder: ValidatorIndex, sends: list[Effect]) -> None:
+        if opened.item is not None:
+            sends.append(Send(holder, frame(Number.SYSTEM_ITEMS, SystemItems((opened.item,)))))
+        elif holder not in opened.acks:
+            message = opened.dealing.seal(holder, self._box_keys[holder], opened.envelope)
+            if message is not None:
+                sends.append(Send(holder, frame(Number.DEAL, message)))
 
     def _begin(self, batch: int, now: Now, delta_ms: int) -> None:
         context = self._context

@@ -60,7 +60,7 @@ def spoil(dealing: Dealing, index: int, holder: int, share: bytes) -> None:
 
 def make_dealing(n: int, dealer: int, batch: int = 0, epoch: int = 0) -> Dealing:
     """Return a dealing as an honest dealer makes it; equal arguments, equal dealings."""
-    entropy = digest("entropy", bytes((n, dealer, batch, epoch)))
+    entropy = digest("entropy", encode((n, dealer, batch, epoch)))
     return Dealing(CHAIN, epoch, dealer, batch, t=quorum(n), n=n, entropy=entropy)
 
 
@@ -120,12 +120,22 @@ class CrashError(Exception):
 
 
 Filter = Callable[[int, int, bytes], Sequence[bytes]]
+"""From receiver, sender and frame to the frames that arrive."""
 
 
 class Table:
     """The chain is one list of states that all nodes take as final when `block` makes one."""
 
-    def __init__(self, n: int, seed: int = 1) -> None:
+    def __init__(
+        self,
+        n: int,
+        seed: int = 1,
+        *,
+        wanted: bool = True,
+        watch: Callable[[int, Effect], None] = lambda _node, _effect: None,
+        spoil: Filter = lambda _to, _sender, frame: (frame,),
+        jitter_ms: int = 0,
+    ) -> None:
         self.n = n
         self.random = random.Random(seed)
         self.signers = make_signers(n)
@@ -136,14 +146,15 @@ class Table:
         self.hash: bytes = digest("block", b"genesis")
         self.height = 0
         self.now_ms = 1_000
-        self.wanted = True
+        self.wanted = wanted
         self.settled: list[Settled] = []
         self.sent: list[tuple[int, int, bytes]] = []
         self.queue: list[tuple[int, int, int, int, bytes]] = []
         self.count = 0
-        self.filter: Filter = lambda _to, _sender, frame: (frame,)
-        self.jitter_ms = 0
-        self.watch: Callable[[int, Effect], None] = lambda _node, _effect: None
+        self.spoil = spoil
+        """What arrives of a frame: nothing, itself, copies, another."""
+        self.jitter_ms = jitter_ms
+        self.watch = watch
         self.nodes = [Node(self._boot(i, ())) for i in range(n)]
         for i in range(n):
             self.finalize_at(i)
@@ -200,7 +211,7 @@ class Table:
                 for j in range(self.n) if to is None else (to,):
                     if j != i:
                         self.sent.append((j, i, frame))
-                        for copy in self.filter(j, i, frame):
+                        for copy in self.spoil(j, i, frame):
                             self.post(j, i, copy)
             case Report():
                 node.reports.append(effect)
@@ -269,12 +280,13 @@ class Table:
             assert isinstance(settled, Settled), settled
             self.settled.append(settled)
 
-    def adopt(self, state: BeaconState) -> None:
+    def adopt(self, state: BeaconState, late: Sequence[int] = ()) -> None:
+        """Make a state final; those who are `late` are not told."""
         assert BeaconState.from_leaves(self.context, state.leaves()).root() == state.root()
         self.state = state
         self.hash = digest("block", Digest(self.hash) + state.root())
         for i in range(self.n):
-            if self.nodes[i].alive:
+            if self.nodes[i].alive and i not in late:
                 self.finalize_at(i)
 
     def stock(self) -> None:
