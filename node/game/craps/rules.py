@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from consensus.encoding import DecodeError, decode_as
+from consensus.encoding import DecodeError, decode_as, encode
 from node.game.craps import dice, words
 from node.game.craps.bets import (
     ALL_KEYS,
@@ -346,6 +346,8 @@ def load_rules(params: bytes) -> CrapsRules | str:
         options = decode_as(params, CrapsParams)
     except DecodeError as error:
         return f"options of craps: {error}"
+    if encode(options) != params:
+        return "options of craps: some are left out, so that two texts would mean one table"
     return options.problem() or CrapsRules(options)
 
 

@@ -177,13 +177,16 @@ def parse_bet(
         return f"{what}: type `{form}`"
     *numbers, chips = [value for value in values if value is not None]
     if word in SPLITS:
-        return _split(word, numbers, chips)
-    keys = _hop(numbers) if word == "hop" else _keys(word, numbers, bets)
-    if not keys:
-        return f"{' '.join(words)!r} is no bet: type `{form}`"
-    if strange_key := next((key for key in keys if not params.takes(key)), None):
-        return f"{bet_name(strange_key)} is not taken at this table"
-    return [(key, chips) for key in keys]
+        wanted = _split(word, numbers, chips)
+        if isinstance(wanted, str):
+            return wanted
+    else:
+        keys = _hop(numbers) if word == "hop" else _keys(word, numbers, bets)
+        if not keys:
+            return f"{' '.join(words)!r} is no bet: type `{form}`"
+        wanted = [(key, chips) for key in keys]
+    closed = next((key for key, _ in wanted if not params.takes(key)), None)
+    return wanted if closed is None else f"{bet_name(closed)} is not taken at this table"
 
 
 def _number(text: str) -> int | None:
@@ -202,10 +205,11 @@ def _hop(numbers: Sequence[int]) -> list[BetKey]:
 def _keys(word: str, numbers: Sequence[int], bets: Bets) -> list[BetKey]:
     """Return the bets of a word, or none when a number does not fit it."""
     if word == "odds":
-        return [_odds(number, bets) for number in numbers or (0,)]
-    keys = [_PLAIN[word]] if word in _PLAIN and not numbers else []
-    if word in _NUMBERED:
-        keys += [bet_key(_NUMBERED[word], number) for number in numbers if number]
+        keys = [_odds(number, bets) for number in numbers or (0,)]
+    elif numbers:
+        keys = [bet_key(_NUMBERED[word], n) for n in numbers] if word in _NUMBERED else []
+    else:
+        keys = [_PLAIN[word]] if word in _PLAIN else []
     return keys if all(key in ALL_KEYS for key in keys) else []
 
 
@@ -230,7 +234,7 @@ def _split(word: str, numbers: Sequence[int], chips: int) -> Sequence[tuple[BetK
     share, rest = divmod(chips, len(parts))
     if rest or not share:
         nearest = [n for n in (chips - rest, chips - rest + len(parts)) if n]
-        return f"{chips} chips do not split into {len(parts)} parts; {_either(nearest)} do"
+        return f"{chips} chips do not split into {len(parts)} parts; try {_either(nearest)}"
     amounts = dict.fromkeys(parts, 0)
     for key in parts:
         amounts[key] += share
@@ -250,7 +254,9 @@ def bet_words(params: CrapsParams) -> tuple[tuple[str, str], ...]:
         ]
         if keys:
             rows += _rows(params, kind, keys)
-    rows += [(_FORMS[word], _split_text(parts)) for word, parts in SPLITS.items()]
+    for word, parts in SPLITS.items():
+        if all(params.takes(key) for key in parts):
+            rows.append((_FORMS[word], _split_text(parts)))
     return tuple(rows)
 
 

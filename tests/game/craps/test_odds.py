@@ -139,8 +139,9 @@ def test_odds_dilute_the_line_as_published(texts: list[str], percent: int) -> No
 
 
 def test_bets_together_are_followed_until_the_last_is_decided() -> None:
-    (both,) = analyse_wagers(USUAL, ["place 6:6", "hard 6:1"])
-    assert not isinstance(both, str)
+    found = analyse_wagers(USUAL, ["place 6:6", "hard 6:1"])
+    assert not isinstance(found, str)
+    (both,) = found
     # On the come-out place bets rest, so the edge per chip is what counts: 6/66 + 1/11 of 7 chips.
     assert Fraction(both.house_edge) == (6 * Fraction(1, 66) + Fraction(1, 11)) / 7
 
@@ -149,7 +150,7 @@ def test_bets_together_are_followed_until_the_last_is_decided() -> None:
     ("texts", "message"),
     [
         (["pass"], "'pass' is not BET:CHIPS, such as `place 6:12`"),
-        (["place 5:12"], "12 chips on place 5 do not pay in whole chips: 10 or 15 do"),
+        (["place 5:12"], "12 chips on place 5 will not pay in whole chips; try 10 or 15"),
         (["pass:10", "odds:60"], "odds is never made: its flat bet or its chips do not allow it"),
         (["chips:1"], "'chips' is no bet; `help` lists them"),
     ],
@@ -160,6 +161,7 @@ def test_wagers_that_cannot_be_played_are_explained(texts: list[str], message: s
 
 def test_wagers_of_a_word_for_several_bets_are_its_parts() -> None:
     wagers = parse_wagers(CrapsRules(USUAL), ["horn:4", "yo:3"])
+    assert not isinstance(wagers, str)
     assert [chips for _, chips in wagers] == [1, 1, 4, 1]
 
 

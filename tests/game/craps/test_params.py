@@ -1,0 +1,75 @@
+"""The house options: how they travel, and which contradict each other."""
+
+import pytest
+
+from consensus.encoding import decode_as, encode
+from node.game.craps.params import CrapsParams, Limits, parse_options
+from node.game.craps.pays import LAY_ODDS, TRUE_ODDS, Odds
+from node.game.craps.rules import CrapsRules, load_rules
+from node.game.rules import GameRules
+
+
+def test_usual_parameters_are_the_ones_of_the_rules_page() -> None:
+    params = CrapsParams()
+    assert params.problem() is None
+    assert (params.bar, params.field_2, params.field_12) == (12, 2, 2)
+    assert [params.odds_multiple(n) for n in (4, 5, 6, 8, 9, 10)] == [3, 4, 5, 5, 4, 3]
+    assert [params.odds_multiple(n) for n in (2, 3, 11, 12)] == [1, 2, 2, 1]
+    assert (params.small_tall_pay, params.all_pay) == (34, 175)
+
+
+def test_parameters_survive_the_descriptor() -> None:
+    params = CrapsParams(crapless=1, closed=(26,), line=Limits(5, 500), buy_numbers=(4, 10))
+    assert decode_as(encode(params), CrapsParams) == params
+    rules = load_rules(encode(params))
+    assert isinstance(rules, CrapsRules)
+    assert rules.params == params
+
+
+def test_rules_keep_to_the_seam() -> None:
+    rules: GameRules = CrapsRules(CrapsParams())
+    assert rules.name == "craps"
+    assert len(rules.outcome_names) == len(rules.outcome_weights) == 21
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        (CrapsParams(bar=3), "bar is 3; don't pass can bar 2 or 12"),
+        (CrapsParams(buy_numbers=(10, 4)), "buy_numbers is [10, 4]; numbers ascend and stand once"),
+        (CrapsParams(lay_numbers=(4, 4)), "lay_numbers is [4, 4]; numbers ascend and stand once"),
+        (CrapsParams(put_numbers=(2,)), "put_numbers has 2, which is no point of this game"),
+        (
+            CrapsParams(crapless=1, buy_numbers=(7,)),
+            "buy_numbers has 7, which is no point of this game",
+        ),
+        (CrapsParams(closed=(27, 26)), "closed is [27, 26]; kinds ascend and stand once"),
+        (CrapsParams(closed=(36,)), "closed has 36, which is no kind of bet"),
+        (CrapsParams(line=Limits(0, 5)), "the limits of line are 0 to 5 chips"),
+        (CrapsParams(feature=Limits(6, 5)), "the limits of feature are 6 to 5 chips"),
+    ],
+)
+def test_options_that_contradict_are_refused(params: CrapsParams, sentence: str) -> None:
+    assert params.problem() == sentence
+    assert load_rules(encode(params)) == sentence
+
+
+def test_bytes_that_are_no_options_are_refused() -> None:
+    assert str(load_rules(b"\x80")).startswith("options of craps: ")
+    assert str(load_rules(encode([1]))).startswith("options of craps: some are left out")
+    assert str(load_rules(b"\xff")).startswith("options of craps: ")
+
+
+def test_options_are_read_by_name() -> None:
+    assert parse_options({}) == CrapsParams()
+    assert parse_options({"bar": 2, "line": [5, 50]}) == CrapsParams(bar=2, line=Limits(5, 50))
+    assert str(parse_options({"barr": 2})).startswith("'barr' is no option of craps; the options")
+    assert str(parse_options({"bar": "2"})).startswith("options of craps: ")
+    assert str(parse_options({"bar": 13})).startswith("options of craps: ")
+
+
+def test_true_odds_are_the_chances_of_the_number_against_seven() -> None:
+    for number, odds in TRUE_ODDS.items():
+        ways = 6 - abs(7 - number)
+        assert odds.win * ways == odds.per * 6
+        assert LAY_ODDS[number] == Odds(odds.per, odds.win)
