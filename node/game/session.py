@@ -473,9 +473,9 @@ class GameSession(msgspec.Struct, gc=False):
     def exposed(self, exposure: Exposure, stake: int) -> list[int]:
         """Return the exposure with `stake` more on such a bet; negative for less."""
         units = stake // exposure.unit
-        return [
-            have + units * more for have, more in zip(self.exposure, exposure.per_unit, strict=True)
-        ]
+        # Both have one entry an outcome; this is the hottest line of the game.
+        columns = zip(self.exposure, exposure.per_unit, strict=False)
+        return [have + units * more for have, more in columns]
 
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
@@ -509,7 +509,7 @@ class GameSession(msgspec.Struct, gc=False):
     def set_exposure(self, exposure: list[int]) -> None:
         """Replace what each outcome asks of the bank."""
         self.exposure = exposure
-        self.worst = max(max(exposure), 0)
+        self.worst = max(*exposure, 0)
 
     def recount(self) -> None:
         """Compute exposure and layout from the bets themselves."""
@@ -524,7 +524,7 @@ class GameSession(msgspec.Struct, gc=False):
         self.exposure = [0] * len(self.rules.outcome_names)
         for (key, working), stake in stakes.items():
             self.exposure = self.exposed(self.rules.exposure(self.board, key, working), stake)
-        self.worst = max(max(self.exposure), 0)
+        self.worst = max(*self.exposure, 0)
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""

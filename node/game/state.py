@@ -25,17 +25,15 @@ from consensus.merkle import MerkleTree
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
 from node.game.params import (
-    BASIS,
     CHIPS_MAX,
     BankMode,
     Chips,
     GameParams,
     problem_of_params,
 )
-from node.game.players import Account, Past, parse_account
+from node.game.players import Account, parse_account
 from node.game.receipts import (
     DONE,
-    BetResult,
     Code,
     Receipt,
     ReturnedBet,
@@ -49,9 +47,10 @@ from node.game.session import (
     GameSession,
     Moment,
     Phase,
+    Seat,
     parse_session,
 )
-from node.game.treasury import BANK, FIRST_RACK, LAYOUT, Ledger, TreasuryManager
+from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager
 
 INDEX_MAX = 0xFFFF
 """Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
@@ -264,25 +263,19 @@ class GameState:
     def _session(self, slot: int) -> GameSession | None:
         return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
 
-    def _seat(self, player: int, slot: int) -> tuple[GameSession, int] | Receipt:
-        """Return the session of a slot and the player's seat in it, or why there is none."""
-        session = self._session(slot)
+    def _change(self, player: int, slot: int) -> tuple[GameSession, int, Seat] | Receipt:
+        """Return session and seat if the player may change bets there now (R7), or why not."""
+        sessions = self.sessions
+        session = sessions[slot] if 0 <= slot < len(sessions) else None
         if session is None:
             return Receipt(Code.NO_SESSION, (max(slot, 0),))
         index = session.seat_of.get(player)
-        if index is None or not session.is_seated(index):
+        seat = None if index is None else session.seats[index]
+        if seat is None or index is None or seat.riding:
             return _NOT_SEATED
-        return session, index
-
-    def _change(self, player: int, slot: int) -> tuple[GameSession, int] | Receipt:
-        """Return session and seat if the seat may change its bets now (R7), or why not."""
-        found = self._seat(player, slot)
-        if isinstance(found, Receipt):
-            return found
-        session, index = found
         if session.phase >= Phase.CLOSED:
             return _NO_MORE_BETS
-        return _OWN_ROLL if session.caller == index else found
+        return _OWN_ROLL if session.caller == index else (session, index, seat)
 
     # Sessions and seats.
 
@@ -373,7 +366,8 @@ class GameState:
         """
         session = self._own_session(slot)
         self.treasury.exposed += session.worst - worst
-        self.returned.extend(self._cover(slot, {}))
+        if not self.treasury.covers(0):
+            self.returned.extend(self._cover(slot, {}))
         if session.layout == 0 and session.phase != Phase.OPEN:
             self._must(slot, Event.EMPTIED)
 
@@ -404,9 +398,7 @@ class GameState:
         found = self._change(player, slot)
         if isinstance(found, Receipt):
             return found
-        session, seat_index = found
-        seat = session.seats[seat_index]
-        assert seat is not None
+        session, seat_index, seat = found
         amount = operation.amount
         if not 0 < amount <= CHIPS_MAX:
             return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
@@ -426,7 +418,7 @@ class GameState:
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
         exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        more = max(max(exposure), 0) - session.worst
+        more = max(*exposure, 0) - session.worst
         treasury = self.treasury
         if not treasury.covers(more):
             return Receipt(Code.BANK, (more, max(treasury.free, 0)))
@@ -458,9 +450,7 @@ class GameState:
         found = self._change(player, slot)
         if isinstance(found, Receipt):
             return found
-        session, index = found
-        seat = session.seats[index]
-        assert seat is not None
+        session, index, seat = found
         key = BetKey(kind, number)
         bet = seat.bets.get(key)
         if bet is None:
@@ -490,9 +480,7 @@ class GameState:
         found = self._change(player, slot)
         if isinstance(found, Receipt):
             return found
-        session, index = found
-        seat = session.seats[index]
-        assert seat is not None
+        session, index, seat = found
         key, working = BetKey(operation.kind, operation.number), operation.working
         bet = seat.bets.get(key)
         if bet is None:
@@ -503,7 +491,7 @@ class GameState:
         if refusal is not None:
             return Receipt(refusal.code, refusal.values)
         exposure = session.reworked(key, bet, working)
-        more = max(max(exposure), 0) - session.worst
+        more = max(*exposure, 0) - session.worst
         if not self.treasury.covers(more):
             return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
         session = self._own_session(slot)
@@ -532,12 +520,15 @@ class GameState:
         return self._throw(player, operation.session, Event.DECLINE)
 
     def _throw(self, player: int, slot: int, event: Event) -> Receipt:
-        found = self._seat(player, slot)
-        if isinstance(found, Receipt):
-            return found
-        if refusal := self._fire(slot, event, found[1]):
+        session = self._session(slot)
+        if session is None:
+            return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        index = session.seat_of.get(player)
+        if index is None or not session.is_seated(index):
+            return _NOT_SEATED
+        if refusal := self._fire(slot, event, index):
             return Receipt(refusal.code, refusal.values)
-        self._own_session(slot).own_seat(found[1]).last_ms = self.time_ms
+        self._own_session(slot).own_seat(index).last_ms = self.time_ms
         return DONE
 
     def _tick(self, player: int, operation: op.Tick, _index: int) -> Receipt:
@@ -585,20 +576,18 @@ class GameState:
             digest("dice", seed + session.serial.to_bytes(8, "big") + number.to_bytes(8, "big"))
         )
         shooter = (session.player_at(session.dice),) if session.is_thrown() else ()
-        worst, ledger = session.worst, Ledger()
-        won: dict[tuple[int, BetKey], None] = {}
-        bets = [
-            result
-            for index in range(len(session.seats))
-            for result in self._pay_seat(session, index, outcome, ledger, won)
-        ]
+        worst, payment = session.worst, Payment(self.treasury, self.params.rake_bp)
+        for index, seat in enumerate(session.seats):
+            rows = rules.settle(board, seat.bets, outcome) if seat else ()
+            if seat is not None and rows:
+                payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
         session.recount()
         self.treasury.exposed += session.worst - worst
-        returned = self._cover(slot, won)
+        returned = self._cover(slot, payment.won)
         for bet in returned:
-            ledger.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
+            payment.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
         if ended:
             session.end_hand(self.time_ms)
         self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
@@ -614,60 +603,10 @@ class GameState:
             shooter=shooter,
             next_shooter=() if next_shooter is None else (next_shooter,),
             hand_ended=int(ended),
-            bets=tuple(bets),
+            bets=tuple(payment.bets),
             returned=tuple(returned),
-            postings=ledger.postings(),
+            postings=payment.postings(),
         )
-
-    def _pay_seat(
-        self,
-        session: GameSession,
-        index: int,
-        outcome: int,
-        ledger: Ledger,
-        won: dict[tuple[int, BetKey], None],
-    ) -> list[BetResult]:
-        """Pay and collect the bets of one seat; untouched ones stay as they are."""
-        seat = session.seats[index]
-        rows = session.rules.settle(session.board, seat.bets, outcome) if seat else ()
-        if seat is None or not rows:
-            return []
-        treasury, player, bets = self.treasury, seat.player, len(seat.bets)
-        account, rack = self._own_account(player), FIRST_RACK + player
-        results, gained, lost = [], 0, 0
-        for row in rows:
-            session.apply_row(index, row)
-            # Of what the win brings to the rack: a vig may have taken most of it.
-            rake = min(row.profit, row.returned) * self.params.rake_bp // BASIS
-            stakes = row.returned - row.profit
-            treasury.collect(row.lost, row.vig)
-            treasury.unstake(account, stakes)
-            treasury.pay(account, row.profit, rake)
-            ledger.post(LAYOUT, BANK, row.lost + row.vig)
-            # Negative when the next vig of a bet that stays up comes out of its win.
-            ledger.post(LAYOUT, rack, stakes)
-            ledger.post(BANK, rack, row.profit - rake)
-            gained += row.profit - rake
-            lost += row.lost + row.vig
-            if row.profit and row.left:
-                won[index, row.key] = None
-            results.append(
-                BetResult(
-                    player,
-                    *row.before,
-                    row.lost,
-                    row.profit,
-                    row.vig,
-                    rake,
-                    row.returned - rake,
-                    *row.key,
-                    row.left,
-                    row.left_vig,
-                )
-            )
-        account.open_bets += len(session.own_seat(index).bets) - bets
-        account.remember(Past(session.serial, session.rolls + 1, gained, lost))
-        return results
 
     # Roots and leaves.
 

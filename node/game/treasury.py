@@ -17,11 +17,14 @@ because a session without bets asks nothing, and whatever other sessions ask was
 Nobody is ever unpaid, and nothing comes off the layout without a row in the result.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from node.game.params import BASIS
-from node.game.players import Account
-from node.game.receipts import Posting
+from node.game.players import Account, Past
+from node.game.receipts import BetResult, Posting
+from node.game.rules import BetKey, Settlement
+from node.game.session import GameSession
 
 BANK: Final = 0
 LAYOUT: Final = 1
@@ -95,13 +98,71 @@ class TreasuryManager:
         assert total == self.minted, f"{total} chips of {self.minted}"
 
 
-class Ledger:
-    """The postings of one roll: per player what came and went, in order of first mention."""
+class Payment:
+    """One roll being paid: moves the chips of every row, and keeps what the result tells."""
 
-    __slots__ = ("_sums",)
+    __slots__ = ("_rake_bp", "_sums", "_treasury", "bets", "won")
 
-    def __init__(self) -> None:
+    def __init__(self, treasury: TreasuryManager, rake_bp: int) -> None:
+        self._treasury = treasury
+        self._rake_bp = rake_bp
         self._sums: dict[tuple[int, int], int] = {}
+        self.bets: list[BetResult] = []
+        self.won: dict[tuple[int, BetKey], None] = {}
+        """Seat and key of every bet that won and stays up."""
+
+    def pay_seat(
+        self, session: GameSession, index: int, account: Account, rows: Sequence[Settlement]
+    ) -> None:
+        """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
+        player, seat = session.player_at(index), session.own_seat(index)
+        account.open_bets -= len(seat.bets)
+        won = lost = 0
+        for row in rows:
+            gained, taken = self._pay(session, index, account, row)
+            won += gained
+            lost += taken
+        account.open_bets += len(seat.bets)
+        account.remember(Past(session.serial, session.rolls + 1, won, lost))
+        self.bets.extend(self._result(player, row) for row in rows)
+
+    def _pay(
+        self, session: GameSession, index: int, account: Account, row: Settlement
+    ) -> tuple[int, int]:
+        """Move the chips of one bet; return what its player won from and lost to the bank."""
+        session.apply_row(index, row)
+        rake = self._rake(row)
+        stakes = row.returned - row.profit
+        self._treasury.collect(row.lost, row.vig)
+        self._treasury.unstake(account, stakes)
+        self._treasury.pay(account, row.profit, rake)
+        rack = FIRST_RACK + session.player_at(index)
+        self.post(LAYOUT, BANK, row.lost + row.vig)
+        # Negative when the next vig of a bet that stays up comes out of its win.
+        self.post(LAYOUT, rack, stakes)
+        self.post(BANK, rack, row.profit - rake)
+        if row.profit and row.left:
+            self.won[index, row.key] = None
+        return row.profit - rake, row.lost + row.vig
+
+    def _rake(self, row: Settlement) -> int:
+        """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
+        return min(row.profit, row.returned) * self._rake_bp // BASIS
+
+    def _result(self, player: int, row: Settlement) -> BetResult:
+        rake = self._rake(row)
+        return BetResult(
+            player,
+            *row.before,
+            row.lost,
+            row.profit,
+            row.vig,
+            rake,
+            row.returned - rake,
+            *row.key,
+            row.left,
+            row.left_vig,
+        )
 
     def post(self, debit: int, credit: int, amount: int) -> None:
         """Note that `amount` chips went from account `debit` to `credit`, or back if negative."""
@@ -112,5 +173,5 @@ class Ledger:
             self._sums[key] = self._sums.get(key, 0) + amount
 
     def postings(self) -> tuple[Posting, ...]:
-        """Return the sums, one for each pair of accounts."""
+        """Return the sums, one for each pair of accounts, in order of first mention."""
         return tuple(Posting(*key, amount) for key, amount in self._sums.items())
