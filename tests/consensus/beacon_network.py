@@ -2,6 +2,7 @@
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,7 +15,7 @@ from consensus.dealing import BATCH, DealHeader, Dealing, LeafScheme, ack_payloa
 from consensus.effects import Effect, LogRecord, Now, Persist, Report, RequestEntropy, Send
 from consensus.encoding import Digest, digest, encode
 from consensus.merkle import MerkleTree
-from consensus.messages import parse_frame
+from consensus.messages import Number, parse_frame
 from consensus.signing import Domain, SigningKey, parse_envelope, sign_envelope, verify
 from consensus.validators import ValidatorIndex, Validators, bitmap, quorum
 
@@ -302,3 +303,11 @@ class Table:
         self.run(ms)
         self.block()
         return self.settled[-1] if len(self.settled) > before else None
+
+
+def kinds(frames: Sequence[tuple[int, int, bytes]]) -> Counter[str]:
+    return Counter(Number(frame[0]).name for _, _, frame in frames)
+
+
+def no_reports(table: Table) -> None:
+    assert [node.reports for node in table.nodes] == [[]] * table.n
