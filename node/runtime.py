@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Protocol, assert_never
 
 import trio
@@ -89,6 +90,8 @@ class ProtocolRuntime:
         """Why this node stopped voting, if it did."""
         self.bound: tuple[Address, ...] = ()
         """Where it listens, once it does."""
+        self.ended = trio.Event()
+        """Set when the node has stopped."""
         self._replica = replica
         self._journal = journal
         self._wall_ms = wall_ms
@@ -98,6 +101,8 @@ class ProtocolRuntime:
         self._callbacks: dict[int, tuple[Callback, int]] = {}
         self._last_ticket = 0
         self._rolls: deque[RollResult] = deque(maxlen=ROLLS_KEPT)
+        self._newer = trio.Event()
+        self._scope = trio.CancelScope()
         self._ended = ""
         self._faults = [_FaultMeter() for _ in table.descriptor.members]
 
@@ -106,21 +111,28 @@ class ProtocolRuntime:
         listen: Address,
         task_status: "trio.TaskStatus[list[Address]]" = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Run until cancelled; reports the bound addresses when peers can connect.
+        """Run until stopped or cancelled; reports the bound addresses when peers can connect.
 
         Raises:
             OperatorError: The address cannot be listened on, or the disk refuses; in a group.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                bound = await nursery.start(self.mesh.run, listen)
-                self.bound = tuple(bound)
-                task_status.started(bound)
-                await self._own()
-                nursery.cancel_scope.cancel()  # a halted node keeps no links
-            await trio.sleep_forever()
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    bound = await nursery.start(self.mesh.run, listen)
+                    self.bound = tuple(bound)
+                    task_status.started(bound)
+                    await self._own()
+                    nursery.cancel_scope.cancel()  # a halted node keeps no links
+                await trio.sleep_forever()
         finally:
             self._end("the node has stopped")
+            self._newer.set()
+            self.ended.set()
+
+    def stop(self) -> None:
+        """End `run` soon, in good order."""
+        self._scope.cancel()
 
     # What players and pages call.
 
@@ -185,6 +197,26 @@ class ProtocolRuntime:
             me=self.me,
             state_root=final.root,
         )
+
+    async def wait_newer(self, height: int) -> int:
+        """Wait until a block above `height` is final; return the final height then.
+
+        Raises:
+            OperatorError: The node has stopped.
+        """
+        while (final := self._replica.final.height) <= height:
+            if self.ended.is_set():
+                raise OperatorError(self._ended)
+            await self._newer.wait()
+        return final
+
+    def status(self) -> dict[str, object]:
+        """Return everything about the node that a person may want to see, as plain values."""
+        facts: dict[str, object] = asdict(self.statistics())
+        facts["halted"] = self.halted or ""
+        facts["listening"] = [str(address) for address in self.bound]
+        facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
+        return facts
 
     def statistics(self) -> RuntimeStatistics:
         """Return what this node did since it started."""
@@ -349,6 +381,8 @@ class ProtocolRuntime:
         self._tally.look_at_games(self._replica.final.game.sessions, played.result.time_ms)
         self._rolls.extend(played.result.rolls)
         self.events.publish(played)
+        self._newer.set()
+        self._newer = trio.Event()
 
     def _answer(self, answer: Answer, now_ns: int) -> None:
         callback, submitted_ns = self._callbacks.pop(answer.ticket, (None, 0))

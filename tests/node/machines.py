@@ -4,8 +4,12 @@ from collections import deque
 from types import SimpleNamespace
 
 from consensus.effects import ActionLogged, Persist, Send
+from consensus.encoding import encode
+from node.game.params import GameParams
 from node.pipeline import MessageProcessor
-from node.replica import Answer
+from node.replica import Answer, Replica
+from node.serving import setup_of
+from tests.node.tables import make_table
 
 NO_GAMES = SimpleNamespace(height=0, time_ms=0, game=SimpleNamespace(sessions=()))
 
@@ -128,3 +132,9 @@ class Sequencer:
         if member != self.me:
             return []
         return [Answer(ticket, len(self.order), operation)]
+
+
+def lone_replica():
+    """Return a real replica of a table for one, its journal, and (table, keys, ports)."""
+    table, keys, ports = make_table(1, params=encode(GameParams()))
+    return Replica(setup_of(table, 0, keys[0])), ListJournal(), (table, keys, ports)

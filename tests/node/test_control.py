@@ -1,0 +1,297 @@
+"""The control socket: what it serves, to whom, and what becomes of those who misuse it."""
+
+import contextlib
+import json
+import stat
+
+import pytest
+import trio
+import trio.testing
+
+from consensus.effects import Halt
+from node import control as control_module
+from node.control import (
+    CLIENTS_MAX,
+    LINE_BYTES_MAX,
+    REQUESTS_MAX,
+    SOCKET_FILE,
+    open_control,
+    serve_control,
+)
+from node.errors import OperatorError
+from node.events import EVENTS_MAX, LinkChanged
+from node.game.operations import CreateSession, PlaceBet, Ready, Sit
+from node.game.receipts import Receipt
+from node.replica import Answer
+from tests.node.machines import Scripted, lone_replica
+from tests.node.test_runtime import make_runtime
+
+
+@contextlib.asynccontextmanager
+async def controlled(folder, machine, **kwargs):
+    """Run a runtime with its control socket in a folder, within 10 s."""
+    runtime, address = make_runtime(machine, **kwargs)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runtime.run, address)
+            await nursery.start(serve_control, runtime, folder)
+            yield runtime
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def real_node(folder):
+    """A lone node with the real game behind a control socket, and a client of it."""
+    replica, journal, table = lone_replica()
+    async with (
+        controlled(folder, replica, journal=journal, table=table),
+        await open_control(folder) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def raw(folder):
+    """A connection without manners; reads one JSON line at a time."""
+    stream = await trio.open_unix_socket(folder / SOCKET_FILE)
+    async with stream:
+        lines = control_module._Lines(stream, 1 << 22)
+
+        async def ask(line):
+            await stream.send_all(line + b"\n")
+            return await reply()
+
+        async def reply():
+            line = await lines.next()
+            return None if line is None else json.loads(line)
+
+        ask.stream, ask.reply = stream, reply
+        yield ask
+
+
+# What it serves
+
+
+async def test_a_client_sees_plays_and_waits_at_a_real_node(tmp_path):
+    async with real_node(tmp_path) as client:
+        assert (await client.view()).session == -1
+        (answer,) = await client.submit([CreateSession(1)])
+        assert answer == Answer(0, 1, Receipt(0, (0,)))
+        await client.submit([Sit(0)])
+        assert await client.wait_newer(1) == 2
+        answers = await client.submit([PlaceBet(0, 1, 0, 10), PlaceBet(0, 1, 0, 10**9)])
+        assert [(answer.ticket, answer.height) for answer in answers] == [(0, 3), (1, 0)]
+        assert answers[1].receipt.code > 0
+        view = await client.view()
+        assert view.height >= 3  # the first bet makes the players deal: blocks of their own
+        assert (view.own.rack, view.chips) == (9_990, view.minted)
+        assert [(bet.kind, bet.stake) for bet in view.own.bets] == [(1, 10)]
+        status = await client.status()
+        assert (status["operations"], status["refused_here"]) == (3, 1)
+        assert status["latency_p50_us"] > 0
+        assert (status["halted"], status["peers"][0]["name"]) == ("", "player 0")
+
+
+async def test_requests_of_one_client_overtake_each_other(tmp_path):
+    async with real_node(tmp_path) as client:
+        heights = []
+
+        async def wait(height):
+            heights.append(await client.wait_newer(height))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(wait, 0)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert (await client.view()).height == 0
+            await client.submit([CreateSession(1)])
+        assert heights == [1] * 10
+
+
+async def test_events_are_pushed_to_those_who_watch(tmp_path):
+    async with real_node(tmp_path) as client:
+        subscription = await client.subscribe()
+        await client.view()
+        await client.submit([CreateSession(1)])
+        name, fields = await client.next_event(subscription)
+        assert (name, fields["height"], fields["actions"]) == ("Final", 1, 1)
+        name, fields = await client.next_event(subscription)
+        assert (name, fields["height"]) == ("Played", 1)
+
+
+async def test_a_watcher_that_does_not_read_loses_events_and_learns_how_many(tmp_path):
+    async with controlled(tmp_path, Scripted()) as runtime, raw(tmp_path) as ask:
+        await ask.stream.send_all(b'{"do":"watch","id":7}\n')
+        while not len(runtime.events):
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        count = 20_000  # more than a socket's buffers hold
+        for _ in range(count // EVENTS_MAX):
+            for i in range(EVENTS_MAX):
+                runtime.events.publish(LinkChanged(i, True))
+            await trio.testing.wait_all_tasks_blocked()
+        told = lost = 0
+        while told + lost < count - count % EVENTS_MAX:
+            reply = await ask.reply()
+            assert reply["id"] == 7
+            if reply["event"] == "Missed":
+                lost += reply["of"]["count"]
+            else:
+                told += 1
+        assert lost == runtime.events.lost > 0
+        assert told > EVENTS_MAX
+
+
+async def test_stop_ends_the_node_and_whoever_waits_at_it(tmp_path):
+    machine = Scripted()
+    runtime, address = make_runtime(machine)
+    sentences = []
+
+    async def wait(call, *args):
+        try:
+            await call(*args)
+        except OperatorError as error:
+            sentences.append(str(error))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runtime.run, address)
+            await nursery.start(serve_control, runtime, tmp_path)
+            one, two = await open_control(tmp_path), await open_control(tmp_path)
+            async with one, two, trio.open_nursery() as waiting:
+                waiting.start_soon(wait, one.submit, [Ready(0)])
+                waiting.start_soon(wait, one.wait_newer, 5)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                waiting.start_soon(wait, two.stop)
+    assert set(sentences) == {"the node has stopped"}
+    assert not (tmp_path / SOCKET_FILE).exists()
+    with pytest.raises(OperatorError, match="no node runs on"):
+        await open_control(tmp_path)
+
+
+async def test_a_halted_node_still_shows_what_it_knows_and_refuses_with_the_reason(tmp_path):
+    machine = Scripted(submit=[[Halt("state root differs")]])
+    async with controlled(tmp_path, machine), await open_control(tmp_path) as client:
+        for _ in range(2):
+            with pytest.raises(OperatorError, match="halted: state root differs"):
+                await client.submit([Ready(0)])
+        assert (await client.status())["halted"] == "state root differs"
+
+
+# Who may, and what is refused
+
+
+async def test_only_the_owner_of_the_folder_may_use_the_socket(tmp_path):
+    async with controlled(tmp_path, Scripted()):
+        assert stat.S_IMODE((tmp_path / SOCKET_FILE).stat().st_mode) == 0o600
+
+
+async def test_a_socket_that_a_crash_left_is_replaced(tmp_path):
+    with contextlib.closing(control_module._listen(tmp_path / SOCKET_FILE)):
+        pass
+    with pytest.raises(OperatorError, match="no node runs on"):
+        await open_control(tmp_path)
+    async with controlled(tmp_path, Scripted()), await open_control(tmp_path) as client:
+        assert (await client.status())["height"] == 0
+
+
+async def test_a_folder_whose_path_is_too_long_for_a_socket_is_an_operators_error(tmp_path):
+    with pytest.raises(OperatorError, match="107 at most: use a folder with a shorter path"):
+        control_module._listen(tmp_path / ("x" * 100) / SOCKET_FILE)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (b"", "the request cannot be read"),
+        (b"\xff\xfe", "the request cannot be read"),
+        (b"[1,2]", "the request cannot be read: Expected `object`, got `array`"),
+        (b'{"do":"dance","id":1}', "Invalid value 'dance'"),
+        (b'{"id":1}', "missing required field `do`"),
+        (b'{"do":"view","id":-1}', "Expected `int` >= 0"),
+        (b'{"do":"view","extra":1}', "unknown field `extra`"),
+        (b'{"do":"submit","id":1}', "missing required field `operations`"),
+        (b'{"do":"submit","operations":[[99,0]]}', "Invalid value 99"),
+        (b'{"do":"submit","operations":[[4,0,1,0,-5]]}', "Expected `int` >= 0"),
+        (b'{"do":"submit","operations":[[4,0,1,0,5.5]]}', "Expected `int`, got `float`"),
+        (b'{"do":"submit","operations":[' + b"[8,0]," * 4096 + b"[8,0]]}", "length <= 4096"),
+    ],
+)
+async def test_a_bad_request_gets_one_sentence_and_the_client_goes_on(tmp_path, line, sentence):
+    machine = Scripted()
+    async with controlled(tmp_path, machine), raw(tmp_path) as ask:
+        reply = await ask(line)
+        assert reply.keys() == {"id", "error"}
+        assert sentence in reply["error"]
+        assert (await ask(b'{"do":"status","id":5}'))["status"]["height"] == 0
+        assert machine.of("submit") == []
+
+
+async def test_a_line_without_end_is_cut_off_at_the_limit(tmp_path):
+    async with controlled(tmp_path, Scripted()), raw(tmp_path) as ask:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await ask.stream.send_all(b"x" * LINE_BYTES_MAX)
+        assert (await ask.reply())["error"] == f"a line of more than {LINE_BYTES_MAX} bytes"
+        async with await open_control(tmp_path) as client:
+            assert (await client.status())["height"] == 0
+
+
+async def test_one_client_too_many_is_told_so_and_a_free_place_is_used_again(tmp_path):
+    async with controlled(tmp_path, Scripted()):
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(CLIENTS_MAX):
+                client = await stack.enter_async_context(await open_control(tmp_path))
+            await client.status()
+            async with await open_control(tmp_path) as late:
+                with pytest.raises(OperatorError, match="64 clients use this node already"):
+                    await late.status()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        async with await open_control(tmp_path) as client:
+            await client.status()
+
+
+async def test_a_client_with_too_many_requests_under_way_is_not_read_until_one_is_answered(
+    tmp_path,
+):
+    machine = Scripted()
+    async with controlled(tmp_path, machine) as runtime, raw(tmp_path) as ask:
+        for _ in range(REQUESTS_MAX):
+            await ask.stream.send_all(b'{"do":"submit","operations":[[8,0]]}\n')
+        await ask.stream.send_all(b'{"do":"status","id":9}\n')
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert sum(len(batch) for (batch,) in machine.of("submit")) == REQUESTS_MAX
+        runtime._answer(Answer(1, 0, Receipt(1)), 0)
+        replies = {(await ask.reply())["id"] for _ in range(2)}
+        assert replies == {0, 9}
+
+
+async def test_a_client_that_takes_no_replies_is_disconnected(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_module, "WRITE_SECONDS", 0.2)
+    async with controlled(tmp_path, Scripted()), raw(tmp_path) as ask:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await ask.stream.send_all(b'{"do":"status"}\n' * 10)
+        async with await open_control(tmp_path) as client:
+            await client.status()
+
+
+async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_path):
+    async with controlled(tmp_path, Scripted()) as runtime:
+        async with raw(tmp_path) as ask:
+            await ask.stream.send_all(
+                b'{"do":"submit","operations":[[8,0]]}\n{"do":"watch"}\n{"do"'
+            )
+            while not (len(runtime.events) and runtime.statistics().waiting):
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        while len(runtime.events) or runtime.statistics().waiting:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_replies_of_others(tmp_path):
+    async with real_node(tmp_path) as client:
+        with trio.move_on_after(0.05):
+            await client.wait_newer(100)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(client.view)
+        assert client._replies == {}
