@@ -47,11 +47,14 @@ STYLES: Mapping[str, Style] = {
 }
 
 
-def next_lines(style: str, view: TableView, bet_for: int) -> tuple[str, ...]:
+def next_lines(
+    style: str, view: TableView, bet_for: int, *, patient: bool = True
+) -> tuple[str, ...]:
     """Return what a bot of this style types now; nothing while it has to wait.
 
     `bet_for` is the number of settled rolls when the bot last bet: it bets once between two rolls,
-    whatever became of those bets, so a refused bet is never asked for again and again.
+    whatever became of those bets, so a refused bet is never asked for again and again. A `patient`
+    shooter throws when all are ready, one that is not tries to throw anyway.
     """
     if view.session < 0 or not view.own.seated:
         return ("sit",)
@@ -59,8 +62,10 @@ def next_lines(style: str, view: TableView, bet_for: int) -> tuple[str, ...]:
         return ()
     if bet_for < view.rolls:
         return (*STYLES[style](view), "ready")
-    others_ready = all(player.ready for player in view.players if player.seated)
-    return ("roll",) if view.shooter == view.me and others_ready else ()
+    if view.shooter != view.me:
+        return ()
+    all_ready = all(player.ready for player in view.players if player.seated)
+    return ("roll",) if all_ready or not patient else ()
 
 
 def _is_up(view: TableView, name: str) -> bool:

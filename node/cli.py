@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 import click
 
+from node.commands.demo import demo
 from node.commands.identity import init
+from node.commands.inspect import odds, status
+from node.commands.lobby import host, join
+from node.commands.table import play, run
 from node.errors import OperatorError
 
 
@@ -17,7 +21,7 @@ def commands() -> None:
     """A craps table with no house and no server, among friends."""
 
 
-for command in (init,):
+for command in (demo, init, host, join, play, run, status, odds):
     commands.add_command(command)
 
 

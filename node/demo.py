@@ -6,17 +6,24 @@ leash is their standard input: it ends with the process that holds it, however t
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import trio
 
+from node.agreement import Standing, disagreement
 from node.bots import STYLES
 from node.config import Folder, write_config
+from node.control import open_control
 from node.errors import OperatorError
 from node.identity import create_keys
+from node.inspection import read_standing
+from node.terminal import render_roll
+from node.view import TableView
 
 NAMES = (
     "anna", "ben", "carla", "dmitri", "elena", "farid", "greta", "hugo",
@@ -26,6 +33,9 @@ LISTEN = "127.0.0.1:0"
 START_SECONDS = 60
 """For sixteen interpreters to start on a small machine, and their lobby to end."""
 STOP_SECONDS = 10
+STALL_SECONDS = 120
+REST_SECONDS = 20
+LOOK_SECONDS = 0.1
 LOG_TAIL_BYTES = 2048
 
 
@@ -87,6 +97,8 @@ class Plan:
     names: tuple[str, ...]
     you: str | None
     rolls: int | None
+    rules: tuple[str, ...] = ()
+    pace_seconds: float = 0
     table: str = "demo"
 
 
@@ -107,7 +119,8 @@ def _seat_arguments(plan: Plan, index: int) -> tuple[str, ...]:
         return data
     styles = tuple(STYLES)
     limit = () if plan.rolls is None else ("--rolls", str(plan.rolls))
-    return (*data, "--bot", styles[index % len(styles)], *limit)
+    pace = ("--pace", str(plan.pace_seconds)) if plan.pace_seconds else ()
+    return (*data, "--bot", styles[index % len(styles)], *limit, *pace)
 
 
 @asynccontextmanager
@@ -118,7 +131,7 @@ async def open_table(plan: Plan, nodes: Sequence[NodeProcess]) -> AsyncIterator[
         OperatorError: A node ended or was not at the table in time, with its last words.
     """
     try:
-        await _start(nodes, plan.table)
+        await _start(plan, nodes)
         yield
     finally:
         with trio.CancelScope(shield=True):
@@ -127,9 +140,11 @@ async def open_table(plan: Plan, nodes: Sequence[NodeProcess]) -> AsyncIterator[
                     nursery.start_soon(node.stop)
 
 
-async def _start(nodes: Sequence[NodeProcess], table: str) -> None:
+async def _start(plan: Plan, nodes: Sequence[NodeProcess]) -> None:
     host, *guests = nodes
-    host.arguments = ("host", "--name", table, "--seats", str(len(nodes)), *host.arguments)
+    rules = [word for rule in plan.rules for word in ("--rule", rule)]
+    seats = str(len(nodes))
+    host.arguments = ("host", "--name", plan.table, "--seats", seats, *rules, *host.arguments)
     with trio.move_on_after(START_SECONDS):
         await host.start()
         invite = await _read_invite(host)
@@ -164,3 +179,113 @@ async def _all_seated(nodes: Sequence[NodeProcess]) -> None:
             if node.process.poll() is not None:
                 raise OperatorError(f"{node.name} ended: {node.last_words()}")
         await trio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a table of bots came to. `difference` says where its nodes differ; None: nowhere.
+
+    The latencies are from a submitted operation to its final block: the middle of the nodes'
+    medians, the worst of their 99th percentiles. `standings` are of the nodes whose store was read.
+    """
+
+    difference: str | None
+    standings: Mapping[str, Standing]
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def play_rolls(
+    plan: Plan, nodes: Sequence[NodeProcess], show: Callable[[str], None]
+) -> Report:
+    """Let bots play the plan's rolls, show each, end the nodes, and compare their stores.
+
+    Raises:
+        OperatorError: No roll was settled for two minutes; the text says who stands where.
+    """
+    assert plan.rolls is not None, "a plan of bots has a number of rolls"
+    started = trio.current_time()
+    async with open_table(plan, nodes):
+        await _watch(nodes, plan.rolls, show)
+        seconds = trio.current_time() - started
+        latencies = await _come_to_rest(nodes)
+    standings: dict[str, Standing] = {}
+    difference = None
+    for node in nodes:
+        try:
+            standings[node.name] = read_standing(node.folder)
+        except OperatorError as error:
+            difference = difference or f"{node.name}: {error}"
+    return Report(
+        difference=difference or disagreement(standings, plan.rolls),
+        standings=standings,
+        seconds=seconds,
+        p50_ms=median(p50 for p50, _ in latencies),
+        p99_ms=max(p99 for _, p99 in latencies),
+    )
+
+
+async def _watch(nodes: Sequence[NodeProcess], rolls: int, show: Callable[[str], None]) -> None:
+    """Show every roll as some node sees it, until `rolls` are settled."""
+    shown = 0
+    while shown < rolls:
+        seen = shown
+        with trio.move_on_after(STALL_SECONDS):
+            view = await _view_of_any(nodes)
+            while view.rolls <= shown:
+                await trio.sleep(LOOK_SECONDS)
+                view = await _view_of_any(nodes)
+            for roll in view.last:
+                if shown < roll.number <= rolls:
+                    show("\n".join(render_roll(roll, [p.name for p in view.players])))
+            shown = view.rolls
+        if shown == seen:
+            raise OperatorError(f"no roll in {STALL_SECONDS} s: {'; '.join(await _places(nodes))}")
+
+
+async def _view_of_any(nodes: Sequence[NodeProcess]) -> TableView:
+    """Return the view of the first node that answers."""
+    while True:
+        for node in nodes:
+            try:
+                async with await open_control(node.folder.root) as client:
+                    return await client.view()
+            except OperatorError:
+                continue
+        await trio.sleep(LOOK_SECONDS)
+
+
+async def _come_to_rest(nodes: Sequence[NodeProcess]) -> list[tuple[float, float]]:
+    """Wait until all nodes stand at one height, at most 20 s; return each one's latencies in ms."""
+    statuses: list[Mapping[str, Any]] = []
+    with trio.move_on_after(REST_SECONDS):
+        heights: set[int] = set()
+        while len(heights) != 1 or len(statuses) < len(nodes):
+            await trio.sleep(LOOK_SECONDS)
+            statuses = [status for node in nodes if (status := await _status(node))]
+            heights = {status["height"] for status in statuses}
+    return [
+        (status["latency_p50_us"] / 1000, status["latency_p99_us"] / 1000) for status in statuses
+    ] or [(0.0, 0.0)]
+
+
+async def _places(nodes: Sequence[NodeProcess]) -> list[str]:
+    """Say of each node where it stands, or how it ended."""
+    places = []
+    for node in nodes:
+        status = await _status(node)
+        if status is None:
+            places.append(f"{node.name} does not run ({node.last_words()})")
+        else:
+            places.append(f"{node.name} at block {status['height']}")
+    return places
+
+
+async def _status(node: NodeProcess) -> Mapping[str, Any] | None:
+    """Return what the node says of itself, None if it does not run."""
+    try:
+        async with await open_control(node.folder.root) as client:
+            return await client.status()
+    except OperatorError:
+        return None

@@ -160,7 +160,7 @@ def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
 
 
 def changes(before: TableView, after: TableView) -> list[str]:
-    """Return what is new in `after`, a line each: rolls with their pays, the puck, bets, dice."""
+    """Return what is new in `after`, a line each: rolls with their pays, bets, whose turn it is."""
     names = [player.name for player in after.players]
     rolled = [roll for roll in after.last if roll.number > before.rolls]
     lines = [line for roll in rolled for line in render_roll(roll, names)]
@@ -170,10 +170,10 @@ def changes(before: TableView, after: TableView) -> list[str]:
         if new.seated != old.seated:
             lines.append(f"  {new.name} {'takes a seat' if new.seated else 'leaves the table'}")
         lines += _bet_changes(old, new, rolled=bool(rolled))
-    if before.betting and not after.betting and after.session >= 0:
-        lines.append("  no more bets: the dice are out")
-    if after.shooter not in (before.shooter, -1):
-        lines.append(f"  {names[after.shooter]} has the dice")
+    # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
+    mine = after.shooter == after.me or not after.betting
+    if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
+        lines.append(f"  {turn_text(after)}")
     return lines
 
 
@@ -300,7 +300,8 @@ def _suggestion(word: str, rules: GameRules) -> str:
 
 def _sit(view: TableView) -> Command:
     if view.session < 0:
-        return Play((CreateSession(CRAPS),))
+        # With no game open the lowest slot is free; if others open it first, the seat is there.
+        return Play((CreateSession(CRAPS), Sit(0)))
     return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
 
 

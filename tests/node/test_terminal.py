@@ -150,7 +150,7 @@ def test_words_become_operations(line, operations):
 
 
 def test_sit_opens_a_game_or_takes_a_seat_in_one():
-    assert parse("sit", replace(TABLE, session=-1)) == Play((CreateSession(1),))
+    assert parse("sit", replace(TABLE, session=-1)) == Play((CreateSession(1), Sit(0)))
     assert parse("sit", replace(TABLE, me=3)) == Play((Sit(0),))
     assert parse("sit") == Say("you have a seat already")
 
@@ -216,7 +216,11 @@ def test_help_names_every_word_in_columns():
                 last=(RollView(number=18, dice=(3, 3), paid=(PaidView(player=0, name="pass", chips=10),)),),
                 players=(replace(ANNA, bets=()), BEN, CARLA, DMITRI),
             ),
-            ["     18  3 3  = 6   anna: pass +10", "  puck OFF", "  ben has the dice"],
+            [
+                "     18  3 3  = 6   anna: pass +10",
+                "  puck OFF",
+                "  You have the dice. Not ready yet: carla.",
+            ],
         ),
         (
             replace(
@@ -235,7 +239,9 @@ def test_help_names_every_word_in_columns():
                 "  Dmitri-with-a-long-name takes a seat",
             ],
         ),
-        (replace(TABLE, betting=False, shooter=-1), ["  no more bets: the dice are out"]),
+        (replace(TABLE, betting=False, shooter=-1), ["  No more bets: the dice are out."]),
+        (replace(TABLE, shooter=2), []),
+        (replace(TABLE, shooter=1), ["  You have the dice. Not ready yet: carla."]),
         (
             replace(TABLE, players=(ANNA, BEN, replace(CARLA, seated=False), DMITRI)),
             ["  carla leaves the table"],

@@ -1,0 +1,151 @@
+"""`bitcraps status` and `bitcraps odds`: what files and rules can tell, changing nothing."""
+
+import dataclasses
+import json
+from fractions import Fraction
+
+import click
+import trio
+
+from consensus.validators import faults_tolerated
+from node.agreement import RollFacts
+from node.commands.inputs import checking_input, data_option
+from node.commands.terms import describe_terms, house_rules
+from node.config import Folder
+from node.control import open_control
+from node.descriptor import Table, load_table
+from node.errors import OperatorError
+from node.game.odds import analyse, analyse_wagers
+from node.inspection import find_roll, open_store, read_rolls, recipe, state_root_at
+from node.serving import craps_params_of, params_of
+from node.terminal import absence_text
+
+
+@click.command()
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--roll",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Print the stored proof of roll N, and a line of Python that recomputes its dice.",
+)
+@click.option(
+    "--session",
+    type=click.IntRange(min=0),
+    metavar="SERIAL",
+    help="With --roll: the game it belongs to, if not the newest one.",
+)
+def status(folder: Folder, as_json: bool, roll: int | None, session: int | None) -> None:
+    """Say where this node stands, from its files and, if it runs, from itself."""
+    with checking_input():
+        table = load_table(folder.table)
+        if session is not None and roll is None:
+            raise OperatorError("--session belongs to --roll")
+        if roll is not None:
+            found = find_roll(folder, roll, session)
+            click.echo(json.dumps(roll_facts(found)) if as_json else _roll_text(found))
+            return
+    facts = _facts(folder, table)
+    click.echo(json.dumps(facts) if as_json else _text(facts, table))
+
+
+def roll_facts(roll: RollFacts) -> dict[str, object]:
+    """Return a roll as JSON holds it; `recipe` is the line that recomputes the dice."""
+    return {
+        "session": roll.session,
+        "number": roll.number,
+        "height": roll.height,
+        "dice": list(roll.dice),
+        "proof": roll.proof.hex(),
+        "recipe": recipe(roll),
+    }
+
+
+def _roll_text(roll: RollFacts) -> str:
+    dice = " ".join(map(str, roll.dice))
+    return (
+        f"roll {roll.number} of game {roll.session}, settled in block {roll.height}: {dice}\n"
+        f"proof {roll.proof.hex()}\n"
+        f"{recipe(roll)}"
+    )
+
+
+def _facts(folder: Folder, table: Table) -> dict[str, object]:
+    with open_store(folder) as store:
+        height = store.final_height()
+        root = state_root_at(store, height)
+        member = table.descriptor.members[store.member].nickname
+        rolls = sum(1 for _ in read_rolls(store))
+    return {
+        "table": table.descriptor.name,
+        "chain_id": table.chain_id.hex(),
+        "members": [member.nickname for member in table.descriptor.members],
+        "me": member,
+        "height": height,
+        "state_root": root,
+        "rolls": rolls,
+        "live": trio.run(_live, folder),
+    }
+
+
+async def _live(folder: Folder) -> dict[str, object] | None:
+    """Return what the running node says of itself, None if none runs."""
+    try:
+        client = await open_control(folder.root)
+    except OperatorError:
+        return None
+    async with client:
+        return await client.status()
+
+
+def _text(facts: dict[str, object], table: Table) -> str:
+    members = len(table.descriptor.members)
+    lines = [
+        f"table   {facts['table']} with {', '.join(m.nickname for m in table.descriptor.members)}",
+        f"here    {facts['me']}",
+        f"block   {facts['height']}, state root {facts['state_root']}",
+        f"rolls   {facts['rolls']} settled",
+        f"terms   {describe_terms(params_of(table))}",
+        f"absent  {absence_text(members, faults_tolerated(members))}",
+        f"node    {'does not run' if facts['live'] is None else 'runs'}",
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@data_option
+@click.argument("wagers", nargs=-1, metavar="[BET:CHIPS]...")
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A house rule of craps instead of the usual one, as for `host`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array, fractions as text.")
+def odds(folder: Folder, wagers: tuple[str, ...], rules: tuple[str, ...], as_json: bool) -> None:
+    """Work out the exact odds of every bet, or of bets made together: `pass:10 odds:20`.
+
+    The rules are those of the folder's table, if it has one and none are given.
+    """
+    with checking_input():
+        params = house_rules(rules)
+        if not rules and folder.table.exists():
+            params = craps_params_of(load_table(folder.table))
+        rows = analyse_wagers(params, wagers) if wagers else analyse(params)
+        if isinstance(rows, str):
+            raise OperatorError(rows)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
+        return
+    width = max(len(row.bet) for row in rows)
+    pays = max(len(row.pays) for row in rows)
+    click.echo(f"{'bet':<{width}}  {'pays':<{pays}}  {'edge':>9}  {'rolls':>7}  {'dev.':>8}  win")
+    for row in rows:
+        edge = f"{float(Fraction(row.house_edge)) * 100:.4f} %"
+        rolls = f"{float(Fraction(row.expected_rolls)):.3f}"
+        click.echo(
+            f"{row.bet:<{width}}  {row.pays:<{pays}}  {edge:>9}  {rolls:>7}"
+            f"  {float(row.standard_deviation):>8.4f}  {row.win}"
+        )

@@ -1,0 +1,181 @@
+"""`bitcraps host` and `bitcraps join`: from an invite to a table, and back to it later.
+
+Both go on as a node of the table when its seats are taken. In a folder that holds the table already
+the same command skips the lobby: that is how a player comes back.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+from node import lobby
+from node.commands.inputs import checking_input, data_option, unlock
+from node.commands.running import run_until_ended
+from node.commands.table import Seat, seat_options, take_part
+from node.commands.terms import Terms, terms_options
+from node.config import (
+    Config,
+    Folder,
+    held_port,
+    parse_listen,
+    parse_public,
+    reachable,
+    read_config,
+)
+from node.descriptor import (
+    Invite,
+    Table,
+    load_table,
+    lobby_id_of,
+    parse_invite,
+    problem_of_name,
+    save_table,
+)
+from node.errors import OperatorError
+from node.lobby import Room
+
+
+def listen_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--listen` and `--public`, which override the folder's settings."""
+    command = click.option(
+        "--listen", metavar="HOST:PORT", help="Where to listen, instead of the folder's setting."
+    )(command)
+    return click.option(
+        "--public",
+        multiple=True,
+        metavar="HOST",
+        help="A host under which others reach this node; may be given 8 times.",
+    )(command)
+
+
+@click.command()
+@data_option
+@click.option("--name", required=True, help="The table's name: 1 to 24 characters.")
+@click.option("--seats", required=True, type=click.IntRange(1, 16), help="Players, you included.")
+@terms_options
+@listen_options
+@seat_options
+def host(  # noqa: PLR0917  (click passes all by name)
+    folder: Folder,
+    name: str,
+    seats: int,
+    terms: Terms,
+    listen: str | None,
+    public: tuple[str, ...],
+    seat: Seat,
+) -> int | None:
+    """Open a table: prints an invite, starts when all seats are taken, then plays.
+
+    The invite goes to standard output, alone on its line. From the start of the table on no node is
+    special, the host's neither. On a folder that holds this table already, the node comes back to it.
+    """
+    with checking_input():
+        if problem := problem_of_name("table name", name):
+            raise OperatorError(problem)
+        params = terms.encoded(seats)
+        config = _overridden(read_config(folder), listen, public)
+        table = _saved_table(folder)
+        if table is not None:
+            _check_same_terms(folder, table, name, seats, params)
+        keys = unlock(folder)
+
+    async def play() -> int:
+        at = table
+        if at is None:
+            with held_port(config.listen) as held:
+                address = held
+            hosts = [place.host for place in reachable(address, config.public)]
+            at = await lobby.host(
+                keys, config.nickname, name, params, seats, address,
+                on_change=_Announcer().show, save=partial(save_table, folder.table),
+                public_hosts=hosts,
+            )  # fmt: skip
+        return await take_part(folder, at, keys, config.listen.host, seat)
+
+    return run_until_ended(play, leash=seat.leash)
+
+
+@click.command()
+@data_option
+@click.argument("invite")
+@listen_options
+@seat_options
+def join(
+    folder: Folder, invite: str, listen: str | None, public: tuple[str, ...], seat: Seat
+) -> int | None:
+    """Take a seat with an INVITE, wait for the others, then play.
+
+    On a folder that holds this table already, the node comes back to it and asks no lobby.
+    """
+    with checking_input():
+        parsed = parse_invite(invite)
+        config = _overridden(read_config(folder), listen, public)
+        table = _saved_table(folder)
+        if table is not None:
+            _check_same_lobby(folder, table, parsed)
+        keys = unlock(folder)
+
+    async def play() -> int:
+        at = table
+        if at is None:
+            with held_port(config.listen) as address:
+                at = await lobby.join(
+                    keys, config.nickname, invite, reachable(address, config.public),
+                    on_change=_Announcer().show, save=partial(save_table, folder.table),
+                )  # fmt: skip
+        return await take_part(folder, at, keys, config.listen.host, seat)
+
+    return run_until_ended(play, leash=seat.leash)
+
+
+def _overridden(config: Config, listen: str | None, public: tuple[str, ...]) -> Config:
+    return Config(
+        nickname=config.nickname,
+        listen=parse_listen(listen) if listen else config.listen,
+        public=parse_public(public) if public else config.public,
+    )
+
+
+def _saved_table(folder: Folder) -> Table | None:
+    return load_table(folder.table) if folder.table.exists() else None
+
+
+def _check_same_terms(folder: Folder, table: Table, name: str, seats: int, params: bytes) -> None:
+    there = table.descriptor
+    if (there.name, len(there.members)) != (name, seats):
+        raise OperatorError(
+            f"{folder.root} holds the table {there.name!r} of {len(there.members)} seats already; "
+            f"take another folder for {name!r} of {seats}"
+        )
+    if there.params != params:
+        raise OperatorError(
+            f"{folder.root} holds the table {name!r} already, with other terms: come back to it "
+            "with the same command as before, or with `play` or `run`"
+        )
+
+
+def _check_same_lobby(folder: Folder, table: Table, invite: Invite) -> None:
+    there = table.descriptor
+    lobby_id = lobby_id_of(invite.host, there.name, there.nonce, len(there.members), there.params)
+    if lobby_id != invite.lobby_id:
+        raise OperatorError(
+            f"{folder.root} holds the table {there.name!r} already, and this invite is to another "
+            "one; take another folder for it"
+        )
+
+
+class _Announcer:
+    """Tells a person of a lobby's invite, once, and of who comes and goes."""
+
+    def __init__(self) -> None:
+        self._invited = False
+
+    def show(self, room: Room) -> None:
+        """Print what is new: the invite to standard output, the rest to standard error."""
+        if room.invite and not self._invited:
+            self._invited = True
+            click.echo(room.invite)
+            click.echo("Hand this invite to the others: `bitcraps join INVITE`.", err=True)
+        names = ", ".join(room.nicknames)
+        click.echo(f"{len(room.nicknames)} of {room.seats} seats taken: {names}", err=True)

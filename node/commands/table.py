@@ -1,0 +1,187 @@
+"""`bitcraps run` and `bitcraps play`: a node at its table, and who sits at it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
+
+import click
+import trio
+
+from node.bots import STYLES
+from node.commands.inputs import checking_input, data_option, unlock
+from node.commands.running import run_until_ended
+from node.config import Folder, read_config
+from node.control import ControlClient, open_control
+from node.descriptor import Table, load_table
+from node.errors import OperatorError
+from node.game.games import CRAPS, GAMES
+from node.game.rules import GameRules
+from node.identity import Keys
+from node.playing import Bot, Terminal
+from node.serving import params_of, serve_node
+from node.terminal import LINE_CHARS_MAX
+
+R = TypeVar("R")
+
+_PIECE_CHARS = LINE_CHARS_MAX + 2
+"""Enough to see that a line is too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """Who sits at the node: a bot with a style, else a person if there is a terminal, else nobody.
+
+    `rolls` is when a bot stops betting, `pace` its seconds before a throw; `leash` ends the node when standard input ends.
+    """
+
+    bot: str | None
+    rolls: int | None
+    pace: float
+    leash: bool
+
+
+def seat_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--bot` and what goes with it, and `--leash`; they become the parameter `seat`."""
+
+    @wraps(command)
+    def with_seat(
+        *args: object,
+        bot: str | None,
+        rolls: int | None,
+        pace: float,
+        leash: bool,
+        **rest: object,
+    ) -> R:
+        seat = Seat(bot=bot, rolls=rolls, pace=pace, leash=leash)
+        return command(*args, seat=seat, **rest)
+
+    for option in (
+        click.option(
+            "--leash",
+            is_flag=True,
+            help="End when standard input ends: for a node that another program starts.",
+        ),
+        click.option(
+            "--pace",
+            type=click.FloatRange(0, 3600),
+            default=0,
+            show_default=True,
+            metavar="SECONDS",
+            help="With --bot: let so much time pass between its bets and its throw.",
+        ),
+        click.option(
+            "--rolls",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="With --bot: neither bet nor throw once N rolls are settled.",
+        ),
+        click.option(
+            "--bot",
+            type=click.Choice(tuple(STYLES)),
+            help="Let a bot of this betting style play here.",
+        ),
+    ):
+        with_seat = option(with_seat)
+    return with_seat
+
+
+@click.command()
+@data_option
+@seat_options
+def run(folder: Folder, seat: Seat) -> int | None:
+    """Run the node of a folder that has a table, without a terminal; a bot may play."""
+    with checking_input():
+        table, keys, host = _load(folder)
+
+    async def serve() -> int:
+        return await take_part(folder, table, keys, host, seat, may_type=False)
+
+    return run_until_ended(serve, leash=seat.leash)
+
+
+@click.command()
+@data_option
+def play(folder: Folder) -> int | None:
+    """Play on the terminal: at the node that runs on the folder, or running it here.
+
+    Lines may also come from a pipe; each is then answered before the next is read.
+    """
+    with checking_input():
+        table = load_table(folder.table)
+        rules = rules_of(table)
+
+    async def attach() -> int:
+        try:
+            client = await open_control(folder.root)
+        except OperatorError:
+            with checking_input():
+                _, keys, host = _load(folder)
+            return await take_part(folder, table, keys, host, NOBODY, may_type=True)
+        async with client:
+            await type_at(client, rules)
+        return 0
+
+    return run_until_ended(attach)
+
+
+NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False)
+
+
+def rules_of(table: Table) -> GameRules:
+    """Return the rules of the game that this table plays; raises `OperatorError`."""
+    rules = GAMES[CRAPS](params_of(table).rules)
+    if isinstance(rules, str):
+        raise OperatorError(f"the house rules of {table.descriptor.name!r} are unsound: {rules}")
+    return rules
+
+
+def _load(folder: Folder) -> tuple[Table, Keys, str]:
+    return load_table(folder.table), unlock(folder), read_config(folder).listen.host
+
+
+async def take_part(
+    folder: Folder, table: Table, keys: Keys, host: str, seat: Seat, *, may_type: bool | None = None
+) -> int:
+    """Run the node and whoever sits at it; ends when a person quits, else never by itself.
+
+    `may_type` None means: if standard input is a terminal. Returns the exit code.
+    """
+    rules = rules_of(table)
+    if may_type is None:
+        may_type = sys.stdin.isatty() and not seat.leash
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_node, folder, table, keys, host)
+        click.echo(f"{table.descriptor.name}: at the table", err=True)
+        if seat.bot or may_type:
+            async with await open_control(folder.root) as client:
+                if seat.bot:
+                    # Half of the time after which the table takes the dice from a slow shooter.
+                    patience = params_of(table).shooter_ms / 2000
+                    bot = Bot(
+                        client, seat.bot, rules, pace_seconds=seat.pace, patience_seconds=patience
+                    )
+                    await bot.run(seat.rolls)
+                else:
+                    await type_at(client, rules)
+            nursery.cancel_scope.cancel()
+    return 0
+
+
+async def type_at(client: ControlClient, rules: GameRules, *, first: str = "") -> None:
+    """Play on standard input and output; `first` is a line to begin with."""
+    terminal = Terminal(client, rules, lambda text: click.echo(text, nl=False))
+    await terminal.run(read_line, first=first, in_turn=not sys.stdin.isatty())
+
+
+async def read_line() -> str:
+    """Return the next line of standard input, "" at its end; of a longer line only the beginning."""
+    return await trio.to_thread.run_sync(_read_line, abandon_on_cancel=True)
+
+
+def _read_line() -> str:
+    line = rest = sys.stdin.readline(_PIECE_CHARS)
+    while len(rest) == _PIECE_CHARS and not rest.endswith("\n"):
+        rest = sys.stdin.readline(_PIECE_CHARS)
+    return line

@@ -1,0 +1,219 @@
+"""Who sits at a node: a person at a terminal, or a bot with a style.
+
+Both see the table through the node's control socket and type the same words; neither knows whether
+the node runs in this process.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from node.bots import next_lines
+from node.control import ControlClient
+from node.errors import OperatorError
+from node.game.receipts import describe
+from node.game.rules import GameRules
+from node.terminal import (
+    Command,
+    Help,
+    Play,
+    Quit,
+    Say,
+    Show,
+    changes,
+    help_text,
+    parse_line,
+    render_table,
+)
+from node.view import TableView
+
+PENDING_MAX = 16
+"""Lines of one person that no final block holds yet."""
+LAST_ANSWERS_SECONDS = 30
+"""How long answers are waited for after the input has ended."""
+RETRY_SECONDS = 1
+"""Before a bot looks again although nothing has become final: a refusal may have been of the moment."""
+OPENING_SECONDS = 0.3
+"""Times its index, before a bot opens a game: one opens it, the others find it open."""
+
+
+class Terminal:
+    """A person's terminal: lines in, text out. `show` prints one text with its line ends."""
+
+    def __init__(
+        self, client: ControlClient, rules: GameRules, show: Callable[[str], None]
+    ) -> None:
+        """Play over an open client."""
+        self._client = client
+        self._rules = rules
+        self._show = show
+        self._pending: list[str] = []
+        self._settled = trio.Event()
+
+    async def run(
+        self, read_line: Callable[[], Awaitable[str]], *, first: str = "", in_turn: bool
+    ) -> None:
+        """Play until the input ends or says so; `read_line` returns "" at its end.
+
+        `first` is a line to begin with. `in_turn` waits for the answer to each line before it reads
+        the next: for input that nobody types.
+        """
+        self._view = await self._client.view()
+        self._show(render_table(self._view))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            line = first
+            while True:
+                if line:
+                    command = parse_line(line, self._view, self._rules)
+                    if isinstance(command, Quit):
+                        break
+                    self._obey(line, command, nursery)
+                    if in_turn:
+                        await self._settle()
+                line = await read_line()
+                if not line:
+                    with trio.move_on_after(LAST_ANSWERS_SECONDS):
+                        await self._settle()
+                    break
+            nursery.cancel_scope.cancel()
+
+    def _obey(self, line: str, command: Command, nursery: trio.Nursery) -> None:
+        match command:
+            case Show():
+                self._show(render_table(self._view, self._pending))
+            case Help():
+                self._show(help_text(self._rules))
+            case Say(text):
+                self._show(f"  {text}\n")
+            case Play() if len(self._pending) >= PENDING_MAX:
+                self._show(
+                    f"  {PENDING_MAX} lines wait for the table already; this one is dropped\n"
+                )
+            case Play():
+                self._pending.append(line.strip())
+                nursery.start_soon(self._submit, line.strip(), command)
+            case Quit():
+                raise AssertionError("the reader ends the terminal")
+
+    async def _submit(self, line: str, play: Play) -> None:
+        try:
+            answers = await self._client.submit(play.operations)
+            refusals = {
+                describe(answer.receipt, self._rules): None
+                for answer in answers
+                if answer.receipt.code
+            }
+            for sentence in refusals:
+                self._show(f"  {line}: {sentence}\n")
+            await self._catch_up(max(answer.height for answer in answers))
+        except OperatorError as error:
+            self._show(f"  {line}: {error}\n")
+        finally:
+            self._pending.remove(line)
+            self._settled.set()
+
+    async def _settle(self) -> None:
+        while self._pending:
+            self._settled = trio.Event()
+            await self._settled.wait()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._client.wait_newer(self._view.height)
+            await self._catch_up(self._view.height + 1)
+
+    async def _catch_up(self, height: int) -> None:
+        """Take a view of at least this height and tell what is new in it."""
+        if self._view.height >= height:
+            return
+        view = await self._client.view()
+        if view.height <= self._view.height:
+            return
+        before, self._view = self._view, view
+        if lines := changes(before, view):
+            self._show("\n".join(lines) + "\n")
+
+
+class Bot:
+    """A style at a node: looks at every final block, and once a second in any case."""
+
+    def __init__(
+        self,
+        client: ControlClient,
+        style: str,
+        rules: GameRules,
+        *,
+        pace_seconds: float,
+        patience_seconds: float,
+    ) -> None:
+        """Play over an open client.
+
+        With the dice it throws `pace_seconds` after its bets at the earliest, and waits
+        `patience_seconds` for others that are not ready.
+        """
+        self._client = client
+        self._style = style
+        self._rules = rules
+        self._pace_seconds = pace_seconds
+        self._patience_seconds = patience_seconds
+        self._height = 0
+        self._newer = trio.Event()
+
+    async def run(self, rolls_max: int | None) -> None:
+        """Play until cancelled, or until the client's node ends.
+
+        After `rolls_max` settled rolls it only watches: its bets stay, but it neither bets nor
+        throws.
+
+        Raises:
+            OperatorError: The node ended; in a group, as it leaves a nursery.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            bet_for, bet_at = -1, trio.current_time()
+            while True:
+                view = await self._client.view()
+                if view.session < 0:
+                    await self._pause(OPENING_SECONDS * view.me)
+                    view = await self._client.view()
+                lines: tuple[str, ...] = ()
+                if rolls_max is None or view.rolls < rolls_max:
+                    waited = trio.current_time() - bet_at
+                    patient = waited < self._patience_seconds
+                    lines = next_lines(self._style, view, bet_for, patient=patient)
+                    if lines == ("roll",) and waited < self._pace_seconds:
+                        await self._pause(self._pace_seconds - waited)
+                        continue
+                if lines and await _type(self._client, lines, view, self._rules):
+                    if lines[-1] == "ready":
+                        bet_for, bet_at = view.rolls, trio.current_time()
+                elif self._height <= view.height:
+                    await self._pause(RETRY_SECONDS)
+
+    async def _follow(self) -> None:
+        while True:
+            self._height = await self._client.wait_newer(self._height)
+            self._newer.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for a final block, at most so long."""
+        self._newer = trio.Event()
+        with trio.move_on_after(seconds):
+            await self._newer.wait()
+
+
+async def _type(
+    client: ControlClient, lines: Sequence[str], view: TableView, rules: GameRules
+) -> bool:
+    """Submit what the lines mean, together; say whether the last of them was done."""
+    operations = [
+        operation
+        for line in lines
+        if isinstance(command := parse_line(line, view, rules), Play)
+        for operation in command.operations
+    ]
+    if not operations:
+        return False
+    answers = await client.submit(operations)
+    return answers[-1].receipt.code == 0

@@ -1,0 +1,96 @@
+"""From a folder to a running node: journal, replica, runtime and control socket."""
+
+import trio
+
+from consensus.encoding import DecodeError, decode_as
+from consensus.signing import PublicKey, verify
+from consensus.validators import ValidatorIndex
+from node.config import Folder
+from node.control import serve_control
+from node.descriptor import Table
+from node.errors import OperatorError
+from node.game.craps.params import CrapsParams
+from node.game.params import GameParams, decode_params
+from node.identity import Keys
+from node.lobby import credentials_of
+from node.replica import Replica, Setup
+from node.runtime import ProtocolRuntime
+from node.store import Journal
+from transport.base import Address, parse_address
+
+
+def params_of(table: Table) -> GameParams:
+    """Return the game's terms; raises `OperatorError` if this version knows no such terms."""
+    try:
+        return decode_params(table.descriptor.params)
+    except DecodeError as error:
+        raise OperatorError(
+            f"the terms of {table.descriptor.name!r} cannot be read: {error}"
+        ) from None
+
+
+def craps_params_of(table: Table) -> CrapsParams:
+    """Return the house rules of craps at a table; raises `OperatorError`."""
+    rules = params_of(table).rules
+    if not rules:
+        return CrapsParams()
+    try:
+        return decode_as(rules, CrapsParams)
+    except DecodeError as error:
+        raise OperatorError(
+            f"the house rules of {table.descriptor.name!r} cannot be read: {error}"
+        ) from None
+
+
+def setup_of(table: Table, me: ValidatorIndex, keys: Keys) -> Setup:
+    """Return who plays at a table and the private keys of member `me`."""
+    members = table.descriptor.members
+    return Setup(
+        chain_id=table.chain_id,
+        validators=table.validators(),
+        players=tuple(PublicKey(member.identity) for member in members),
+        params=params_of(table),
+        box_keys=tuple(member.dealing_key for member in members),
+        me=me,
+        player=me,
+        action_signer=keys.identity,
+        vote_signer=keys.consensus,
+        box_secret=keys.dealing_secret,
+        verify=verify,
+    )
+
+
+def index_at(table: Table, keys: Keys) -> ValidatorIndex:
+    """Return the member index of these keys; raises `OperatorError` for a stranger."""
+    me = table.index_of(keys.identity.public_key)
+    if me is None:
+        raise OperatorError(f"these keys are of no member of the table {table.descriptor.name!r}")
+    return me
+
+
+async def serve_node(
+    folder: Folder,
+    table: Table,
+    keys: Keys,
+    host: str,
+    task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the node of a folder until cancelled; started when its control socket answers.
+
+    It listens on `host` and the port that it told the others when the table was made.
+
+    Raises:
+        OperatorError: Another node runs on the folder, or files, address or disk are at fault.
+    """
+    me = index_at(table, keys)
+    listen = Address(host, parse_address(table.addresses[me][0]).port)
+    journal = Journal(folder.root, table.chain_id, me)
+    try:
+        replica = Replica(setup_of(table, me, keys), journal.load(), journal.block)
+        runtime = ProtocolRuntime(replica, journal, table, me, credentials_of(keys))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runtime.run, listen)
+            await nursery.start(serve_control, runtime, folder.root)
+            task_status.started()
+    finally:
+        journal.close()
