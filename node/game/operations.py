@@ -94,6 +94,18 @@ class Finish(Record, frozen=True, tag=12):
     session: Session
 
 
+class Fund(Record, frozen=True, tag=13):
+    """Put chips of the rack into the pool that pays the winners, where the players own one."""
+
+    amount: Amount
+
+
+class Withdraw(Record, frozen=True, tag=14):
+    """Take chips out of the own part of the pool."""
+
+    amount: Amount
+
+
 Operation: TypeAlias = (
     CreateSession
     | Sit
@@ -107,4 +119,6 @@ Operation: TypeAlias = (
     | PassDice
     | Tick
     | Finish
+    | Fund
+    | Withdraw
 )

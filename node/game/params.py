@@ -36,7 +36,8 @@ class BankMode(enum.IntEnum):
     BANKER = 2
     """One player's: the buy-in of `GameParams.banker` is the bank, and that player does not bet."""
     POOL = 3
-    """Players fade each other: they put chips into one pool and own it in shares."""
+    """Players fade each other: the bank is a pool of what they put in, and gains and losses of the
+    bank are theirs in proportion."""
 
 
 class GameParams(Record, frozen=True):

@@ -40,8 +40,8 @@ class Account(msgspec.Struct, gc=False):
     """Settled rolls that did something to a bet of this player."""
     won: int = 0
     lost: int = 0
-    shares: int = 0
-    """Shares in the pool, in bank mode POOL."""
+    pooled: int = 0
+    """This player's part of the bank, in bank mode POOL: a claim, not chips of the rack."""
     history: bytes = b""
     """The last rolls, oldest first, packed: a leaf is encoded far more often than this is read."""
 
@@ -55,7 +55,7 @@ class Account(msgspec.Struct, gc=False):
                 self.rolls,
                 self.won,
                 self.lost,
-                self.shares,
+                self.pooled,
                 self.history,
             )
         )
@@ -74,7 +74,7 @@ class Account(msgspec.Struct, gc=False):
 
 def parse_account(leaf: bytes) -> Account:
     """Return the account of a leaf; raises `DecodeError`."""
-    chips, seq, bets, rolls, won, lost, shares, history = decode_as(
+    chips, seq, bets, rolls, won, lost, pooled, history = decode_as(
         leaf, tuple[Chips, Uint, Uint, Uint, Uint, Uint, Uint, bytes]
     )
-    return Account(chips, seq, bets, rolls, won, lost, shares, history)
+    return Account(chips, seq, bets, rolls, won, lost, pooled, history)

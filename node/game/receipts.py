@@ -50,8 +50,23 @@ class Code(enum.IntEnum):
     NOT_IDLE = 30
     BANKER = 31
     NO_POOL = 32
-    SHARES = 33
+    POOL_PART = 33
     NO_TIMER = 34
+    POOL_PROMISED = 35
+    POOL_WAITS = 36
+    CHEATED = 60
+    LAST_VOTER = 61
+    KEYS_OF_EPOCH = 62
+    KEYS_IN_USE = 63
+    NO_VOTE = 64
+    TABLE_FULL = 65
+    NEWCOMER_KNOWN = 66
+    APPROVED_ALREADY = 67
+    NEWCOMERS = 68
+    CLOSED_TABLE = 69
+    JOIN_INVALID = 70
+    HAS_LEFT = 71
+    VOTERS_CHANGE = 72
 
 
 class Receipt(Record, frozen=True):
@@ -179,7 +194,24 @@ _SENTENCES: Mapping[int, str] = {
     Code.NOT_IDLE: "only who opened an empty game may end it now; others may in {} ms",
     Code.BANKER: "you are the bank of this table: you do not bet against yourself",
     Code.NO_POOL: "the players of this table own no pool: its bank has another owner",
-    Code.SHARES: "you own {1} shares of the pool and asked for {0}: ask for 1 to {1}",
+    Code.POOL_PART: "your part of the pool is {1} chips and you asked for {0}: ask for 1 to {1}",
+    Code.POOL_PROMISED: "the pool stands for bets on the table and has {} chips free: take out at "
+    "most that, or wait until bets are decided",
+    Code.POOL_WAITS: "dice are out, so nobody moves chips of the pool: wait until the roll is paid",
+    Code.CHEATED: "this seat signed two votes that exclude each other, so it votes no more: "
+    "it may still play",
+    Code.LAST_VOTER: "somebody has to vote: ask another player for a vote first",
+    Code.KEYS_OF_EPOCH: "keys for epoch {} were sent, the next one is {}: send them again for it",
+    Code.KEYS_IN_USE: "these keys are not acceptable or known at the table: make new ones",
+    Code.NO_VOTE: "only who votes may let newcomers in: ask one who does",
+    Code.TABLE_FULL: "the table has had {} members and takes no more: make a new table",
+    Code.NEWCOMER_KNOWN: "a member of this table has this name or these keys: take others",
+    Code.APPROVED_ALREADY: "you have approved this newcomer: others have to as well",
+    Code.NEWCOMERS: "{} newcomers wait for approval, which is the limit: approve them first",
+    Code.CLOSED_TABLE: "this table takes no newcomers: make a new table",
+    Code.JOIN_INVALID: "the request to join is not one for this table: ask for a new invite",
+    Code.HAS_LEFT: "this seat has left the table for good: join again under new keys",
+    Code.VOTERS_CHANGE: "the table is changing who votes: throw again in a moment",
 }
 
 

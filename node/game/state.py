@@ -50,7 +50,7 @@ from node.game.session import (
     Seat,
     parse_session,
 )
-from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager
+from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, share_out
 
 INDEX_MAX = 0xFFFF
 """Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
@@ -547,6 +547,46 @@ class GameState:
             return Receipt(Code.DONE, (len(absent),))
         return Receipt(refusal.code, refusal.values)
 
+    # The pool.
+
+    def _fund(self, player: int, operation: op.Fund, _index: int) -> Receipt:
+        if code := self._pool_is_shut():
+            return Receipt(code)
+        amount, chips = operation.amount, self.accounts[player].chips
+        if not 0 < amount <= CHIPS_MAX:
+            return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
+        if amount > chips:
+            return Receipt(Code.RACK, (amount, chips))
+        self.treasury.fund(self._own_account(player), amount)
+        self._share_pool()
+        return DONE
+
+    def _withdraw(self, player: int, operation: op.Withdraw, _index: int) -> Receipt:
+        if code := self._pool_is_shut():
+            return Receipt(code)
+        amount, part = operation.amount, self.accounts[player].pooled
+        if not 0 < amount <= part:
+            return Receipt(Code.POOL_PART, (max(amount, 0), part))
+        if amount > self.treasury.idle:
+            return Receipt(Code.POOL_PROMISED, (self.treasury.idle,))
+        self.treasury.fund(self._own_account(player), -amount)
+        return DONE
+
+    def _pool_is_shut(self) -> Code | None:
+        if self.params.bank_mode != BankMode.POOL:
+            return Code.NO_POOL
+        shut = any(s is not None and s.phase == Phase.CLOSED for s in self.sessions)
+        return Code.POOL_WAITS if shut else None
+
+    def _share_pool(self) -> None:
+        """Give the owners of the pool what it gained or lost since it was last shared out."""
+        parts = [account.pooled for account in self.accounts]
+        if self.params.bank_mode != BankMode.POOL or sum(parts) in {0, self.bank}:
+            return
+        for player, part in enumerate(share_out(parts, self.bank)):
+            if part != parts[player]:
+                self._own_account(player).pooled = part
+
     _HANDLERS: ClassVar[Mapping[type, Callable[["GameState", int, Any, int], Receipt]]] = {
         op.CreateSession: _create_session,
         op.Sit: _sit,
@@ -560,6 +600,8 @@ class GameState:
         op.PassDice: _pass_dice,
         op.Tick: _tick,
         op.Finish: _finish,
+        op.Fund: _fund,
+        op.Withdraw: _withdraw,
     }
 
     def settle(self, slot: int, seed: bytes) -> RollResult:
@@ -588,6 +630,7 @@ class GameState:
         returned = self._cover(slot, payment.won)
         for bet in returned:
             payment.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
+        self._share_pool()
         if ended:
             session.end_hand(self.time_ms)
         self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
@@ -635,9 +678,9 @@ class GameState:
         return self._session_tree.root()
 
     def leaf(self) -> bytes:
-        """Return the treasury: bank, minted chips, income from vig and rake, shares of the pool."""
+        """Return height, time, and the treasury: bank, minted chips, what vig and rake came to."""
         books = self.treasury
-        return encode((books.bank, books.minted, books.vig, books.rake, books.shares))
+        return encode((self.height, self.time_ms, books.bank, books.minted, books.vig, books.rake))
 
     def leaves(self) -> GameLeaves:
         """Return the whole state; `from_leaves` of it is a state that nobody can tell from this."""
@@ -664,14 +707,15 @@ class GameState:
         Raises:
             DecodeError: A leaf does not have its form, or the books do not agree.
         """
-        bank, minted, vig, rake, shares = decode_as(
-            leaves.treasury, tuple[Chips, Chips, Uint, Uint, Uint]
+        height, time_ms, bank, minted, vig, rake = decode_as(
+            leaves.treasury, tuple[Uint, Uint, Chips, Chips, Uint, Uint]
         )
         treasury = TreasuryManager(bank, minted, params.reserve_bp)
-        treasury.vig, treasury.rake, treasury.shares = vig, rake, shares
+        treasury.vig, treasury.rake = vig, rake
         rules = load_games(params.rules, games)
         assert not isinstance(rules, str), rules
         state = cls(params, rules, [parse_account(leaf) for leaf in leaves.accounts], treasury)
+        state.height, state.time_ms = height, time_ms
         for slot, (leaf, seats) in enumerate(leaves.sessions):
             session = parse_session(rules, leaf, seats) if leaf else None
             state._put_session(slot, session)

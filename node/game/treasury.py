@@ -15,6 +15,12 @@ several are as bad), first those that just won and stay up, then those that may 
 contract bets; within each, the newest first, with the bets that depend on it. This always ends,
 because a session without bets asks nothing, and whatever other sessions ask was covered before.
 Nobody is ever unpaid, and nothing comes off the layout without a row in the result.
+
+Pool. Where players fade each other, the bank belongs to those who put chips into it. What it gained
+or lost by a roll is shared out in proportion to their parts, to the chip: whole chips first, the
+rest to the largest remainders, lowest player first. Chips won while nobody owned the pool wait in it
+for the next owner. Between the closing of a session and its payment nobody moves chips in or out,
+because the dice can be known before the block that pays.
 """
 
 from collections.abc import Sequence
@@ -35,7 +41,7 @@ FIRST_RACK: Final = 2
 class TreasuryManager:
     """The bank and the sums that the books must agree with. Chips are integers, never negative."""
 
-    __slots__ = ("bank", "exposed", "layout", "minted", "rake", "reserve_bp", "shares", "vig")
+    __slots__ = ("bank", "exposed", "layout", "minted", "rake", "reserve_bp", "vig")
 
     def __init__(self, bank: int, minted: int, reserve_bp: int) -> None:
         """Open the books: everything that is not in the bank is in racks."""
@@ -49,20 +55,23 @@ class TreasuryManager:
         """All vig that the bank ever took."""
         self.rake = 0
         """All rake that the bank ever kept."""
-        self.shares = 0
-        """All shares of the pool, in bank mode POOL."""
 
     def fork(self) -> "TreasuryManager":
         """Return independent books with the same content."""
         twin = TreasuryManager(self.bank, self.minted, self.reserve_bp)
         twin.layout, twin.exposed = self.layout, self.exposed
-        twin.vig, twin.rake, twin.shares = self.vig, self.rake, self.shares
+        twin.vig, twin.rake = self.vig, self.rake
         return twin
 
     @property
     def free(self) -> int:
         """What the bank may promise beyond what it has promised; negative when it is short."""
         return self.bank * BASIS // self.reserve_bp - self.exposed
+
+    @property
+    def idle(self) -> int:
+        """Chips that could leave the bank without breaking a promise."""
+        return self.bank + -self.exposed * self.reserve_bp // BASIS
 
     def covers(self, more: int) -> bool:
         """Say whether the bank holds enough for what it promised and `more`."""
@@ -90,12 +99,28 @@ class TreasuryManager:
         self.rake += rake
         account.chips += profit - rake
 
+    def fund(self, account: Account, chips: int) -> None:
+        """Move chips from a rack to the pool, or back when negative."""
+        account.chips -= chips
+        account.pooled += chips
+        self.bank += chips
+
     def check(self, racks: int, layouts: int) -> None:
         """Assert that the books agree with the racks and layouts as they are (T5)."""
         assert self.layout == layouts, f"layout {self.layout} in the books, {layouts} in bets"
         assert self.bank >= 0, f"bank {self.bank}"
         total = racks + layouts + self.bank
         assert total == self.minted, f"{total} chips of {self.minted}"
+
+
+def share_out(parts: Sequence[int], total: int) -> list[int]:
+    """Return `total` chips divided in proportion to `parts`, not all 0, by largest remainder."""
+    whole = sum(parts)
+    shares = [part * total // whole for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (-(parts[i] * total % whole), i))
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
 
 
 class Payment:

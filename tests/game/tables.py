@@ -1,8 +1,9 @@
 """A table to play at in tests: blocks of operations on forks, everything checked after each one."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from consensus.encoding import digest
+from consensus.encoding import decode_as, digest
 from consensus.merkle import merkle_root
 from node.game.games import GameFactory
 from node.game.operations import CreateSession, Operation, PlaceBet, Ready, Roll, Sit
@@ -29,18 +30,27 @@ def chips_in_sight(state: GameState) -> int:
     return racks + bets + state.bank
 
 
-def roots(state: GameState) -> tuple[bytes, bytes, bytes]:
-    """Everything that a header commits to of the game."""
-    return state.accounts_root(), state.sessions_root(), state.leaf()
+Roots: TypeAlias = tuple[bytes, bytes, tuple[int, ...]]
 
 
-def roots_from_scratch(state: GameState) -> tuple[bytes, bytes, bytes]:
+def roots(state: GameState) -> Roots:
+    """Everything that a header commits to of the game, but for the height and time of the block."""
+    return state.accounts_root(), state.sessions_root(), books(state.leaf())
+
+
+def books(leaf: bytes) -> tuple[int, ...]:
+    """Bank, minted chips, vig and rake of a treasury's leaf."""
+    _height, _time_ms, *rest = decode_as(leaf, tuple[int, ...])
+    return tuple(rest)
+
+
+def roots_from_scratch(state: GameState) -> Roots:
     """The same, with every tree built anew from the leaves."""
     leaves = state.leaves()
     return (
         merkle_root(leaves.accounts),
         merkle_root([leaf for leaf, _ in leaves.sessions]),
-        leaves.treasury,
+        books(leaves.treasury),
     )
 
 
@@ -108,6 +118,7 @@ class Game:
         assert roots(state) == roots_from_scratch(state)
         again = GameState.from_leaves(state.params, state.leaves(), self.games)
         assert roots(again) == roots(state)
+        assert again.leaf() == state.leaf()
         assert again.treasury.exposed == state.treasury.exposed
         assert state.treasury.covers(0)
         for slot, session in enumerate(state.sessions):

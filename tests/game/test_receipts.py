@@ -35,14 +35,15 @@ VALUES: dict[Code, tuple[int, ...]] = {
     Code.NOT_DUE: (700,),
     Code.NOT_EMPTY: (2, 50),
     Code.NOT_IDLE: (9_000,),
-    Code.SHARES: (30, 20),
+    Code.POOL_PART: (30, 20),
+    Code.POOL_PROMISED: (70,),
 }
 
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_a_sentence_that_uses_its_values(code: Code) -> None:
     values = VALUES.get(code, ())
-    sentence = describe(Receipt(code, values))
+    sentence = describe(Receipt(code, values or (91, 92)))
     assert all(str(value) in sentence for value in values)
     assert "{" not in sentence
     assert sentence[0].islower() or sentence[0].isdigit()

@@ -13,6 +13,7 @@ from consensus.encoding import DecodeError, digest, encode
 from node.game.operations import (
     CreateSession,
     Finish,
+    Fund,
     Leave,
     Operation,
     PassDice,
@@ -23,9 +24,10 @@ from node.game.operations import (
     Sit,
     TakeDown,
     Tick,
+    Withdraw,
     Working,
 )
-from node.game.params import CHIPS_MAX, GameParams
+from node.game.params import CHIPS_MAX, BankMode, GameParams
 from node.game.players import Account, parse_account
 from node.game.receipts import Code
 from node.game.session import Phase
@@ -80,9 +82,12 @@ ALL_OPERATIONS: list[Operation] = [
     Tick(0),
     Finish(0),
 ]
+POOL_OPERATIONS: list[Operation] = [Fund(5), Withdraw(5)]
 
 
-@pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize(
+    "operation", ALL_OPERATIONS + POOL_OPERATIONS, ids=lambda op: type(op).__name__
+)
 @pytest.mark.parametrize("player", [-1, 4, 2**62])
 def test_t12_a_stranger_is_refused_everything(operation: Operation, player: int) -> None:
     game = Game().seated(0)
@@ -264,6 +269,8 @@ OPERATIONS = st.one_of(
     st.builds(Reduce, st.integers(0, 1), KIND, HOSTILE, HOSTILE),
     st.builds(TakeDown, st.integers(0, 1), KIND, HOSTILE),
     st.builds(Working, st.integers(0, 1), KIND, HOSTILE, HOSTILE),
+    st.builds(Fund, HOSTILE),
+    st.builds(Withdraw, HOSTILE),
 )  # fmt: skip
 
 
@@ -279,11 +286,19 @@ OPERATIONS = st.one_of(
         max_size=8,
     )
 )
+@pytest.mark.parametrize("mode", BankMode)
 def test_no_operation_ever_raises_or_breaks_the_books(
-    blocks: list[tuple[list[tuple[int, Operation]], int, bool, int]],
+    mode: BankMode, blocks: list[tuple[list[tuple[int, Operation]], int, bool, int]]
 ) -> None:
-    game = Game(players=3, params=msgspec.structs.replace(FAST, bank=500, buy_in=200))
+    params = msgspec.structs.replace(
+        FAST, bank=500 if mode == BankMode.TABLE else 0, buy_in=200, bank_mode=mode
+    )
+    if mode == BankMode.BANKER:
+        params = msgspec.structs.replace(params, banker=2)
+    game = Game(players=3, params=params)
     game.seated(0, 1)
+    if mode == BankMode.POOL:
+        game.done((2, Fund(150)))
     game.bet(0, RIDE, 5)
     for operations, ms, can_close, face in blocks:
         closed = game.closed
@@ -300,12 +315,13 @@ def test_no_operation_ever_raises_or_breaks_the_books(
 SCRIPT = """
 import sys, time, random
 time.time = lambda: float(sys.argv[1])
-from tests.game.test_state import played, roots
+from tests.game.test_state import played
 game = played()
 for face in (2, 0, 4):
     if game.closed:
         game.block(faces=[(slot, face) for slot in game.closed])
-print("".join(part.hex() for part in roots(game.state)))
+state = game.state
+print((state.accounts_root() + state.sessions_root() + state.leaf()).hex())
 """
 
 
