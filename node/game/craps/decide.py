@@ -275,7 +275,8 @@ def _until_seven_out(kind: Kind, throw: Throw) -> Verdict:
         elif kind == Kind.RIDE_LINE:
             odds = pays.reached(pays.RIDE_LINE, throw.before[WINS])
         return LOSE if odds is None else _win(odds)
-    made = throw.total == throw.point and times_made(throw.after, throw.point)
+    # Only the roll that makes the point for the last time finds the bet still up.
+    made = times_made(throw.after, throw.point)
     return _win(pays.REPLAY) if kind == Kind.REPLAY and made == pays.REPLAY_TIMES else NOTHING
 
 

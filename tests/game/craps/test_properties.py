@@ -8,7 +8,7 @@ from consensus.encoding import decode_as, encode
 from node.game.craps.bets import ALL_KEYS
 from node.game.craps.board import OPENING, seen_through, sight
 from node.game.craps.decide import prizes
-from node.game.craps.dice import PAIRS
+from node.game.craps.dice import PAIRS, SUMS
 from node.game.craps.params import CrapsParams
 from node.game.craps.rules import CrapsRules
 from node.game.rules import Bet, BetKey, Board, Settlement
@@ -26,6 +26,8 @@ TABLES = tuple(
 KEYS = list(ALL_KEYS)
 OUTCOMES = range(len(PAIRS))
 outcomes = st.sampled_from(OUTCOMES)
+# Puck, old hand, line wins, points made, rolls, doubles, numbers seen: nothing counts further.
+MOST = (12, 1, 10, *[3] * 6, 30, 63, 2, 3, 4, 5, 6, 6, 5, 4, 3, 2)
 
 
 @st.composite
@@ -169,6 +171,14 @@ def test_what_a_bet_does_not_see_of_the_board_never_matters_to_it(
         board = rules.advance(board, outcome)[0]
         seen = seen_through(rules.advance(seen, outcome)[0], caps)
         assert seen == seen_through(board, caps)
+
+
+@given(st.sampled_from(TABLES), st.lists(outcomes.filter(lambda o: SUMS[o] != 7), max_size=60))
+def test_board_stops_counting(rules: CrapsRules, rolls: list[int]) -> None:
+    board = rules.opening_board()
+    for outcome in rolls:
+        board, _ = rules.advance(board, outcome)
+        assert all(0 <= value <= most for value, most in zip(board, MOST, strict=True))
 
 
 @given(st.sampled_from(TABLES), st.lists(outcomes, max_size=60))
