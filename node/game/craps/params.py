@@ -54,8 +54,8 @@ class CrapsParams(Record, frozen=True):
     buy_numbers: tuple[Number, ...] = POINTS
     lay_numbers: tuple[Number, ...] = POINTS
     put_numbers: tuple[Number, ...] = (5, 6, 8, 9)
-    """Where a flat bet may be made or raised after its number is known; on 4 and 10 it would cost
-    a third of the stake."""
+    """Where a put bet may be made, which is also how a pass bet is raised once it has its point
+    (R11, R24); on 4 and 10 it would cost a third of the stake."""
     place_lose: Flag = 1
     hard_off_come_out: Flag = 0
     lay_off_come_out: Flag = 0

@@ -34,10 +34,10 @@ GAME_NAME = "craps"
 
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
-# When a bet may be made. Pass and put are the same bet at different times.
-_ALWAYS, _PUCK_OFF, _PUCK_ON, _PASS_LINE, _NEW_HAND, _AFTER_SEVEN, _NEVER = range(7)
+# When a bet may be made.
+_ALWAYS, _PUCK_OFF, _PUCK_ON, _NEW_HAND, _AFTER_SEVEN, _NEVER = range(6)
 _WINDOWS: Mapping[int, int] = {
-    Kind.PASS: _PASS_LINE,
+    Kind.PASS: _PUCK_OFF,
     Kind.DONT_PASS: _PUCK_OFF,
     Kind.MUGGSY: _PUCK_OFF,
     Kind.COME: _PUCK_ON,
@@ -129,8 +129,6 @@ class CrapsRules:
             case _ if window == _PUCK_ON and not point:
                 return Refusal(Code.NEEDS_PUCK_ON, tuple(key))
             case _ if window == _PUCK_OFF and point:
-                return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
-            case _ if window == _PASS_LINE and point and point not in self.params.put_numbers:
                 return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
             case _ if window == _NEW_HAND and board[OLD]:
                 return Refusal(Code.NEEDS_NEW_HAND, tuple(key))

@@ -11,9 +11,7 @@ from node.game.craps.words import bet_name
 from node.game.rules import Bet, BetKey, Bets, Board, Settlement
 
 RULES = CrapsRules(CrapsParams())
-# Names are unique but for the lay: with a number it is the bet, without the odds.
-KEYS = {bet_name(key): key for key in ALL_KEYS if bet_name(key) != "odds"}
-KEYS["odds"] = next(key for key in ALL_KEYS if bet_name(key) == "odds")
+KEYS = {bet_name(key): key for key in ALL_KEYS}
 
 
 def board_at(puck: int) -> Board:

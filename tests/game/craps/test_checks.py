@@ -10,7 +10,7 @@ from node.game.craps.rules import CrapsRules
 from node.game.rules import Bet, BetKey, Bets
 from tests.game.craps.table import KEYS, RULES, board_at
 
-LAY_ODDS = BetKey(Kind.DONT_PASS_ODDS, 0)
+LAY_ODDS = KEYS["lay"]
 
 
 def most_odds(rules: CrapsRules, key: BetKey, flat: BetKey, puck: int, stake: int) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.game.craps.bets import ALL_KEYS, Kind
+from node.game.craps.bets import ALL_KEYS
 from node.game.craps.refusals import Code
 from node.game.rules import Bet, BetKey, Bets
 from tests.game.craps.casino import THROWS
@@ -47,7 +47,7 @@ def test_t3_seven_out_passes_the_dice_and_a_come_out_seven_does_not() -> None:
 def test_t4_every_resolved_bet_leaves_the_layout_or_is_marked_to_stay(puck: int) -> None:
     bets = {key: Bet(6600, 1, 0, RULES.vig(key, 6600)) for key in ALL_KEYS}
     if puck == 0:
-        del bets[KEYS["odds"]], bets[BetKey(Kind.DONT_PASS_ODDS, 0)]
+        del bets[KEYS["odds"]], bets[KEYS["lay"]]
     for low, high in THROWS:
         board = board_at(puck)
         _, after, rows, _ = roll(RULES, board, bets, low, high)
@@ -67,7 +67,7 @@ def test_t12_odds_without_their_flat_bet_are_refused() -> None:
         amount = 30
         assert refused(6, {}, KEYS[odds], amount) == Code.NO_FLAT_BET
         assert refused(6, layout(flat), KEYS[odds], amount) is None
-    lay = BetKey(Kind.DONT_PASS_ODDS, 0)
+    lay = KEYS["lay"]
     assert refused(6, {}, lay, 30) == Code.NO_FLAT_BET
     assert refused(6, layout("dont"), lay, 30) is None
     # The flat bet is there, but has no number yet.
@@ -90,7 +90,7 @@ def test_t12_zero_and_negative_amounts_are_refused(amount: int) -> None:
     ("name", "puck", "code"),
     [
         ("pass", 4, Code.NEEDS_PUCK_OFF),
-        ("pass", 6, None),
+        ("pass", 6, Code.NEEDS_PUCK_OFF),
         ("dont", 6, Code.NEEDS_PUCK_OFF),
         ("come", 0, Code.NEEDS_PUCK_ON),
         ("dontcome", 0, Code.NEEDS_PUCK_ON),
