@@ -11,7 +11,7 @@ import trio
 from node.bots import next_lines
 from node.control import ControlClient
 from node.errors import OperatorError
-from node.game.receipts import describe
+from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
 from node.terminal import (
     Command,
@@ -100,9 +100,7 @@ class Terminal:
         try:
             answers = await self._client.submit(play.operations)
             refusals = {
-                describe(answer.receipt, self._rules): None
-                for answer in answers
-                if answer.receipt.code
+                self._sentence(answer.receipt): None for answer in answers if answer.receipt.code
             }
             for sentence in refusals:
                 self._show(f"  {line}: {sentence}\n")
@@ -112,6 +110,14 @@ class Terminal:
         finally:
             self._pending.remove(line)
             self._settled.set()
+
+    def _sentence(self, receipt: Receipt) -> str:
+        """Return why something was refused, players by their names."""
+        sentence = describe(receipt, self._rules)
+        if receipt.code == Code.NOT_SHOOTER:
+            (player,) = receipt.values
+            sentence = sentence.replace(f"player {player}", self._view.players[player].name)
+        return sentence
 
     async def _settle(self) -> None:
         while self._pending:

@@ -166,10 +166,14 @@ def changes(before: TableView, after: TableView) -> list[str]:
     lines = [line for roll in rolled for line in render_roll(roll, names)]
     if after.point != before.point:
         lines.append(f"  puck ON {after.point}" if after.point else "  puck OFF")
-    for old, new in zip(before.players, after.players, strict=True):
+    for index, (old, new) in enumerate(zip(before.players, after.players, strict=True)):
+        done = [] if rolled else _bet_changes(old, new)
         if new.seated != old.seated:
-            lines.append(f"  {new.name} {'takes a seat' if new.seated else 'leaves the table'}")
-        lines += _bet_changes(old, new, rolled=bool(rolled))
+            done.insert(0, ("take", "a seat") if new.seated else ("leave", "the table"))
+        if index == after.me:
+            lines += [f"  you {verb} {what}" for verb, what in done]
+        else:
+            lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.shooter == after.me or not after.betting
     if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
@@ -177,19 +181,17 @@ def changes(before: TableView, after: TableView) -> list[str]:
     return lines
 
 
-def _bet_changes(old: PlayerView, new: PlayerView, *, rolled: bool) -> list[str]:
-    """Return which bets a player made or took down; what a roll did to them stands in the roll."""
+def _bet_changes(old: PlayerView, new: PlayerView) -> list[tuple[str, str]]:
+    """Return which bets a player made or took down, as a verb and what it is about."""
     stakes = {bet.name: bet.stake for bet in old.bets}
-    lines = []
+    done = []
     for bet in new.bets:
         more = bet.stake - stakes.pop(bet.name, 0)
-        if more > 0 and not rolled:
-            lines.append(f"  {new.name} bets {bet.name} {more:,}")
-        elif more < 0 and not rolled:
-            lines.append(f"  {new.name} takes {-more:,} off {bet.name}")
-    if not rolled:
-        lines += [f"  {new.name} takes {name} down" for name in stakes]
-    return lines
+        if more > 0:
+            done.append(("bet", f"{bet.name} {more:,}"))
+        elif more < 0:
+            done.append(("take", f"{-more:,} off {bet.name}"))
+    return done + [("take", f"{name} down") for name in stakes]
 
 
 def _change(paid: PaidView) -> str:

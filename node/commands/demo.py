@@ -86,7 +86,7 @@ def _root(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _play_alone(plan: Plan, as_json: bool) -> int | None:
+def _play_alone(plan: Plan, as_json: bool) -> int:
     nodes = prepare(plan)
 
     async def play() -> int:
@@ -101,7 +101,8 @@ def _play_alone(plan: Plan, as_json: bool) -> int | None:
         return 0
 
     click.echo(f"{len(nodes)} nodes, each a process with its own folder in {plan.root}", err=True)
-    return run_until_ended(play)
+    code = run_until_ended(play)
+    return 1 if code is None else code
 
 
 def _nothing(_text: str) -> None:

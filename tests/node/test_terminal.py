@@ -234,7 +234,7 @@ def test_help_names_every_word_in_columns():
             ),
             [
                 "  anna takes place 8 down",
-                "  ben bets field 5",
+                "  you bet field 5",
                 "  carla takes 6 off dont",
                 "  Dmitri-with-a-long-name takes a seat",
             ],
