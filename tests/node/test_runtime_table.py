@@ -95,6 +95,7 @@ async def playing(folder, size, start=None):
 async def sit_down(members):
     await members[0].do(CreateSession(1))
     for member in members:
+        await until(member, lambda view: view.session == 0)
         await member.do(Sit(0), PASS)
 
 
