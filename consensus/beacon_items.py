@@ -7,7 +7,7 @@ and a proposer, its voters and a replay pay once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -318,13 +318,13 @@ def check_opening(
         return known.secret, None
     n = context.validators.n
     scheme = context.leaf_scheme(dealer, dealt.batch)
-    implied, root = recover_root(scheme, index, n, holders, shares)
+    secret, complete, root = recover_root(scheme, index, n, holders, shares)
     path = split(opening.path)
     if not opening.fault:
         if not verify_proof(dealt.root, BATCH, index, root, path):
             return None, f"the shares of dealer {dealer} do not open its dealing"
-        context.learn_secret(dealt.root, index, replace(implied, path=opening.path))
-        return implied.secret, None
+        context.learn_secret(dealt.root, index, KnownSecret(secret, complete, opening.path))
+        return secret, None
     committed, *paths = opening.fault
     if len(paths) != len(holders):
         return None, f"{len(paths)} paths for {len(holders)} shares"
@@ -344,12 +344,11 @@ def check_opening(
 
 def recover_root(
     scheme: LeafScheme, index: int, n: int, holders: tuple[int, ...], shares: Sequence[bytes]
-) -> tuple[KnownSecret, Digest]:
-    """Return what t shares of secret `index` imply, path aside, and the root it would have."""
+) -> tuple[bytes, tuple[bytes, ...], Digest]:
+    """Return what t shares of secret `index` imply: the secret, all shares, the root over them."""
     secret, values = recover(holders, [int.from_bytes(share, "big") for share in shares], n)
-    complete = tuple(value.to_bytes(ELEMENT_BYTES, "big") for value in values)
-    root = scheme.root(index, complete)
-    return KnownSecret(secret.to_bytes(ELEMENT_BYTES, "big"), complete, b""), root
+    complete = tuple([value.to_bytes(ELEMENT_BYTES, "big") for value in values])
+    return secret.to_bytes(ELEMENT_BYTES, "big"), complete, scheme.root(index, complete)
 
 
 def encode_settle(roll: int, openings: Sequence[Opening]) -> bytes:

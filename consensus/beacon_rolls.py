@@ -7,7 +7,6 @@ dealer shared no secret. Nothing here fails for want of one share: it waits for 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from consensus.beacon_items import (
     BeaconContext,
     Dealt,
+    KnownSecret,
     Opening,
     encode_settle,
     recover_root,
@@ -54,7 +54,6 @@ class _Secret:
         "place",
         "proven",
         "root",
-        "secret",
         "suspect",
     )
 
@@ -70,7 +69,6 @@ class _Secret:
         self.proven: dict[int, tuple[bytes, Path]] = {}
         self.suspect = False
         self.opening: Opening | None = None
-        self.secret = b""
         index = place.index
         if held is not None:
             self.root, self.outer = held.roots[index], held.outer_path(index)
@@ -134,12 +132,14 @@ class _Secret:
         holders = tuple(sorted(list(shares)[: context.t]))
         chosen = [shares[holder] for holder in holders]
         scheme = context.leaf_scheme(place.dealer, place.batch)
-        known, root = recover_root(scheme, place.index, context.validators.n, holders, chosen)
+        secret, complete, root = recover_root(
+            scheme, place.index, context.validators.n, holders, chosen
+        )
         if root != self.root:
             return False
         path = b"".join(self.outer)
-        context.learn_secret(self.dealt.root, place.index, replace(known, path=path))
-        self.secret = known.secret
+        known = KnownSecret(secret, complete, path)
+        context.learn_secret(self.dealt.root, place.index, known)
         self.opening = Opening(bitmap(holders, context.validators.n), b"".join(chosen), path)
         return True
 

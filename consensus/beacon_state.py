@@ -20,7 +20,7 @@ from consensus.beacon_items import (
 )
 from consensus.dealing import BATCH, Holder
 from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
-from consensus.merkle import MerkleTree
+from consensus.merkle import EMPTY_ROOT, MerkleTree
 
 UNUSED_BATCHES_MAX = 2
 """Dealings of one dealer with secrets left: one in use, one in stock; more would be spam."""
@@ -94,7 +94,16 @@ _EMPTY_SLOT = _Slot(0, 0, ())
 class BeaconState:
     """See the module's text; every method that returns a refusal has then changed nothing."""
 
-    __slots__ = ("_context", "_cursors", "_next_roll", "_slots", "_stale", "_tree", "pending")
+    __slots__ = (
+        "_context",
+        "_cursors",
+        "_next_roll",
+        "_root",
+        "_slots",
+        "_stale",
+        "_tree",
+        "pending",
+    )
 
     def __init__(self, context: BeaconContext, slots: tuple[_Slot, ...], rolls: _Rolls) -> None:
         """Use `genesis`, `from_leaves` or `fork`."""
@@ -105,6 +114,7 @@ class BeaconState:
         self.pending: tuple[PendingRoll, ...] = rolls.pending
         """Closed and not settled, oldest first."""
         self._tree: MerkleTree | None = None
+        self._root = EMPTY_ROOT
         self._stale: tuple[int, ...] = ()
 
     @classmethod
@@ -129,8 +139,7 @@ class BeaconState:
         """Return an independent state with the same content."""
         rolls = _Rolls(self._next_roll, self._cursors, self.pending)
         twin = BeaconState(self._context, self._slots, rolls)
-        twin._tree = self._tree
-        twin._stale = self._stale
+        twin._tree, twin._root, twin._stale = self._tree, self._root, self._stale
         return twin
 
     def leaves(self) -> tuple[bytes, ...]:
@@ -141,13 +150,15 @@ class BeaconState:
         """Return the Merkle root over `leaves`."""
         if self._tree is None:
             self._tree = MerkleTree(self.leaves())
+            self._root = self._tree.root()
         elif self._stale:
-            tree = self._tree.copy()
+            # Forks share the tree, so it is replaced.
+            self._tree = self._tree.copy()
             for index in self._stale:
-                tree.set(index, self._leaf(index))
-            self._tree = tree
+                self._tree.set(index, self._leaf(index))
+            self._root = self._tree.root()
         self._stale = ()
-        return self._tree.root()
+        return self._root
 
     def _leaf(self, index: int) -> bytes:
         if index < len(self._slots):

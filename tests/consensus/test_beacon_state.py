@@ -126,6 +126,12 @@ def test_who_acks_and_whose_shares_are_published_decide_together(
     assert state.add_certificate(item) == why
 
 
+def test_the_bound_on_published_shares_stands_by_itself() -> None:
+    # With t = q the other rules imply it; it is what secrecy rests on, so it is checked all the same.
+    why = check_counts(make_context(4), (0, 1, 2), (3, 4))
+    assert why == "shares of 2 holders are published; at most 1"
+
+
 @pytest.mark.parametrize("n", range(1, 129))
 def test_f_traitors_never_know_t_shares_and_never_hold_back_the_last(n: int) -> None:
     context = make_context(n)

@@ -159,6 +159,12 @@ def test_the_shares_of_another_holder_are_refused() -> None:
     assert isinstance(open_text(CHAIN, DEALING.header, 1, N, DEALING.text(2)), str)
 
 
+def test_the_shares_of_another_dealing_of_the_same_name_are_refused() -> None:
+    other = deal(entropy=bytes(32))
+    why = open_text(CHAIN, DEALING.header, 0, N, other.text(0))
+    assert why == "dealt roots are not those of the header"
+
+
 def test_shares_of_another_chain_or_place_are_refused() -> None:
     header = DEALING.header
     text = DEALING.text(0)
