@@ -638,12 +638,17 @@ class GameSession(msgspec.Struct, gc=False):
         return tuple(b"" if seat is None else seat.leaf() for seat in self.seats)
 
 
+def seats_root_of(leaf: bytes) -> bytes:
+    """Return the root that a session's leaf holds over its seats; raises `DecodeError`."""
+    return decode_as(leaf, _SessionLeaf).seats_root
+
+
 def parse_session(
     rules: Mapping[int, GameRules], leaf: bytes, seats: Sequence[bytes]
 ) -> GameSession:
     """Return the session of its leaf and the leaves of its seats; raises `DecodeError`.
 
-    Whoever asks compares roots afterwards, so only the form is checked here.
+    Only the form is checked here: the leaves are under roots that somebody certified.
     """
     fields = decode_as(leaf, _SessionLeaf)
     if fields.game not in rules or not Phase.OPEN <= fields.phase <= Phase.CLOSED:

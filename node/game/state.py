@@ -21,11 +21,12 @@ from consensus.encoding import (
     digest,
     encode,
 )
-from consensus.merkle import MerkleTree
+from consensus.merkle import MerkleTree, merkle_root
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
 from node.game.params import (
     CHIPS_MAX,
+    PLAYERS_MAX,
     BankMode,
     Chips,
     GameParams,
@@ -49,6 +50,7 @@ from node.game.session import (
     Phase,
     Seat,
     parse_session,
+    seats_root_of,
 )
 from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, share_out
 
@@ -67,6 +69,20 @@ class GameLeaves(Record, frozen=True):
     treasury: bytes
     accounts: tuple[bytes, ...]
     sessions: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+
+
+def roots_of(leaves: GameLeaves) -> tuple[Digest, Digest] | None:
+    """Return accounts and sessions root of leaves from anybody, None if they do not fit together.
+
+    Whoever fetched a state compares these, and `leaves.treasury`, with a certified header before
+    `GameState.from_leaves` reads further.
+    """
+    for leaf, seats in leaves.sessions:
+        if leaf and seats_root_of(leaf) != merkle_root(seats):
+            return None
+        if seats and not leaf:
+            return None
+    return merkle_root(leaves.accounts), merkle_root([leaf for leaf, _ in leaves.sessions])
 
 
 class GameState:
@@ -195,6 +211,17 @@ class GameState:
     def seqs(self) -> tuple[int, ...]:
         """Return the number of every player's last action."""
         return tuple(account.seq for account in self.accounts)
+
+    def admit(self) -> int | None:
+        """Mint the buy-in of a newcomer; return its player number, None if the table is full."""
+        minted = self.treasury.minted + self.params.buy_in
+        if len(self.accounts) >= PLAYERS_MAX or minted > CHIPS_MAX:
+            return None
+        self.treasury.minted = minted
+        self.accounts.append(Account(self.params.buy_in))
+        player = len(self.accounts) - 1
+        self._touched_accounts[player] = None
+        return player
 
     # What nodes ask.
 
@@ -702,7 +729,7 @@ class GameState:
     ) -> "GameState":
         """Return the state of these leaves, between two blocks.
 
-        The leaves may come from anybody: compare the roots with a certified header afterwards.
+        Leaves that came from a peer are compared with a certified header before, by `roots_of`.
 
         Raises:
             DecodeError: A leaf does not have its form, or the books do not agree.

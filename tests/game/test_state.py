@@ -31,7 +31,7 @@ from node.game.params import CHIPS_MAX, BankMode, GameParams
 from node.game.players import Account, parse_account
 from node.game.receipts import Code
 from node.game.session import Phase
-from node.game.state import GameLeaves, GameState
+from node.game.state import GameLeaves, GameState, roots_of
 from tests.game.tables import FAST, Game, banker_params, chips_in_sight, roots, roots_from_scratch
 from tests.game.tiny import (
     ACE,
@@ -217,6 +217,39 @@ def test_a_state_rebuilt_from_its_leaves_behaves_the_same() -> None:
         ]
         outcomes.append((rolled, receipts, state.end_block(), roots(state), state.due()))
     assert outcomes[0] == outcomes[1]
+
+
+def test_leaves_are_checked_against_roots_before_they_are_read() -> None:
+    state = played().state
+    leaves = state.leaves()
+    assert roots_of(leaves) == (state.accounts_root(), state.sessions_root())
+    (leaf, seats), *others = leaves.sessions
+    swapped = msgspec.structs.replace(leaves, sessions=((leaf, seats[::-1]), *others))
+    assert roots_of(swapped) is None
+    hidden = msgspec.structs.replace(leaves, sessions=(*leaves.sessions, (b"", seats)))
+    assert roots_of(hidden) is None
+
+
+def test_a_newcomer_brings_a_buy_in_that_is_minted_for_it() -> None:
+    game = Game(players=2).seated(0)
+    state = game.state.fork()
+    state.begin_block(9, 99_000, can_close=True)
+    assert state.admit() == 2
+    assert state.apply(2, Sit(0), 0).code == Code.DONE
+    assert state.apply(2, PlaceBet(0, FIELD, 0, 10_000), 1).code == Code.DONE
+    state.end_block()
+    assert (state.minted, game.state.minted) == (1_030_000, 1_020_000)
+    assert len(game.state.accounts) == 2
+    again = GameState.from_leaves(FAST, state.leaves(), GAMES)
+    assert roots(again) == roots(state) == roots_from_scratch(state)
+
+
+def test_a_table_admits_nobody_beyond_its_bounds() -> None:
+    params = GameParams(buy_in=CHIPS_MAX // 2, bank=0)
+    state = GameState.genesis(params, 1, GAMES)
+    assert (state.admit(), state.admit()) == (1, None)
+    state = GameState.genesis(GameParams(), 1_023, GAMES)
+    assert (state.admit(), state.admit()) == (1_023, None)
 
 
 def test_leaves_whose_chips_do_not_add_up_are_refused() -> None:
