@@ -282,13 +282,17 @@ class ProtocolRuntime:
         return Now(round(trio.current_time() * 1000), self._wall_ms())
 
     async def _own(self) -> None:
-        """Drive the replica until it halts."""
-        now = self._now()
-        self._tally.started_ms = now.mono_ms
-        self._perform(self._replica.start(now), now)
-        while self.halted is None:
-            await self._wait()
-            self._step()
+        """Drive the replica until it halts; an exception of its ends the node."""
+        try:
+            now = self._now()
+            self._tally.started_ms = now.mono_ms
+            self._perform(self._replica.start(now), now)
+            while self.halted is None:
+                await self._wait()
+                self._step()
+        except Exception:
+            log.critical("the node ends: its replica, disk or driver failed", exc_info=True)
+            raise
 
     async def _wait(self) -> None:
         """Wait for an input or the replica's deadline; let the other tasks run in any case."""
@@ -313,6 +317,8 @@ class ProtocolRuntime:
             if up:
                 effects += replica.peer_up(peer, now)
         frames = self.mesh.take(BATCH_FRAMES_MAX)
+        if log.isEnabledFor(logging.DEBUG):
+            _trace(frames, self._submitted)
         if frames:
             effects += replica.receive(frames, now)
         if self._submitted:
@@ -434,6 +440,14 @@ class _FaultMeter:
             return False
         self._count = 0
         return True
+
+
+def _trace(frames: Sequence[tuple[ValidatorIndex, bytes]], submitted: Sequence[Submission]) -> None:
+    """Log the inputs of a turn; with the effects it is a complete trace."""
+    for peer, frame in frames:
+        log.debug("receive peer=%d number=%d bytes=%d", peer, frame[0], len(frame))
+    for submission in submitted:
+        log.debug("submit ticket=%d operation=%s", submission.ticket, submission.operation)
 
 
 def _describe(effect: ReplicaEffect) -> str:

@@ -1,0 +1,57 @@
+"""The log of a node: `DIR/node.log`, rotating, one event a line as key=value.
+
+It is for people who look for a fault. What was agreed is in the journal, and nothing parses the log.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from node.errors import OperatorError
+
+LOG_FILE = "node.log"
+LOG_BYTES_MAX = 4 << 20
+LOG_FILES_KEPT = 3
+"""Older logs beside the current one: together the log of some weeks of play, or of one bad hour."""
+
+
+class _Lines(logging.Formatter):
+    """UTC with milliseconds; a text of others cannot begin a line of its own."""
+
+    converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        record.message = record.message.replace("\n", "\\n").replace("\r", "\\r")
+        return super().formatMessage(record)
+
+
+@contextmanager
+def logging_to(folder: Path, level: int = logging.INFO) -> Iterator[None]:
+    """Write what the node logs at `level` and above to the folder's log, until the block ends.
+
+    Raises:
+        OperatorError: The file cannot be written.
+    """
+    path = folder / LOG_FILE
+    try:
+        handler = RotatingFileHandler(
+            path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8"
+        )
+    except OSError as error:
+        raise OperatorError(f"cannot write {path}: {error.strerror}") from None
+    handler.setFormatter(
+        _Lines("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    )
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(level)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
+        handler.close()
