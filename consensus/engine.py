@@ -67,6 +67,9 @@ RETRY_DELTAS, RETRY_OPEN_TIP_DELTAS = 4, 2
 """The first repetition of what may have been lost, after waking or with only the tip open (1.9)."""
 RETRY_STEPS_MAX = 5
 """Repetitions grow by 8/5 up to about 10 times the first interval."""
+RETRIES_ALONE_MAX = 8
+"""A node that gave a view up, and has no work of its own, repeats itself so often, then sleeps: a
+faulty leader may have shown its proposal to nobody else, so no certificate will ever come."""
 FINALIZE_VOTES_REPEATED = 16
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
@@ -250,8 +253,12 @@ class Engine:
             self._send(sender, Number.STATUS, self._status(ask=0, echo_ms=status.wall_ms))
         peer = self._peers[sender]
         peer.view, peer.final_view = status.view, status.final_view
-        if self._now.mono_ms >= peer.help_ms and self._help(sender):
-            peer.help_ms = self._now.mono_ms + self.delta_ms
+        if self._now.mono_ms >= peer.help_ms:
+            helped = self._help(sender)
+            if status.ask and not self.awake and status.view == self.view:
+                helped |= self._repeat_votes(sender)
+            if helped:
+                peer.help_ms = self._now.mono_ms + self.delta_ms
 
     def _help(self, to: ValidatorIndex) -> bool:
         """Send the certificates that bring a peer to where this node is, if it is behind."""
@@ -576,18 +583,21 @@ class Engine:
     def _rearm(self) -> None:
         """Wake when there is work, later when only the tip is open, else sleep (PROTOCOL 8)."""
         known = self._rounds.get(self.view)
-        waits = known is not None and known.proposal is not None
-        if self._work or waits or self._rounds.pulled():
+        stirred = known is not None and (known.proposal is not None or self._rounds.pulled())
+        if known is not None and known.nullify is not None:
+            stirred &= self._retries < RETRIES_ALONE_MAX
+        if self._work or stirred:
             armed_ms, deltas = self._now.mono_ms, RETRY_DELTAS
         elif self._rounds.open:
             armed_ms = self._entered_ms + OPEN_TIP_DELTAS * self.delta_ms
             deltas = RETRY_OPEN_TIP_DELTAS
         else:
-            self._armed_ms, self._retries = None, 0
+            self._armed_ms = None
             return
         if self._armed_ms is None:
             self._armed_ms = armed_ms
-            if self._retries == 0:
+            if self._retries in (0, RETRIES_ALONE_MAX):
+                self._retries = 0
                 self._retry_ms = self._now.mono_ms + deltas * self.delta_ms
         self._armed_ms = min(self._armed_ms, armed_ms)
 
@@ -706,16 +716,22 @@ class Engine:
         self._ask_status(None)
         for peer, _ in self._peers.others():
             self._help(peer)
+        self._repeat_votes(None)
+        steps = min(self._retries, RETRY_STEPS_MAX)
+        self._retries += 1
+        self._retry_ms = self._now.mono_ms + RETRY_DELTAS * self.delta_ms * 8**steps // 5**steps
+
+    def _repeat_votes(self, to: ValidatorIndex | None) -> bool:
+        """Send own votes that a certificate may still need, and the own proposal."""
         votes = [known.finalize for known in self._rounds.open][-FINALIZE_VOTES_REPEATED:]
         known = self._rounds.get(self.view)
         if known is not None:
             if known.proposal_frame:
-                self._effects.append(Send(None, known.proposal_frame))
+                self._effects.append(Send(to, known.proposal_frame))
             votes += [known.notarize, known.nullify]
-        self._effects.extend(Send(None, vote.frame) for vote in votes if vote is not None)
-        steps = min(self._retries, RETRY_STEPS_MAX)
-        self._retries += 1
-        self._retry_ms = self._now.mono_ms + RETRY_DELTAS * self.delta_ms * 8**steps // 5**steps
+        frames = [vote.frame for vote in votes if vote is not None]
+        self._effects.extend(Send(to, data) for data in frames)
+        return bool(frames)
 
     def _relay_soon(self) -> None:
         """Pass certificates on in a moment, to those not seen to have them by then (1.9).

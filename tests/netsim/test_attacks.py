@@ -1,0 +1,82 @@
+"""PROTOCOL 12: up to f validators break every rule that their keys let them break."""
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+from netsim.adversaries import (
+    Adversary,
+    Babbler,
+    Equivocator,
+    Forger,
+    Liar,
+    Schismatic,
+    Selective,
+    Silent,
+    Strategy,
+)
+from netsim.faults import storm
+from netsim.tables import CounterTable, Seat
+
+SEEDS = int(os.environ.get("NETSIM_SEEDS", "2"))
+
+STRATEGIES: tuple[Callable[[], Strategy], ...] = (
+    Silent,
+    Equivocator,
+    Schismatic,
+    Selective,
+    Forger,
+    Babbler,
+    Liar,
+)
+
+
+def seat_of(strategy: Callable[[], Strategy]) -> Callable[[Seat], Adversary]:
+    return lambda seat: Adversary(seat, strategy())
+
+
+def feed(table: CounterTable, count: int, every_ms: int) -> None:
+    for i in range(count):
+        name = i.to_bytes(2, "big")
+        table.network.at(100 + every_ms * i, lambda name=name: table.increment(name))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("n", [4, 7])
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_full_table_of_f_adversaries_neither_forks_nor_stops_the_others(
+    strategy: Callable[[], Strategy], n: int, seed: int
+) -> None:
+    rng = random.Random(f"{strategy.__name__} {n} {seed}")
+    bad = rng.sample(range(n), (n - 1) // 3)
+    table = CounterTable(n, seed, adversaries={i: seat_of(strategy) for i in bad})
+    feed(table, 20, every_ms=rng.choice((20, 100, 400)))
+    table.network.run(10_000)
+    table.settle()
+    assert set(table.totals()) == {20}
+
+
+@pytest.mark.parametrize("n", [4, 5, 6, 7])
+@pytest.mark.parametrize("seed", range(3 * SEEDS))
+def test_adversaries_and_weather_together_change_nothing(n: int, seed: int) -> None:
+    rng = random.Random(f"{n} {seed}")
+    bad = rng.sample(range(n), (n - 1) // 3)
+    adversaries = {i: seat_of(rng.choice(STRATEGIES)) for i in bad}
+    table = CounterTable(n, seed, adversaries=adversaries)
+    storm(table, rng, 15_000)
+    feed(table, 30, every_ms=rng.choice((50, 400)))
+    table.network.run(20_000)
+    table.settle()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("seed", range(2 * SEEDS))
+def test_weather_alone_changes_nothing(n: int, seed: int) -> None:
+    rng = random.Random(f"{n} {seed}")
+    table = CounterTable(n, seed)
+    storm(table, rng, 15_000)
+    feed(table, 30, every_ms=rng.choice((50, 400)))
+    table.network.run(20_000)
+    table.settle()
