@@ -21,9 +21,9 @@ LOG_FILES_KEPT = 3
 class _Lines(logging.Formatter):
     """UTC with milliseconds; a text of others cannot begin a line of its own."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # type: ignore[explicit-override]  # noqa: N802  (logging's name; typing.override is 3.12)
         record.message = record.message.replace("\n", "\\n").replace("\r", "\\r")
         return super().formatMessage(record)
 
