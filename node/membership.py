@@ -1,0 +1,338 @@
+"""Who belongs to a table, and who votes in which epoch (PROTOCOL 13).
+
+A member has a slot that never moves: it is the player's number as well. Some members vote; the set
+of voters is fixed for an epoch, and changes only by a block that seals it, while no roll is pending.
+Pure values: a fork shares everything until something is replaced.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from consensus.encoding import Bytes32, DecodeError, Digest, Record, Uint, decode_as, encode
+from consensus.merkle import merkle_root
+from consensus.signing import KeyId, PublicKey, is_acceptable_key, key_id
+from consensus.validators import VALIDATORS_MAX, Validators, faults_tolerated
+from node.game.params import PLAYERS_MAX
+from node.game.receipts import DONE, Code, Receipt
+
+MISSED_TURNS_MAX = 3
+"""Turns in a row that a voter may miss, proven by nullifications, before it counts as vanished."""
+APPROVALS_MAX = 16
+"""Requests to join that may wait for approval at once."""
+JOIN_BYTES_MAX = 1024
+NAME_BYTES_MAX = 96
+"""24 characters of any script."""
+
+Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
+Slot = Annotated[int, msgspec.Meta(ge=0, lt=PLAYERS_MAX)]
+
+
+class Admit(Record, frozen=True, tag=20):
+    """Propose a newcomer, or approve one that is proposed: its signed Join for this chain."""
+
+    join: Annotated[bytes, msgspec.Meta(max_length=JOIN_BYTES_MAX)]
+
+
+class NextKeys(Record, frozen=True, tag=21):
+    """Name the keys that the sender will vote and hold shares with from the next epoch on."""
+
+    epoch: Uint
+    consensus_key: Bytes32
+    box_key: Bytes32
+
+
+class SetVote(Record, frozen=True, tag=22):
+    """Ask for a vote (1) or give it up and only play (0), from the next epoch on."""
+
+    vote: Flag
+
+
+class Retire(Record, frozen=True, tag=23):
+    """Leave the table for good: games first (R30), the vote at the next epoch."""
+
+
+MemberOperation: TypeAlias = Admit | NextKeys | SetVote | Retire
+
+
+class Member(Record, frozen=True):
+    """One slot. `wants` is the wish for a vote, `next_*` are the keys from the next epoch on.
+
+    `previous_key` voted in the epoch before, so that its offences can still be proven. `missed`
+    counts turns in a row. A member that `cheated` never votes again; one that `left` never acts.
+    """
+
+    identity: Bytes32
+    nickname: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+    consensus_key: Bytes32
+    box_key: Bytes32
+    next_consensus_key: Bytes32
+    next_box_key: Bytes32
+    previous_key: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    wants: Flag = 1
+    missed: Uint = 0
+    cheated: Flag = 0
+    left: Flag = 0
+
+
+class Newcomer(Record, frozen=True):
+    """A request to join as the members see it: verified, not yet approved by enough of them."""
+
+    member: Member
+    approvers: tuple[Slot, ...]
+
+
+class _Electorate(Record, frozen=True):
+    """The leaf of what belongs to no one member."""
+
+    epoch: Uint
+    voters: tuple[Slot, ...]
+    newcomers: tuple[Newcomer, ...]
+    offences: tuple[Bytes32, ...]
+
+
+OFFENCES_MAX = 2 * VALIDATORS_MAX
+"""Offences remembered of one epoch: enough for each voter to be caught twice."""
+
+
+class Membership:
+    """Members and voters; every method that returns a refusal has then changed nothing."""
+
+    __slots__ = ("_kids", "_root", "epoch", "members", "newcomers", "offences", "voters")
+
+    def __init__(self, members: Sequence[Member], electorate: _Electorate) -> None:
+        """Use `genesis`, `from_leaves` or `fork`."""
+        self.members = tuple(members)
+        self.epoch = electorate.epoch
+        self.voters = electorate.voters
+        """Slots of this epoch's voters, in the order of their consensus keys."""
+        self.newcomers = electorate.newcomers
+        self.offences = electorate.offences
+        self._root: Digest | None = None
+        self._kids: dict[KeyId, int] = {
+            key_id(member.identity): slot for slot, member in enumerate(self.members)
+        }
+
+    @classmethod
+    def genesis(cls, members: Sequence[Member], voters: Sequence[int]) -> "Membership":
+        """Return epoch 0 as the descriptor has it."""
+        ordered = sorted(voters, key=lambda slot: members[slot].consensus_key)
+        return cls(members, _Electorate(0, tuple(ordered), (), ()))
+
+    @classmethod
+    def from_leaves(cls, leaves: Sequence[bytes]) -> "Membership":
+        """Rebuild from `leaves`; `DecodeError` if they are none."""
+        if not leaves:
+            raise DecodeError("a membership without leaves")
+        *members, electorate = leaves
+        return cls(
+            [decode_as(leaf, Member) for leaf in members], decode_as(electorate, _Electorate)
+        )
+
+    def fork(self) -> "Membership":
+        """Return an independent membership with the same content."""
+        return copy(self)
+
+    def leaves(self) -> tuple[bytes, ...]:
+        """Return one leaf for each member, then that of the electorate."""
+        electorate = _Electorate(self.epoch, self.voters, self.newcomers, self.offences)
+        return (*map(encode, self.members), encode(electorate))
+
+    def root(self) -> Digest:
+        """Return the Merkle root over `leaves`."""
+        if self._root is None:
+            self._root = merkle_root(self.leaves())
+        return self._root
+
+    def slot_of(self, kid: KeyId) -> int | None:
+        """Return the slot of the member whose identity key has this id."""
+        return self._kids.get(kid)
+
+    def validators(self, leader_seed: Digest) -> Validators:
+        """Return this epoch's voters as the engine wants them."""
+        keys = tuple(PublicKey(self.members[slot].consensus_key) for slot in self.voters)
+        return Validators(keys, leader_seed)
+
+    def previous_validators(self) -> Validators:
+        """Return the voters of the epoch before, for proofs against them; order of keys only."""
+        keys = sorted(m.previous_key for m in self.members if m.previous_key)
+        return Validators(tuple(map(PublicKey, keys)), Digest(bytes(32)))
+
+    # What members do.
+
+    def apply(self, slot: int, operation: MemberOperation) -> Receipt:
+        """Apply an operation of the member at `slot`, or refuse it. `Admit` is for `approve`."""
+        member = self.members[slot]
+        match operation:
+            case NextKeys():
+                return self._take_keys(slot, member, operation)
+            case SetVote(vote):
+                if vote and member.cheated:
+                    return Receipt(Code.CHEATED)
+                if not vote and self._is_last(slot):
+                    return Receipt(Code.LAST_VOTER)
+                self._replace(slot, msgspec.structs.replace(member, wants=vote, missed=0))
+                return DONE
+            case Retire():
+                if self._is_last(slot):
+                    return Receipt(Code.LAST_VOTER)
+                self._replace(slot, msgspec.structs.replace(member, wants=0, left=1))
+                return DONE
+            case Admit():
+                raise AssertionError("an admission is opened before it is approved")
+
+    def _take_keys(self, slot: int, member: Member, keys: NextKeys) -> Receipt:
+        if keys.epoch != self.epoch + 1:
+            return Receipt(Code.KEYS_OF_EPOCH, (keys.epoch, self.epoch + 1))
+        if not is_acceptable_key(keys.consensus_key) or not self._are_new(
+            keys.consensus_key, keys.box_key
+        ):
+            return Receipt(Code.KEYS_IN_USE)
+        self._replace(
+            slot,
+            msgspec.structs.replace(
+                member, next_consensus_key=keys.consensus_key, next_box_key=keys.box_key
+            ),
+        )
+        return DONE
+
+    def _are_new(self, consensus_key: bytes, box_key: bytes) -> bool:
+        kid = key_id(consensus_key)
+        for member in self.members:
+            own = (
+                member.consensus_key,
+                member.next_consensus_key,
+                member.identity,
+                member.previous_key,
+            )
+            if any(key_id(key) == kid for key in own if key):
+                return False
+            if box_key in (member.box_key, member.next_box_key):
+                return False
+        return True
+
+    def approve(self, slot: int, newcomer: Member, needed: int) -> int | Receipt:
+        """Count an approval of a verified request; return the new slot once there are enough.
+
+        `needed` is the number of voters that have to approve. Without enough of them yet the
+        receipt is DONE; a refusal names what forbids it.
+        """
+        if slot not in self.voters:
+            return Receipt(Code.NO_VOTE)
+        if len(self.members) >= PLAYERS_MAX:
+            return Receipt(Code.TABLE_FULL, (len(self.members),))
+        names = {member.nickname.casefold() for member in self.members}
+        if (
+            newcomer.nickname.casefold() in names
+            or key_id(newcomer.identity) in self._kids
+            or not self._are_new(newcomer.consensus_key, newcomer.box_key)
+        ):
+            return Receipt(Code.NEWCOMER_KNOWN)
+        waiting = {known.member: known for known in self.newcomers}
+        known = waiting.pop(newcomer, Newcomer(newcomer, ()))
+        if slot in known.approvers:
+            return Receipt(Code.APPROVED_ALREADY)
+        approvers = (*known.approvers, slot)
+        if len(approvers) >= needed:
+            self.newcomers = tuple(waiting.values())
+            self._kids = {**self._kids, key_id(newcomer.identity): len(self.members)}
+            self.members = (*self.members, newcomer)
+            self._root = None
+            return len(self.members) - 1
+        if len(waiting) >= APPROVALS_MAX:
+            return Receipt(Code.NEWCOMERS, (APPROVALS_MAX,))
+        self.newcomers = (*waiting.values(), Newcomer(newcomer, approvers))
+        self._root = None
+        return DONE
+
+    def _is_last(self, slot: int) -> bool:
+        return all(
+            other == slot or not member.wants or member.cheated or member.left
+            for other, member in enumerate(self.members)
+        )
+
+    def _replace(self, slot: int, member: Member) -> None:
+        if member != self.members[slot]:
+            self.members = (*self.members[:slot], member, *self.members[slot + 1 :])
+            self._root = None
+
+    # What blocks show.
+
+    def count_turns(self, missed: Sequence[int], led: int | None) -> None:
+        """Note turns by validator index: those that a block proves missed, and who led it."""
+        for index in missed:
+            slot = self.voters[index]
+            member = self.members[slot]
+            self._replace(slot, msgspec.structs.replace(member, missed=member.missed + 1))
+        if led is not None:
+            slot = self.voters[led]
+            self._replace(slot, msgspec.structs.replace(self.members[slot], missed=0))
+
+    def convict(self, offence: Digest, slot: int) -> str | None:
+        """Note a proven offence, once; the text says why it cannot be noted."""
+        if offence in self.offences:
+            return "an offence that is known"
+        if len(self.offences) >= OFFENCES_MAX:
+            return f"{len(self.offences)} offences in one epoch; the limit is {OFFENCES_MAX}"
+        self.offences = (*self.offences, offence)
+        self._replace(slot, msgspec.structs.replace(self.members[slot], cheated=1, wants=0))
+        self._root = None
+        return None
+
+    # Epochs.
+
+    def next_voters(self) -> tuple[int, ...]:
+        """Return the slots that vote next, in slot order: what a seal now would lead to.
+
+        Who cheated goes. The vanished go together, and only if those that stay then stand more
+        absences than the present voters have left. At most max(1, f) newcomers come at a time, so
+        that a majority of the known stays.
+        """
+        staying = [
+            slot for slot in self.voters if self.members[slot].wants and not self._banned(slot)
+        ]
+        vanished = [slot for slot in staying if self.members[slot].missed >= MISSED_TURNS_MAX]
+        n, gone = len(staying), len(vanished)
+        if n > gone and faults_tolerated(n - gone) > max(faults_tolerated(n) - gone, 0):
+            staying = [slot for slot in staying if slot not in vanished]
+        coming = [
+            slot
+            for slot, member in enumerate(self.members)
+            if slot not in self.voters and member.wants and not self._banned(slot)
+        ]
+        places = min(max(1, faults_tolerated(len(self.voters))), VALIDATORS_MAX - len(staying))
+        following = sorted((*staying, *coming[:places]))
+        return tuple(following) or self.voters
+
+    def _banned(self, slot: int) -> bool:
+        member = self.members[slot]
+        return bool(member.cheated or member.left)
+
+    def is_changing(self) -> bool:
+        """Say whether the voters have to change: from now on no betting closes until the seal."""
+        return self.next_voters() != tuple(sorted(self.voters))
+
+    def seal(self) -> None:
+        """Begin the next epoch: its voters, their next keys, no offences and no missed turns."""
+        following = self.next_voters()
+        before = self.voters
+        members = []
+        for slot, member in enumerate(self.members):
+            evicted = slot in before and slot not in following
+            members.append(
+                msgspec.structs.replace(
+                    member,
+                    previous_key=member.consensus_key if slot in before else b"",
+                    consensus_key=member.next_consensus_key,
+                    box_key=member.next_box_key,
+                    wants=0 if evicted else member.wants,
+                    missed=0,
+                )
+            )
+        self.members = tuple(members)
+        self.epoch += 1
+        self.voters = tuple(sorted(following, key=lambda slot: members[slot].consensus_key))
+        self.offences = ()
+        self._root = None
