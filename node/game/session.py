@@ -279,7 +279,7 @@ class GameSession(msgspec.Struct, gc=False):
     since_ms: int = 0
     """Start of the betting window."""
     dice_ms: int = 0
-    """When the dice came to their seat."""
+    """When the dice last changed their seat."""
     active_ms: int = 0
     """When the layout last stopped being empty."""
     idle_ms: int = 0
@@ -335,7 +335,7 @@ class GameSession(msgspec.Struct, gc=False):
     def _perform(self, effect: Effect, moment: Moment) -> None:
         match effect:
             case Effect.START_TIMERS:
-                self.since_ms = self.dice_ms = self.active_ms = moment.time_ms
+                self.since_ms = self.active_ms = moment.time_ms
             case Effect.TAKE_DICE:
                 if self.holder() != NOBODY:
                     self._give_dice(self.holder(), moment.time_ms)
@@ -354,7 +354,7 @@ class GameSession(msgspec.Struct, gc=False):
 
     def _open_window(self, time_ms: int) -> None:
         """Start betting for the next roll: nobody is ready, and vacated seats are free (R7)."""
-        self.since_ms = self.dice_ms = time_ms
+        self.since_ms = time_ms
         for index, seat in enumerate(self.seats):
             if seat is None:
                 continue

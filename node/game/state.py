@@ -564,6 +564,10 @@ class GameState:
         session = self._session(slot)
         if session is None:
             return Receipt(Code.NO_SESSION, (max(slot, 0),))
+        due_ms = session.due_ms(self.params)
+        if due_ms is not None and due_ms > self.time_ms:
+            # Remembered with the session, so a flood of ticks costs little.
+            return Receipt(Code.NOT_DUE, (due_ms - self.time_ms,))
         absent = session.absent(self.time_ms, self.params)
         for index in absent:
             self._vacate(slot, index)
