@@ -7,7 +7,7 @@ inputs take note, `advance` returns what they led to, records first. No remote i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from consensus.beacon_dealer import Backoff, Dealer
@@ -118,11 +118,12 @@ class _Held:
 
 @dataclass(slots=True)
 class _Running:
-    """A roll that waits for shares, and what this node said and asks about it."""
+    """A roll that waits for shares, what this node says about it, when it asks and answered."""
 
     roll: OpenRoll
     reveal: bytes
     ask: Backoff
+    answered: dict[tuple[ValidatorIndex, int], int] = field(default_factory=dict)
 
 
 class Beacon:
@@ -162,7 +163,6 @@ class Beacon:
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
-        self._answered: dict[tuple[int, int, int], int] = {}
         self._records: list[LogRecord] = []
         self._effects: list[Effect] = []
         for record in records:
@@ -222,8 +222,8 @@ class Beacon:
             if number not in self._running:
                 bound = roll if roll.close_hash else roll.bound(block)
                 self._running[number] = self._run(state, bound, now)
-        if not self._running:
-            self._answered.clear()
+        for key in [key for key in self._early if key[0] < state.next_roll]:
+            del self._early[key]
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
         """Repeat to a peer that is back what it may have missed."""
@@ -408,11 +408,10 @@ class Beacon:
         running = self._running.get(ask.roll)
         if running is None or not running.reveal or ask.epoch != self._context.epoch:
             return
-        key = (sender, ask.roll, ask.paths)
-        last_ms = self._answered.get(key)
+        last_ms = running.answered.get((sender, ask.paths))
         if last_ms is not None and now.mono_ms < last_ms + self.delta_ms:
             return
-        self._answered[key] = now.mono_ms
+        running.answered[sender, ask.paths] = now.mono_ms
         if ask.paths:
             answer = frame(Number.REVEAL_PATHS, RevealPaths(running.reveal, running.roll.paths()))
         else:

@@ -137,7 +137,7 @@ def test_what_rolls_no_longer_need_is_forgotten() -> None:
     for node in table.nodes:
         beacon = node.beacon
         assert len(beacon._held) <= 2 * 4
-        assert (beacon._running, beacon._early, beacon._answered) == ({}, {}, {})
+        assert (beacon._running, beacon._early) == ({}, {})
         assert beacon._certificates == {}
     for i in range(4):
         table.restart(i)
@@ -408,6 +408,25 @@ def test_a_reveal_that_comes_before_its_close_is_final_here_is_kept_for_it() -> 
     table.finalize_at(3)
     assert len(late.beacon.items(state)) == 1
     assert kinds(table.sent)["GET_REVEAL"] == 0
+
+
+def test_early_reveals_of_a_roll_that_is_settled_when_its_close_is_known_are_forgotten() -> None:
+    table = Table(4)
+    table.stock()
+    for close in (True, False):
+        state = table.state.fork()
+        state.bind(table.hash)
+        for item in table.nodes[0].beacon.items(state):
+            table.apply(state, item)
+        table.height += 1
+        if close:
+            state.close(table.height)
+        table.adopt(state, late=(3,))
+        table.run(100)
+    assert len(table.settled) == 1
+    assert len(table.nodes[3].beacon._early) == 3
+    table.finalize_at(3)
+    assert table.nodes[3].beacon._early == {}
 
 
 def test_reveals_of_far_rolls_are_not_kept() -> None:
