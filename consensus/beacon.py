@@ -267,22 +267,24 @@ class Beacon:
 
         A roll that `state` has just closed counts as well: its block is final here.
         """
-        found: list[bytes] = []
-        for (dealer, batch), item in self._certificates.items():
-            if state.refuses_batch(dealer, batch) is None:
-                found.append(item)
+        settles = []
         for pending in state.pending:
             running = self._running.get(pending.roll)
             if running is not None and running.roll.item is not None:
                 ours = running.roll.roll
                 if pending.places == ours.places and pending.close_hash in {b"", ours.close_hash}:
-                    found.append(running.roll.item)
-        size = 0
-        for count, item in enumerate(found):
-            size += len(item)
-            if count and size > ITEMS_BYTES_MAX:
-                return tuple(found[:count])
-        return tuple(found)
+                    settles.append(running.roll.item)
+        certificates = [
+            item
+            for (dealer, batch), item in self._certificates.items()
+            if state.refuses_batch(dealer, batch) is None
+        ]
+        # Who waits for dice comes first: dealings are for later rolls.
+        settles = _fitting(settles, ITEMS_BYTES_MAX)
+        room = ITEMS_BYTES_MAX - sum(map(len, settles))
+        if settles and certificates and len(certificates[0]) > room:
+            return tuple(settles)
+        return (*_fitting(certificates, room), *settles)
 
     # Messages.
 
@@ -567,3 +569,13 @@ class Beacon:
     def _keep_evidence(self, evidence: Evidence) -> None:
         if len(self.evidence) < EVIDENCE_MAX and evidence not in self.evidence:
             self.evidence.append(evidence)
+
+
+def _fitting(items: list[bytes], room: int) -> list[bytes]:
+    """Return the first items that fit, one at least if there is any."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(item)
+        if count and size > room:
+            return items[:count]
+    return items

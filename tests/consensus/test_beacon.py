@@ -34,8 +34,10 @@ from tests.consensus.beacon_network import (
     CHAIN,
     CrashError,
     Table,
+    certify,
     kinds,
     make_context,
+    make_dealing,
     no_reports,
 )
 
@@ -528,8 +530,36 @@ def test_items_fit_the_state_they_are_for() -> None:
 def test_items_leave_room_for_the_rest_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(4)
     table.run(600)
-    items = table.nodes[0].beacon.items(table.state)
-    monkeypatch.setattr("consensus.beacon.ITEMS_BYTES_MAX", sum(map(len, items[:2])))
-    assert table.nodes[0].beacon.items(table.state) == items[:2]
-    monkeypatch.setattr("consensus.beacon.ITEMS_BYTES_MAX", 1)
-    assert table.nodes[0].beacon.items(table.state) == items[:1]
+    beacon = table.nodes[0].beacon
+    items = beacon.items(table.state)
+    assert len(items) == 4
+    room = "consensus.beacon.ITEMS_BYTES_MAX"
+    monkeypatch.setattr(room, sum(map(len, items[:2])))
+    assert beacon.items(table.state) == items[:2]
+    monkeypatch.setattr(room, 1)
+    assert beacon.items(table.state) == items[:1]
+
+
+def test_settles_take_the_room_of_a_block_before_certificates_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = Table(4)
+    table.stock()
+    table.block(close=True)
+    table.block(close=True)
+    table.run()
+    for dealer in (1, 2, 3):
+        item = encode(certify(make_dealing(4, dealer, batch=1), 4, range(4)))
+        table.deliver(0, dealer, frame(Number.SYSTEM_ITEMS, SystemItems((item,))))
+    beacon = table.nodes[0].beacon
+    items = beacon.items(table.state)
+    kinds_of = [item[1] for item in items]
+    assert kinds_of == [1, 1, 1, SETTLE_KIND, SETTLE_KIND]
+    for size, expected in (
+        (1, items[3:4]),
+        (sum(map(len, items[3:])), items[3:]),
+        (sum(map(len, items[2:])), (items[0], *items[3:])),
+        (sum(map(len, items)), items),
+    ):
+        monkeypatch.setattr("consensus.beacon.ITEMS_BYTES_MAX", size)
+        assert beacon.items(table.state) == expected

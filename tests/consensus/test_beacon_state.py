@@ -512,6 +512,20 @@ def test_a_share_without_a_path_condemns_nobody() -> None:
         assert isinstance(chain.state.settle(item), str)
 
 
+def test_a_committed_share_that_is_no_field_element_condemns_by_the_others_alone() -> None:
+    chain = Chain(4, dealers=0)
+    dealing = make_dealing(4, 0)
+    spoil(dealing, 0, 3, PRIME.to_bytes(32, "big"))
+    for dealt in (dealing, *(make_dealing(4, dealer) for dealer in (1, 2, 3))):
+        assert chain.add(dealt) is None
+    chain.close()
+    good = chain.settle_item(0)
+    for holders in combinations(range(4), 3):
+        condemned = with_first(good, condemn_secret(dealing, 0, holders))
+        result = chain.fork(fresh=True).state.settle(encode(condemned))
+        assert isinstance(result, Settled) == (3 not in holders)
+
+
 def test_who_shared_no_secret_deals_no_more_but_its_closed_rolls_complete() -> None:
     chain = faulty_chain()
     assert [chain.close(height) for height in (1, 2)] == [0, 1]
