@@ -136,6 +136,7 @@ class Network:
         self.hosts = [Host() for _ in range(hosts)]
         self.counts = Counts()
         self.blocked: dict[tuple[int, int], None] = {}
+        self.drops: Callable[[int, int, bytes], bool] | None = None  # from, to, frame
         self._boot = boot
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
@@ -287,6 +288,8 @@ class Network:
         if self.blocked and (index, peer) in self.blocked:
             return
         if links.loss and rng.random() * 1000 < links.loss:
+            return
+        if self.drops is not None and self.drops(index, peer, data):
             return
         spread = links.latency_ms_max - links.latency_ms_min + 1
         when_ms = self.now_ms + links.latency_ms_min + int(rng.random() * spread)
