@@ -24,6 +24,7 @@ class Fault(enum.StrEnum):
     BAD_RECORD = "record was altered, replayed or out of order"
     OVERSIZED = "length above the limit"
     SILENT = "nothing received for too long"
+    STALLED = "a write was not taken for too long"
     CUT = "connection broke"
     CLOSED = "closed by the peer"
     LOCAL = "closed here"

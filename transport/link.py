@@ -5,8 +5,10 @@ identity holds for this very exchange. Afterwards records carry a stream of leng
 many small frames share one record, a large one spans several.
 """
 
+import contextlib
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +35,10 @@ BATCH_FRAMES_MAX = 100
 HANDSHAKE_SECONDS = 5
 PING_SECONDS = 15
 SILENCE_SECONDS = 45
+STALL_SECONDS = 45
+"""A write that the peer does not take for so long ends the link: it would wait for ever."""
+WATCH_SECONDS = 5
+"""How often silence and stalled writes are looked for, and by how much they may be found late."""
 REKEY_RECORDS = 1 << 20
 _PAYLOAD_VERSION = b"\x01"
 _PAYLOAD_BYTES = 1 + 32 + 64
@@ -82,6 +88,10 @@ async def open_link(
     except LinkError as error:
         refusal = LinkRefused(error.fault, error.detail)
         raise await _refuse(carrier, counters, refusal) from None
+    except BaseException:  # cancelled, most likely: nobody else holds the carrier yet
+        with trio.CancelScope(shield=True):
+            await carrier.aclose()
+        raise
     counters.opened += 1
     sending, receiving = handshake.split()
     return Link(carrier, peer, sending, receiving, counters)
@@ -157,10 +167,11 @@ class Link:
         self._sending, self._receiving = sending, receiving
         self._counters = counters
         self._reader = FrameReader(MESSAGE_BYTES_MAX)
-        self._ready: list[bytes] = []
+        self._ready: deque[bytes] = deque()
         self._send_lock = trio.Lock()
         self._ended: LinkClosed | None = None
         self._sent_at = self._heard_at = trio.current_time()
+        self._writing_since: float | None = None
 
     @property
     def remote(self) -> str:
@@ -184,29 +195,42 @@ class Link:
         Raises:
             LinkClosed: The link has ended; the fault was counted and logged.
         """
-        while not self._ready:
+        ready = self._ready
+        while not ready:
             try:
                 for record in await self._carrier.receive_frames():
-                    self._ready += [frame for frame in self._open(record) if frame]
+                    ready += [frame for frame in self._open(record) if frame]
             except LinkClosed as error:
+                ready.clear()  # whole frames beside a bad record are as suspect
                 raise await self._end(error) from None
             self._heard_at = trio.current_time()
-        batch, self._ready = self._ready[:BATCH_FRAMES_MAX], self._ready[BATCH_FRAMES_MAX:]
+        batch = [ready.popleft() for _ in range(min(len(ready), BATCH_FRAMES_MAX))]
         self._counters.frames_received += len(batch)
         return batch
 
     async def keep_alive(self) -> None:
-        """Ping when nothing was sent for 15 s; end the link when nothing came for 45 s."""
-        while self._ended is None:
-            await trio.sleep(PING_SECONDS)
-            now = trio.current_time()
-            if now - self._heard_at >= SILENCE_SECONDS:
-                await self._end(LinkClosed(Fault.SILENT))
-            elif now - self._sent_at >= PING_SECONDS:
-                try:
+        """Ping when nothing was sent for 15 s; end the link when nothing comes or goes for 45 s.
+
+        Returns when the link has ended.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ping)  # apart, for it may wait behind a stalled write
+            while self._ended is None:
+                await trio.sleep(WATCH_SECONDS)
+                now = trio.current_time()
+                if now - self._heard_at >= SILENCE_SECONDS:
+                    await self._end(LinkClosed(Fault.SILENT))
+                since = self._writing_since
+                if since is not None and now - since >= STALL_SECONDS:
+                    await self._end(LinkClosed(Fault.STALLED))
+            nursery.cancel_scope.cancel()
+
+    async def _ping(self) -> None:
+        with contextlib.suppress(LinkClosed):
+            while True:
+                await trio.sleep(WATCH_SECONDS)
+                if trio.current_time() - self._sent_at >= PING_SECONDS:
                     await self._write([b""])
-                except LinkClosed:
-                    return
 
     async def aclose(self) -> None:
         """Close at once."""
@@ -223,23 +247,28 @@ class Link:
         return self._reader.feed(plain)
 
     async def _write(self, frames: Sequence[bytes]) -> None:
-        stream = join_frames(frames)
+        stream = memoryview(join_frames(frames))
         async with self._send_lock:
             if self._ended:
-                raise LinkClosed(self._ended.fault)
+                raise LinkClosed(self._ended.fault, self._ended.detail)
             records = []
             for start in range(0, len(stream), RECORD_PLAIN_BYTES_MAX):
                 piece = stream[start : start + RECORD_PLAIN_BYTES_MAX]
                 records.append(self._sending.encrypt(b"", piece))
                 if self._sending.nonce % REKEY_RECORDS == 0:
                     self._sending.rekey()
+            self._writing_since = trio.current_time()
             try:
                 await self._carrier.send_frames(records)
             except LinkClosed as error:
                 raise await self._end(error) from None
             except trio.Cancelled:
-                self._ended = LinkClosed(Fault.LOCAL, "a send was cancelled")
+                # Part of a record may be out, so nothing can follow it.
+                with trio.CancelScope(shield=True):
+                    await self._end(LinkClosed(Fault.LOCAL, "a send was cancelled"))
                 raise
+            finally:
+                self._writing_since = None
         self._sent_at = trio.current_time()
         self._counters.writes += 1
         self._counters.bytes_sent += len(stream)

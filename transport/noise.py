@@ -37,7 +37,7 @@ class CipherState:
         """Messages so far."""
         return self._nonce
 
-    def encrypt(self, associated: bytes, plain: bytes) -> bytes:
+    def encrypt(self, associated: bytes, plain: bytes | memoryview) -> bytes:
         """Seal the next message."""
         nonce = b"\0\0\0\0" + self._nonce.to_bytes(8, "little")
         self._nonce += 1

@@ -64,7 +64,7 @@ class StreamCarrier:
                 raise LinkClosed(Fault.CUT, str(error)) from None
             if not data:
                 raise LinkClosed(Fault.CUT if self._reader.is_mid_frame else Fault.CLOSED)
-            self._ready = self._reader.feed(bytes(data))
+            self._ready = self._reader.feed(data)
         frames, self._ready = self._ready, []
         return frames
 
@@ -151,9 +151,9 @@ class Door:
         self._connections += 1
         try:
             await self._run(carrier, network)
-        except LinkError as error:
-            log.debug("connection over peer=%s reason=%s", carrier.remote, error)
-        except Exception:
+        except* LinkError as errors:
+            log.debug("connection over peer=%s reason=%s", carrier.remote, errors.exceptions[0])
+        except* Exception:
             # One connection must not end the node, whatever its handler met (PROTOCOL 14).
             self._counters.faults[Fault.CRASHED] += 1
             log.exception("connection failed peer=%s", carrier.remote)
