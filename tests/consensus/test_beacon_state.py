@@ -207,6 +207,7 @@ def test_a_certificate_with_any_changed_bit_is_refused(data: st.DataObject) -> N
     assert BeaconState.genesis(make_context(4)).add_certificate(bytes(item)) is not None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_item_are_refused(item: bytes) -> None:
     chain = Chain(1)
@@ -406,7 +407,16 @@ def spoiled_settles(chain: Chain) -> dict[str, Settle]:
             good, replace(condemned, fault=condemned.fault[:-1])
         ),
         "a fault without a root": with_first(good, replace(first, fault=(b"",))),
+        "condemned by a tree made up for it": with_first(
+            good, condemn_secret(made_up(), 0, (1, 2, 3))
+        ),
     }
+
+
+def made_up() -> Dealing:
+    dealing = make_dealing(4, 0)
+    spoil(dealing, 0, 3, bytes(32))
+    return dealing
 
 
 def with_first(settle: Settle, opening: Opening) -> Settle:
@@ -499,6 +509,19 @@ def test_a_published_share_condemns_without_a_path() -> None:
     short = replace(condemned, fault=(*condemned.fault[:-1], b""))
     item = encode(with_first(chain.settle_item(0), short))
     assert isinstance(chain.state.settle(item), Settled)
+
+
+def test_a_share_that_only_claims_to_be_the_published_one_condemns_nobody() -> None:
+    chain = Chain(4, dealers=0)
+    for dealer in range(4):
+        assert chain.add(make_dealing(4, dealer), (3,)) is None
+    chain.close()
+    opening = condemn_secret(chain.dealings[0, 0], 0, (1, 2, 3))
+    wrong = replace(
+        opening, shares=opening.shares[:64] + bytes(32), fault=(*opening.fault[:-1], b"")
+    )
+    item = encode(with_first(chain.settle_item(0), wrong))
+    assert isinstance(chain.state.settle(item), str)
 
 
 def test_a_share_without_a_path_condemns_nobody() -> None:

@@ -26,6 +26,7 @@ def test_the_prime_is_the_one_of_curve25519() -> None:
     assert all(pow(base, PRIME - 1, PRIME) == 1 for base in (2, 3, 5, 7, 11))
 
 
+@unhurried
 @given(st.lists(elements, min_size=1, max_size=8), st.integers(0, 128))
 def test_evaluation_is_the_sum_of_powers(coefficients: list[int], x: int) -> None:
     powers = sum(c * pow(x, i, PRIME) for i, c in enumerate(coefficients))
@@ -58,6 +59,7 @@ def test_large_tables_recover_from_the_first_and_from_the_last_holders(n: int, t
         assert recover(holders, [shares[j] for j in holders], n) == (3, shares)
 
 
+@unhurried
 @given(st.lists(elements, min_size=3, max_size=3), st.integers(0, 4), st.integers(1, PRIME - 1))
 def test_values_on_no_polynomial_disagree_with_every_subset(
     coefficients: list[int], holder: int, error: int
