@@ -315,6 +315,8 @@ class Beacon:
         header = read_deal(message.deal)
         if isinstance(header, str):
             return header
+        if header.epoch != self._context.epoch:
+            return None
         key = (header.dealer, header.batch)
         held = self._find(key)
         if held is not None and held.deal == message.deal:
@@ -351,12 +353,12 @@ class Beacon:
         return 0 <= batch - state.next_batch(dealer) < UNUSED_BATCHES_MAX
 
     def _receive_ack(self, envelope: Envelope) -> str | None:
-        holder = self._context.validators.index_of_kid.get(envelope.kid)
-        if holder is None:
-            return "an ack of a stranger"
         current = self._dealer.current
         if current is None or envelope.payload != ack_payload(current[0]):
             return None
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
+        if holder is None:
+            return "an ack of a stranger"
         if not self._dealer.wants_ack(holder):
             return None
         if not self._context.check_ack(current[0], holder, envelope.signature):
@@ -367,14 +369,16 @@ class Beacon:
     def _receive_reveal(
         self, state: BeaconState, sender: ValidatorIndex, envelope: Envelope, now: Now
     ) -> str | None:
-        holder = self._context.validators.index_of_kid.get(envelope.kid)
-        if holder is None:
-            return "a reveal of a stranger"
         try:
             reveal = decode_as(envelope.payload, RevealPayload)
         except DecodeError as error:
             return f"a reveal is malformed: {error}"
-        if reveal.epoch != self._context.epoch or holder == self._me:
+        if reveal.epoch != self._context.epoch:
+            return None
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
+        if holder is None:
+            return "a reveal of a stranger"
+        if holder == self._me:
             return None
         running = self._running.get(reveal.roll)
         early = 0 <= reveal.roll - state.next_roll < EARLY_ROLLS_MAX
@@ -453,6 +457,8 @@ class Beacon:
             header = read_deal(certificate.deal)
             if isinstance(header, str):
                 return header
+            if header.epoch != self._context.epoch:
+                continue
             key = (header.dealer, header.batch)
             if key in self._certificates or not self._is_due(state, *key):
                 continue

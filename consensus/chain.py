@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 from consensus.effects import BlockLogged
 from consensus.encoding import DecodeError, Digest, decode_as, digest
-from consensus.messages import BlockHash, Body, Header, block_hash, body_hash
+from consensus.messages import BlockHash, Body, Flag, Header, block_hash, body_hash
 
 FINAL_BLOCKS_MAX = 256
 FINAL_BYTES_MAX = 16 << 20
@@ -30,13 +30,14 @@ class Built:
     actions: tuple[bytes, ...]
     state_root: Digest
     receipts_root: Digest
+    flags: Flag = Flag.PLAIN
 
 
 class Application(Protocol):
     """The replicated state, by block hash: deterministic, synchronous, pure."""
 
-    def build(self, parent: BlockHash, height: int, time_ms: int) -> Built:
-        """Choose and execute the next block's content on the parent's state: a draft."""
+    def build(self, parent: BlockHash, height: int, time_ms: int, view: int) -> Built:
+        """Choose and execute the next block's content on the parent's state: a draft for `view`."""
         ...
 
     def adopt(self, block: BlockHash) -> None:
@@ -187,9 +188,9 @@ class Chain:
         self._remember(block)
         return ""
 
-    def build(self, parent: Tip, time_ms: int) -> Built:
+    def build(self, parent: Tip, time_ms: int, view: int) -> Built:
         """Let the application draft a block on `parent`."""
-        return self._app.build(parent.hash, parent.height + 1, time_ms)
+        return self._app.build(parent.hash, parent.height + 1, time_ms, view)
 
     def adopt(self, block: Block) -> None:
         """Hold the block that was made from the last draft."""

@@ -119,6 +119,32 @@ class RollLogged:
     proof: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochKeysLogged:
+    """Own keys for an epoch to come, durable before anybody is told of them."""
+
+    epoch: int
+    vote_seed: bytes
+    box_secret: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochKeysErased:
+    """Own keys of all epochs before this one have done their work and are to be forgotten."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealLogged:
+    """What made the seal of an epoch final: the certificate of the seal, or of a tail behind it."""
+
+    epoch: int
+    height: int
+    hash: bytes
+    certificate: bytes
+
+
 LogRecord: TypeAlias = (
     VoteLogged
     | BlockLogged
@@ -130,6 +156,9 @@ LogRecord: TypeAlias = (
     | ActionLogged
     | SnapshotLogged
     | RollLogged
+    | EpochKeysLogged
+    | EpochKeysErased
+    | SealLogged
 )
 
 
@@ -142,7 +171,11 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Hand a frame to one validator, or to all others when `to` is None."""
+    """Hand a frame to one peer, or to all others when `to` is None.
+
+    Engine and beacon number the parties of their epoch, validators first; outside of them a peer
+    is a member by its slot.
+    """
 
     to: ValidatorIndex | None
     frame: bytes

@@ -35,6 +35,7 @@ from consensus.messages import (
     Blocks,
     Body,
     Certificate,
+    Flag,
     GetBlocks,
     GetCert,
     Header,
@@ -87,15 +88,21 @@ class Engine:
         epoch: int,
         validators: Validators,
         me: ValidatorIndex,
-        signer: Signer,
+        signer: Signer | None,
         verify: Verify,
         app: Application,
         base: Tip | None = None,
         records: Sequence[LogRecord] = (),
         load_block: LoadBlock = lambda _hash: None,
+        parties: int = 0,
     ) -> None:
-        """Resume from `records`; `base` is the newest final block that `app` has executed."""
+        """Resume from `records`; `base` is the newest final block that `app` has executed.
+
+        Of the `parties` linked here the validators come first. A node without a `signer` has a
+        number `me` behind them and only follows: it verifies, fetches, serves and helps.
+        """
         self.me = me
+        self._votes = signer is not None
         self._validators = validators
         self._signer = signer
         self._app = app
@@ -103,7 +110,7 @@ class Engine:
         self._chain = Chain(app, base or genesis(chain_id), load_block)
         self._rounds = Rounds(self._electorate, me, self._chain.final)
         self._timing = Timing(validators, me)
-        self._peers = Peers(validators.n, me)
+        self._peers = Peers(max(parties, validators.n), me)
         self._fetcher = Fetcher(self._chain, self._peers)
         self.deadline_ms: int | None = None
         self._now = Now(0, 0)
@@ -127,6 +134,8 @@ class Engine:
         self._records: list[LogRecord] = []
         self._certificates: list[CertificateLogged] = []  # durable with the next record
         self._effects: list[Effect] = []
+        self.sealed: Held | None = None
+        """What made the last block of this epoch final: nothing but answers comes from now on."""
         self.halted = resume(self._chain, self._rounds, records, epoch=epoch, me=me)
         self._rounds.fresh.clear()
         self._rounds.silent.clear()
@@ -143,7 +152,7 @@ class Engine:
             self._effects.append(Halt(self.halted))
         elif self._rounds.has_own_votes():
             self._repeat()
-        elif self._validators.n > 1:
+        elif self._peers:
             self._ask_status(None)
 
     def peer_up(self, peer: ValidatorIndex, now: Now) -> None:
@@ -184,13 +193,13 @@ class Engine:
     def advance(self, now: Now) -> list[Effect]:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
-        if not self.halted:
+        if not self.is_over:
             work = self._app.has_work(self.tip.hash)
             due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
             if self._rounds.noted or work != self._work or due:
                 self._work = work
                 self._apply_rules()
-                if not self.halted:
+                if not self.is_over:
                     self._speak()
                 self.deadline_ms = self._next_deadline()
         for peer, fault in self._rounds.faults:
@@ -202,6 +211,11 @@ class Engine:
         return effects
 
     # What others may ask.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no rule applies any more: the state diverged, or the epoch is sealed."""
+        return bool(self.halted) or self.sealed is not None
 
     @property
     def final(self) -> Tip:
@@ -228,6 +242,10 @@ class Engine:
         """Proofs of equivocation, self-contained (`consensus.evidence`)."""
         return self._rounds.evidence
 
+    def grow(self, parties: int) -> None:
+        """Take in parties that joined: they follow, their numbers come behind all others."""
+        self._peers.grow(parties)
+
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
         return self._timing.table_clock(now)
@@ -247,7 +265,7 @@ class Engine:
         """Measure, answer, and help a peer that is behind, asleep or not (1.9)."""
         if status.epoch != self._electorate.epoch:
             return
-        if status.echo_ms:
+        if status.echo_ms and sender < self._validators.n:
             self._timing.answered(sender, status.echo_ms, status.wall_ms, self._now)
         if status.ask:
             self._send(sender, Number.STATUS, self._status(ask=0, echo_ms=status.wall_ms))
@@ -296,15 +314,18 @@ class Engine:
     def _apply_rules(self) -> None:
         """Apply the rules until none fires; each firing adds a vote, a block or a view."""
         self._rounds.noted = False
-        while not self.halted and (
-            self._certified()
-            or self._took_fetched()
-            or self._moved_final()
-            or self._entered()
-            or self._judged()
-            or self._voted_final()
-            or self._proposed()
-            or self._gave_up()
+        while (
+            not self.is_over
+            and (
+                self._certified()
+                or self._took_fetched()
+                or self._moved_final()
+                or self._entered()
+                or self._judged()
+                or self._voted_final()
+                or self._proposed()
+                or self._gave_up()
+            )
         ):
             pass
 
@@ -370,6 +391,9 @@ class Engine:
             if not self._executed(block):
                 return
             self._commit(block)
+            if block.header.flags == Flag.SEAL:
+                self.sealed = self._rounds.finalization or self._rounds.better
+                return
 
     def _executed(self, block: Block) -> bool:
         """Execute a certified block; one that fails here means the states diverged (R5)."""
@@ -434,7 +458,9 @@ class Engine:
         """R2, R3: verify the leader's proposal for the current view and notarize it."""
         self._early_ms = None
         known = self._rounds.get(self.view)
-        if known is None or known.proposal is None or known.fault or known.notarize is not None:
+        if not self._votes or known is None or known.proposal is None:
+            return False
+        if known.fault or known.notarize is not None:
             return False
         block = known.proposal
         if not known.justified:
@@ -493,7 +519,7 @@ class Engine:
                 if not all(self._executed(block) for block in path):
                     return False
                 self._see_tip()
-            if known.nullify is not None or known.finalize is not None:
+            if not self._votes or known.nullify is not None or known.finalize is not None:
                 continue
             block = self._chain.get(held.digest)
             assert block is not None, "an executed block above the final one is held"
@@ -535,7 +561,7 @@ class Engine:
 
     def _build(self, parent: Tip, held: Held | None) -> Block:
         time_ms = max(self.table_clock(self._now), parent.time_ms + 1)
-        built = self._chain.build(parent, time_ms)
+        built = self._chain.build(parent, time_ms, self.view)
         skips = []
         for view in range(parent.view + 1, self.view):
             skipped = self._rounds.at(view).nullification
@@ -553,7 +579,7 @@ class Engine:
             parent_view=parent.view,
             parent_hash=parent.hash,
             proposer=self.me,
-            flags=0,
+            flags=built.flags,
             body_hash=body_hash(body),
             state_root=built.state_root,
             receipts_root=built.receipts_root,
@@ -568,7 +594,9 @@ class Engine:
     def _gave_up(self) -> bool:
         """R6: promise never to finalize the current view, unless that was already done."""
         known = self._rounds.get(self.view)
-        if known is not None and (known.nullify is not None or known.finalize is not None):
+        if not self._votes or (
+            known is not None and (known.nullify is not None or known.finalize is not None)
+        ):
             return False
         invalid = known is not None and bool(known.fault)
         timeout_ms = self._timeout_ms(known)
@@ -616,17 +644,17 @@ class Engine:
         return self._armed_ms + backed_off(deltas * self.delta_ms, max(barren, 0))
 
     def _next_deadline(self) -> int | None:
-        if self.halted:
+        if self.is_over:
             return None
         now_ms = self._now.mono_ms
         due = [self._early_ms]
         if self._armed_ms is not None and self._armed_ms > now_ms:
             due.append(self._armed_ms)
-        elif self._armed_ms is not None:
+        elif self._armed_ms is not None and self._votes:
             known = self._rounds.get(self.view)
             if known is None or (known.nullify is None and known.finalize is None):
                 due.append(self._timeout_ms(known))
-        if self._validators.n > 1:
+        if self._peers:
             due += (self._status_ms, self._relay_ms, self._fetcher.deadline_ms)
             if self._armed_ms is not None:
                 due.append(self._retry_ms)
@@ -651,6 +679,7 @@ class Engine:
         payload = self._electorate.payload(kind, view, about)
         kid = self._validators.kids[self.me]
         message = signed_bytes(kid, Domain.VOTE, self._electorate.chain_id, payload)
+        assert self._signer is not None, "who follows does not vote"
         vote_envelope = Envelope(kid, payload, self._signer.sign(message))
         envelope = build_envelope(kid, payload, vote_envelope.signature)
         vote = OwnVote(about, frame(Number.VOTE, envelope))
@@ -676,14 +705,14 @@ class Engine:
             assert block is not None, "a leader votes for its own block"
             proposal = Proposal(block.header_bytes, block.body_bytes, envelope)
             data = known.proposal_frame = frame(Number.PROPOSAL, proposal)
-        if self._validators.n > 1:
+        if self._peers:
             self._effects.append(Send(None, data))
         self._rounds.count_own(kind, view, about, vote_envelope)
 
     def _speak(self) -> None:
         """Send what is due: relays, repetitions, questions. Nothing of it is a new statement."""
         now_ms = self._now.mono_ms
-        if self._validators.n == 1:
+        if not self._peers:
             return
         if self._relay_ms is not None and now_ms >= self._relay_ms:
             self._relay_ms = None

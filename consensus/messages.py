@@ -53,6 +53,16 @@ NO_DIGEST = Digest(bytes(32))
 """What a nullify vote is about: no block."""
 
 
+class Flag(enum.IntEnum):
+    """What a header says of its place in the epoch (PROTOCOL 13)."""
+
+    PLAIN = 0
+    SEAL = 1
+    """The last block of its epoch: its state has the next voters."""
+    TAIL = 2
+    """An empty block behind the seal, there only to get the seal finalized."""
+
+
 class VotePayload(Record, frozen=True):
     """What a vote signs; the signer is the envelope's kid."""
 
@@ -85,7 +95,7 @@ class Header(Record, frozen=True):
     parent_view: Uint
     parent_hash: Bytes32
     proposer: Annotated[int, msgspec.Meta(ge=0, le=127)]
-    flags: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    flags: Annotated[int, msgspec.Meta(ge=0, le=2)]
     body_hash: Bytes32
     state_root: Bytes32
     receipts_root: Bytes32

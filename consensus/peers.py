@@ -29,13 +29,20 @@ class Peer:
 
 
 class Peers:
-    """All validators but this one."""
+    """All parties but this one: the validators by their index, then those who only follow."""
 
-    def __init__(self, n: int, me: ValidatorIndex) -> None:
+    def __init__(self, parties: int, me: ValidatorIndex) -> None:
         """Know nothing of anybody."""
-        self._peers = [Peer() for _ in range(n)]
+        self._peers = [Peer() for _ in range(parties)]
         self.me = me
         self._turn = me
+
+    def __bool__(self) -> bool:
+        return len(self._peers) > 1
+
+    def grow(self, parties: int) -> None:
+        """Take in parties that joined behind the known ones."""
+        self._peers += [Peer() for _ in range(parties - len(self._peers))]
 
     def __getitem__(self, index: int) -> Peer:
         return self._peers[index]

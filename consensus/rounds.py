@@ -161,10 +161,6 @@ class Rounds:
 
     def note_vote(self, sender: ValidatorIndex, envelope: Envelope) -> tuple[int, int, int] | None:
         """Count a vote; return (signer, kind, view) of any that could be a validator's."""
-        signer = self._validators.index_of_kid.get(envelope.kid)
-        if signer is None:
-            self.faults.append((sender, "vote of a stranger"))
-            return None
         payload = envelope.payload
         statement = self._statements.get(payload)
         if statement is not None:
@@ -181,6 +177,10 @@ class Rounds:
                 self.faults.append((sender, "vote that names a block where there is none"))
                 return None
             kind, view, about = VoteKind(vote.kind), vote.view, Digest(vote.digest)
+        signer = self._validators.index_of_kid.get(envelope.kid)
+        if signer is None:
+            self.faults.append((sender, "vote of a stranger"))
+            return None
         least = max(self.final.view - VIEWS_KEPT, self.view - VOTE_VIEWS_MAX)
         if least < view <= self.view + 1 and signer != self._me:
             self._count(kind, view, about, envelope, signer, sender=sender)
@@ -364,6 +364,8 @@ class Rounds:
         try:
             header = decode_as(proposal.header, Header)
             envelope = parse_envelope(proposal.vote)
+            if header.epoch != self._electorate.epoch:
+                return None
             view, named = header.view, block_hash(proposal.header)
             known = self._rounds.get(view)
             if view <= self.final.view or self._leader(view) == self._me:

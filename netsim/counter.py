@@ -43,7 +43,7 @@ class Counter:
         if name not in self._states[self.base]:
             self.pool[name] = None
 
-    def build(self, parent: BlockHash, height: int, time_ms: int) -> Built:
+    def build(self, parent: BlockHash, height: int, time_ms: int, view: int) -> Built:
         """Take everything that the parent's chain does not hold."""
         del height, time_ms
         state = self._states[parent]

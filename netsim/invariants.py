@@ -5,7 +5,9 @@ lives, G1 to G8 over all of them together. Nobody asks an engine whether it is r
 is what came out, every certificate with its signatures.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from consensus.effects import (
     BlockLogged,
@@ -23,6 +25,7 @@ from consensus.evidence import verify_evidence
 from consensus.messages import (
     Body,
     Certificate,
+    Flag,
     Header,
     Number,
     VoteKind,
@@ -39,6 +42,10 @@ class ViolatedError(AssertionError):
     """An invariant does not hold; the text names it."""
 
 
+Round: TypeAlias = tuple[int, int]
+"""An epoch and a view in it."""
+
+
 class Invariants:
     """Watches the effects of honest hosts before they are performed."""
 
@@ -52,24 +59,30 @@ class Invariants:
         root_of: Callable[[Sequence[bytes]], bytes] | None = None,
     ) -> None:
         """Know the keys, whom to leave unjudged, and the state's root after all final actions."""
-        self._validators = validators
+        self._electorates = {0: validators}
+        self._hosts = {0: tuple(range(validators.n))}  # of each epoch's validators
         self._chain_id = chain_id
         self._verify = verify
         self.byzantine = tuple(byzantine)
         self._root_of = root_of
-        n = validators.n
-        self._quorum = n - (n - 1) // 3
-        self._durable: dict[tuple[int, int, int], bytes] = {}  # host, view, kind -> digest
-        self._sent: dict[tuple[int, int, int], bytes] = {}
-        self._certified: dict[tuple[int, int], bytes] = {}  # view, kind -> digest
+        self._durable: dict[tuple[int, Round, int], bytes] = {}  # host, round, kind -> digest
+        self._sent: dict[tuple[int, Round, int], bytes] = {}
+        self._certified: dict[tuple[Round, int], bytes] = {}  # round, kind -> digest
         self._proved: dict[bytes, None] = {}  # certificates verified here
-        self._own_certificates: dict[tuple[int, int, int], bytes] = {}
+        self._own_certificates: dict[tuple[int, Round, int], bytes] = {}
         self._blocks: dict[bytes, tuple[bytes, bytes]] = {}  # stored by somebody
         self._chain: list[tuple[bytes, Header]] = []  # agreed blocks from height 1
         self._actions: dict[bytes, int] = {}
-        self._shown = [0] * n  # committed height by host
-        self._stored = [0] * n  # durable final height by host
-        self._final_views = [0] * n
+        self._shown: Counter[int] = Counter()  # committed height by host
+        self._stored: Counter[int] = Counter()  # durable final height by host
+        self._final_rounds: dict[int, Round] = {}
+
+    def begins(self, epoch: int, validators: Validators, hosts: Sequence[int]) -> None:
+        """A node enters an epoch with these voters at these hosts: all have to agree on them."""
+        known = self._electorates.setdefault(epoch, validators)
+        if known.keys != validators.keys or known.leader(1) != validators.leader(1):
+            raise ViolatedError(f"two sets of voters in epoch {epoch}")
+        self._hosts.setdefault(epoch, tuple(hosts))
 
     @property
     def height(self) -> int:
@@ -113,10 +126,12 @@ class Invariants:
         if host in self.byzantine:
             return
         for proof in proofs:
-            offence = verify_evidence(proof, self._validators, self._chain_id, 0, self._verify)
+            epoch = max(self._electorates)
+            voters = self._electorates[epoch]
+            offence = verify_evidence(proof, voters, self._chain_id, epoch, self._verify)
             if isinstance(offence, str):
                 raise ViolatedError(f"host {host} holds {offence}")
-            if offence.offender not in self.byzantine:
+            if self._hosts[epoch][offence.offender] not in self.byzantine:
                 raise ViolatedError(f"host {host} proves {offence.kind.name} of an honest host")
 
     def _stored_record(self, host: int, record: LogRecord, final: set[bytes]) -> None:
@@ -125,7 +140,7 @@ class Invariants:
                 self._vote(host, record, final)
             case CertificateLogged():
                 self._valid(f"host {host} stores", record.certificate)
-                key = (host, record.view, record.kind)
+                key = (host, (record.epoch, record.view), record.kind)
                 if self._own_certificates.setdefault(key, record.digest) != record.digest:
                     raise ViolatedError(f"G1 host {host} stores two certificates of one view")
             case BlockLogged():
@@ -136,29 +151,30 @@ class Invariants:
                 pass
 
     def _vote(self, host: int, record: VoteLogged, final: set[bytes]) -> None:
-        view, kind = record.view, VoteKind(record.kind)
-        if self._durable.setdefault((host, view, kind), record.digest) != record.digest:
-            raise ViolatedError(f"I1 host {host} votes {kind.name} twice in view {view}")
+        round_, kind = (record.epoch, record.view), VoteKind(record.kind)
+        if self._durable.setdefault((host, round_, kind), record.digest) != record.digest:
+            raise ViolatedError(f"I1 host {host} votes {kind.name} twice in {round_}")
         excluded = {
             VoteKind.NULLIFY: VoteKind.FINALIZE,
             VoteKind.FINALIZE: VoteKind.NULLIFY,
         }.get(kind)
-        if excluded is not None and (host, view, excluded) in self._durable:
-            raise ViolatedError(f"I2 host {host} nullifies and finalizes view {view}")
+        if excluded is not None and (host, round_, excluded) in self._durable:
+            raise ViolatedError(f"I2 host {host} nullifies and finalizes {round_}")
         if kind is VoteKind.FINALIZE and record.digest not in final:
-            held = self._own_certificates.get((host, view, VoteKind.NOTARIZE))
+            held = self._own_certificates.get((host, round_, VoteKind.NOTARIZE))
             if held != record.digest:
-                raise ViolatedError(f"I3 host {host} finalizes view {view} without notarization")
-        if view <= self._final_views[host]:
-            raise ViolatedError(f"I5 host {host} votes in view {view} below its final one")
+                raise ViolatedError(f"I3 host {host} finalizes {round_} without notarization")
+        if round_ <= self._final_rounds.get(host, (0, 0)):
+            raise ViolatedError(f"I5 host {host} votes in {round_}, not above its final one")
 
     def _sent_vote(self, host: int, data: bytes) -> None:
         _, envelope = parse_frame(data)
         assert isinstance(envelope, Envelope)
         vote = decode_as(envelope.payload, VotePayload)
-        if self._validators.index_of_kid[envelope.kid] != host:
+        signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
+        if self._hosts[vote.epoch][signer] != host:
             return
-        key = (host, vote.view, vote.kind)
+        key = (host, (vote.epoch, vote.view), vote.kind)
         if self._durable.get(key) != vote.digest:
             raise ViolatedError(f"I6 host {host} sends a vote of view {vote.view} not durable")
         if self._sent.setdefault(key, data) != data:
@@ -175,22 +191,25 @@ class Invariants:
         kind, view = VoteKind(certificate.kind), certificate.view
         payload = vote_payload(kind, certificate.epoch, view, certificate.digest)
         mask = int.from_bytes(certificate.signers, "little")
-        signers = [i for i in range(self._validators.n) if mask >> i & 1]
-        if len(signers) < self._quorum or len(signers) != len(certificate.signatures):
+        voters, round_ = self._electorates[certificate.epoch], (certificate.epoch, view)
+        signers = [i for i in range(voters.n) if mask >> i & 1]
+        if len(signers) < voters.n - (voters.n - 1) // 3 or len(signers) != len(
+            certificate.signatures
+        ):
             raise ViolatedError(f"{who} a {kind.name} certificate of {len(signers)} signers")
         for signer, signature in zip(signers, certificate.signatures, strict=True):
-            kid, key = self._validators.kids[signer], self._validators.keys[signer]
+            kid, key = voters.kids[signer], voters.keys[signer]
             message = signed_bytes(kid, Domain.VOTE, self._chain_id, payload)
             if not self._verify(key, message, signature):
                 raise ViolatedError(f"{who} a certificate that {signer} did not sign")
         self._proved[data] = None
-        if self._certified.setdefault((view, kind), certificate.digest) != certificate.digest:
-            raise ViolatedError(f"G1 two {kind.name} certificates of view {view}")
-        if (view, VoteKind.NULLIFY) in self._certified and (
-            view,
+        if self._certified.setdefault((round_, kind), certificate.digest) != certificate.digest:
+            raise ViolatedError(f"G1 two {kind.name} certificates of {round_}")
+        if (round_, VoteKind.NULLIFY) in self._certified and (
+            round_,
             VoteKind.FINALIZE,
         ) in self._certified:
-            raise ViolatedError(f"G2 view {view} is nullified and final")
+            raise ViolatedError(f"G2 {round_} is nullified and final")
 
     def _final(self, host: int, record: FinalLogged) -> None:
         """A host stores its next final block; here the chains of all hosts meet."""
@@ -198,30 +217,30 @@ class Invariants:
         if height != self._stored[host] + 1:
             raise ViolatedError(f"G5 host {host} stores height {height} after {height - 1}")
         self._stored[host] = height
-        self._final_views[host] = record.view
         if height > len(self._chain):
             self._extend(record)
         elif self._chain[height - 1][0] != record.hash:
             raise ViolatedError(f"G4 two final blocks at height {height}")
+        header = self._chain[height - 1][1]
+        sealed = header.flags == Flag.SEAL
+        self._final_rounds[host] = (header.epoch + 1, 0) if sealed else (header.epoch, header.view)
         if record.certificate:
-            self._proven(f"host {host} stores", record.certificate, record.view, record.hash)
+            self._proven(f"host {host} stores", record.certificate, header, record.hash)
 
-    def _proven(self, who: str, data: bytes, view: int, hash_: bytes) -> None:
+    def _proven(self, who: str, data: bytes, header: Header, hash_: bytes) -> None:
         """A final block is proved by its own certificate, and was notarized before."""
         self._valid(who, data)
         certificate = decode_as(data, Certificate)
-        if (certificate.kind, certificate.view, certificate.digest) != (
-            VoteKind.FINALIZE,
-            view,
-            hash_,
-        ):
+        round_ = (header.epoch, header.view)
+        stated = (certificate.kind, (certificate.epoch, certificate.view), certificate.digest)
+        if stated != (VoteKind.FINALIZE, round_, hash_):
             raise ViolatedError(f"{who} a final block with another's certificate")
+        hosts = self._hosts[header.epoch]
         notarizers = sum(
-            self._durable.get((other, view, VoteKind.NOTARIZE)) == hash_
-            for other in range(self._validators.n)
+            self._durable.get((other, round_, VoteKind.NOTARIZE)) == hash_ for other in hosts
         )
-        if notarizers + len(self.byzantine) < self._quorum:
-            raise ViolatedError(f"G3 view {view} is final and not notarized")
+        if notarizers + len(self.byzantine) < len(hosts) - (len(hosts) - 1) // 3:
+            raise ViolatedError(f"G3 {round_} is final and not notarized")
 
     def _committed(self, host: int, block: Committed) -> None:
         height = block.height
@@ -244,7 +263,10 @@ class Invariants:
             raise ViolatedError(f"height {height} is not what its record says")
         if self._chain:
             parent, above = self._chain[-1]
-            if header.parent_hash != parent or header.parent_view != above.view:
+            follows = (above.epoch, above.view)
+            if above.flags == Flag.SEAL:
+                follows = (above.epoch + 1, 0)
+            if header.parent_hash != parent or (header.epoch, header.parent_view) != follows:
                 raise ViolatedError(f"G4 height {height} does not extend the final chain")
             if header.time_ms <= above.time_ms:
                 raise ViolatedError(f"height {height} is not later than its parent")

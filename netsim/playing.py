@@ -1,19 +1,32 @@
 """Simulated craps tables: whole replicas, with players who sit, bet, are ready and throw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from consensus.encoding import digest
-from consensus.signing import Signer, SigningKey, Verify, verify
-from consensus.validators import ValidatorIndex, Validators
+from consensus.effects import Persist, SealLogged
+from consensus.encoding import digest, encode
+from consensus.signing import (
+    Domain,
+    PublicKey,
+    Signer,
+    SigningKey,
+    Verify,
+    key_id,
+    sign_envelope,
+    verify,
+)
+from consensus.validators import Validators
 from netsim.invariants import Invariants, ViolatedError
 from netsim.network import Disk, Links, Network
-from netsim.tables import LIVENESS_MS, StandInKey, StandInScheme
+from netsim.tables import LIVENESS_MS, StandInScheme
+from node.descriptor import Join, Member as Seat
+from node.epoch import EpochKeys
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, Operation, PlaceBet, Ready, Roll, Sit
 from node.game.params import GameParams
 from node.game.receipts import BlockResult, Receipt, RollResult
+from node.membership import Admit, founder
 from node.replica import Answer, Played, Replica, Setup, Submission
 
 CHAIN_ID = digest("simulated", b"craps")
@@ -33,31 +46,42 @@ class PlayingTable:
         links: Links | None = None,
         params: GameParams | None = None,
         ed25519: bool = False,
+        newcomers: int = 0,
     ) -> None:
-        """Boot the table at virtual time 0."""
-        seeds = [(digest("vote", bytes((i,))), digest("player", bytes((i,)))) for i in range(n)]
+        """Boot the table at virtual time 0; `newcomers` are hosts that may join later."""
+        self._make_signer: Callable[[bytes], Signer] = SigningKey
         self._verify: Verify = verify
-        pairs: list[tuple[Signer, Signer]]
-        if ed25519:
-            pairs = [(SigningKey(vote), SigningKey(player)) for vote, player in seeds]
-        else:
-            stand_ins = [(StandInKey(vote), StandInKey(player)) for vote, player in seeds]
-            self._verify = StandInScheme([key for pair in stand_ins for key in pair]).verify
-            pairs = list(stand_ins)
-        self._keys = sorted(pairs, key=lambda pair: pair[0].public_key)
-        self.validators = Validators(tuple(vote.public_key for vote, _ in self._keys), CHAIN_ID)
-        self._boxes = [digest("box", bytes((i,))) for i in range(n)]
-        self._box_keys = tuple(
-            X25519PrivateKey.from_private_bytes(box).public_key().public_bytes_raw()
-            for box in self._boxes
-        )
+        if not ed25519:
+            scheme = StandInScheme([])
+            self._make_signer, self._verify = scheme.make, scheme.verify
+        make = self._make_signer
+        pairs = [
+            (make(digest("vote", bytes((i,)))), make(digest("player", bytes((i,)))))
+            for i in range(n + newcomers)
+        ]
+        founders = sorted(pairs[:n], key=lambda pair: pair[0].public_key)
+        self._keys = [*founders, *pairs[n:]]
+        self._boxes = [digest("box", bytes((i,))) for i in range(n + newcomers)]
+        members = [
+            founder(
+                player.public_key,
+                f"player {i}",
+                vote.public_key,
+                X25519PrivateKey.from_private_bytes(box).public_key().public_bytes_raw(),
+                votes=True,
+            )
+            for i, ((vote, player), box) in enumerate(zip(self._keys, self._boxes, strict=True))
+        ]
+        self._members, self.newcomers = tuple(members[:n]), members[n:]
+        self._voters = tuple(range(n))
+        keys = tuple(PublicKey(member.consensus_key) for member in self._members)
         self._params = params or GameParams()
         self.replicas: list[Replica] = []
-        self.answers: list[list[Answer]] = [[] for _ in range(n)]
+        self.answers: list[list[Answer]] = [[] for _ in pairs]
         self.results: list[BlockResult] = []
         """What blocks did, in height order, as whoever played it first saw it."""
-        self.invariants = Invariants(self.validators, CHAIN_ID, self._verify)
-        self.network = Network(seed, n, self._boot, links=links, observe=self._observe)
+        self.invariants = Invariants(Validators(keys, CHAIN_ID), CHAIN_ID, self._verify)
+        self.network = Network(seed, len(pairs), self._boot, links=links, observe=self._observe)
         for index in range(n):
             self.network.boot(index)
 
@@ -65,23 +89,30 @@ class PlayingTable:
         vote, player = self._keys[index]
         setup = Setup(
             chain_id=CHAIN_ID,
-            validators=self.validators,
-            players=tuple(player.public_key for _, player in self._keys),
+            members=self._members,
+            voters=self._voters,
             params=self._params,
-            box_keys=self._box_keys,
-            me=ValidatorIndex(index),
-            player=index,
-            action_signer=player,
-            vote_signer=vote,
-            box_secret=self._boxes[index],
+            identity=player,
+            keys=EpochKeys(vote, self._boxes[index]),
+            make_signer=self._make_signer,
             verify=self._verify,
         )
         replica = Replica(setup, tuple(disk.records), disk.block)
         self.replicas[index : index + 1] = [replica]
+        self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)
         return replica
 
+    def _note_epoch(self, replica: Replica) -> None:
+        membership = replica.final.membership
+        self.invariants.begins(membership.epoch, replica.validators, membership.voters)
+
     def _observe(self, host: int, effect: object) -> None:
+        match effect:
+            case Persist(records) if any(isinstance(one, SealLogged) for one in records):
+                self._note_epoch(self.replicas[host])
+            case _:
+                pass
         self.invariants.observe(host, effect)
         match effect:
             case Answer():
@@ -123,20 +154,42 @@ class PlayingTable:
             self.network.run(self.network.now_ms + 10)
         return self.answers[index][-1].receipt
 
+    def join(self, index: int) -> int:
+        """Let the host of a newcomer in: voters approve it, its node starts with an empty disk."""
+        member = self.newcomers[index - len(self._members)]
+        asked = Join(
+            bytes(16),
+            Seat(member.identity, member.consensus_key, member.box_key, member.nickname),
+            (),
+        )
+        envelope = sign_envelope(self._keys[index][1], Domain.JOIN, CHAIN_ID, encode(asked))
+        for voter in self.replicas[0].final.membership.voters:
+            if self.replicas[0].final.membership.slot_of(key_id(member.identity)) is None:
+                self.ask(voter, Admit(envelope))
+        slot = self.replicas[0].final.membership.slot_of(key_id(member.identity))
+        assert slot == index, f"slot {slot} for host {index}"
+        self.network.boot(index)
+        limit_ms = self.network.now_ms + LIVENESS_MS
+        while self.replicas[index].player is None:
+            if self.network.now_ms >= limit_ms:
+                raise ViolatedError(f"L host {index} does not catch up within {LIVENESS_MS} ms")
+            self.network.run(self.network.now_ms + 100)
+        return slot
+
     def play(self, rolls: int, limit_ms: int) -> None:
         """Let everybody play until so many rolls are settled; raises `ViolatedError` if late."""
         limit_ms += self.network.now_ms
         while len(self.rolls) < rolls:
             if self.network.now_ms >= limit_ms:
                 raise ViolatedError(f"L {len(self.rolls)} of {rolls} rolls in {limit_ms} ms")
-            for index in range(self.validators.n):
+            for index in range(len(self.replicas)):
                 self.submit(index, *self._wishes(index))
             self.network.run(self.network.now_ms + THINK_MS)
 
     def _wishes(self, index: int) -> Sequence[Operation]:
         replica = self.replicas[index]
         game = replica.final.game
-        if replica.pending:
+        if replica.pending or replica.player is None:
             return ()
         if not game.sessions:
             return (CreateSession(CRAPS),) if index == 0 else ()
@@ -155,7 +208,7 @@ class PlayingTable:
         network = self.network
         network.links = Links()
         network.heal()
-        for index, host in enumerate(network.hosts):
+        for index, host in enumerate(network.hosts[: len(self.replicas)]):
             host.crash_after = None
             if host.node is None:
                 network.boot(index)

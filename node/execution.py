@@ -1,24 +1,39 @@
-"""The replicated state of a table and how a block changes it (PROTOCOL 9).
+"""The replicated state of a table and how a block changes it (PROTOCOL 9, 13).
 
-Order inside a block: deal certificates, settlements, then actions, each with its operations in
-order; the closing of betting comes last. States are kept by block hash: the final one and those of
-notarized or proposed blocks above it, each made on its parent's by copy on write.
+Order inside a block: evidence, deal certificates, settlements, then actions, each with its
+operations in order; the closing of betting comes next, and the seal of an epoch last. States are
+kept by block hash: the final one and those of notarized or proposed blocks above it, each made on
+its parent's by copy on write.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import msgspec
 
 from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState, Settled
-from consensus.encoding import Digest, Record, Uint, decode_as, digest, encode
+from consensus.encoding import Bytes32, Digest, Record, Uint, decode_as, digest, encode
 from consensus.engine import Built
+from consensus.evidence import ITEM_EVIDENCE, verify_evidence
 from consensus.merkle import merkle_root
-from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Header
-from node.game.params import GameParams
-from node.game.receipts import BlockResult, Receipt, RollResult
+from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
+from consensus.signing import Verify
+from node.game.params import GameParams, JoinRule
+from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
 from node.game.state import GameLeaves, GameState
-from node.mempool import OPERATIONS_PER_BLOCK_MAX, Action, Mempool, rotation
+from node.membership import (
+    MEMBER_OPERATIONS,
+    Admit,
+    Membership,
+    NextKeys,
+    Retire,
+    SetVote,
+    open_newcomer,
+)
+from node.mempool import OPERATIONS_PER_BLOCK_MAX, Action, AnyOperation, Mempool, rotation
 
 SYSTEM_ITEMS_MAX = 256
 """System items in one block: two batches of every dealer, with room for settlements."""
@@ -37,14 +52,28 @@ class ProvedRoll:
     proof: bytes
 
 
+class Place(Record, frozen=True):
+    """Where on the chain a state stands.
+
+    `leader_seed` orders the leaders of the epoch in which the block was made: the chain id, later
+    the hash of the block that sealed the epoch before. After a SEAL the membership is of the next.
+    """
+
+    height: Uint
+    view: Uint
+    time_ms: Uint
+    flags: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    leader_seed: Bytes32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainState:
     """Everything replicated, after one block."""
 
-    height: int
-    time_ms: int
+    place: Place
     game: GameState
     beacon: BeaconState
+    membership: Membership
     closed: dict[int, tuple[int, ...]]
     """Sessions that wait for each beacon roll."""
     root: Digest
@@ -52,65 +81,97 @@ class ChainState:
     result: BlockResult
     rolls: tuple[ProvedRoll, ...]
 
+    @property
+    def height(self) -> int:
+        """The height of the block."""
+        return self.place.height
+
+    @property
+    def time_ms(self) -> int:
+        """The agreed time of the block."""
+        return self.place.time_ms
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the epoch ends here: only tails may follow in it."""
+        return self.place.flags != Flag.PLAIN
+
 
 class _Snapshot(Record, frozen=True):
-    """A whole state as its leaves, with the view of its block."""
+    """A whole state as its leaves."""
 
-    view: Uint
-    height: Uint
-    time_ms: Uint
+    place: Place
     closed: tuple[tuple[Uint, tuple[Uint, ...]], ...]
     game: GameLeaves
+    membership: tuple[bytes, ...]
     beacon: tuple[bytes, ...]
 
 
-def genesis_state(params: GameParams, players: int, beacon: BeaconState) -> ChainState:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all states of a table have in common: its chain, terms and signature scheme."""
+
+    chain_id: Digest
+    params: GameParams
+    verify: Verify
+
+    def beacon_context(self, membership: Membership) -> BeaconContext:
+        """Return the context of the membership's epoch; its leader order is nobody's concern."""
+        validators = membership.validators(self.chain_id)
+        return BeaconContext(self.chain_id, membership.epoch, validators, self.verify)
+
+
+def genesis_state(terms: Terms, membership: Membership) -> ChainState:
     """Return the state before the first block; it has no header and proves nothing yet."""
-    return _idle_state(0, 0, {}, GameState.genesis(params, players), beacon)
+    place = Place(0, 0, 0, Flag.PLAIN, terms.chain_id)
+    game = GameState.genesis(terms.params, len(membership.members))
+    beacon = BeaconState.genesis(terms.beacon_context(membership))
+    return _idle_state(place, {}, game, membership, beacon)
 
 
-def encode_snapshot(state: ChainState, view: int) -> bytes:
-    """Return the state of the final block of `view`, for the journal."""
+def encode_snapshot(state: ChainState) -> bytes:
+    """Return the state of a final block, for the journal."""
     return encode(
         _Snapshot(
-            view,
-            state.height,
-            state.time_ms,
+            state.place,
             tuple(state.closed.items()),
             state.game.leaves(),
+            state.membership.leaves(),
             state.beacon.leaves(),
         )
     )
 
 
-def decode_snapshot(
-    data: bytes, params: GameParams, context: BeaconContext
-) -> tuple[int, ChainState]:
-    """Return (view, state) of a snapshot; raises `DecodeError`."""
+def decode_snapshot(data: bytes, terms: Terms) -> ChainState:
+    """Return the state of a snapshot; raises `DecodeError`."""
     record = decode_as(data, _Snapshot)
-    game = GameState.from_leaves(params, record.game)
-    beacon = BeaconState.from_leaves(context, record.beacon)
-    closed = dict(record.closed)
-    return record.view, _idle_state(record.height, record.time_ms, closed, game, beacon)
+    membership = Membership.from_leaves(record.membership)
+    context = terms.beacon_context(membership)
+    return _idle_state(
+        record.place,
+        dict(record.closed),
+        GameState.from_leaves(terms.params, record.game),
+        membership,
+        BeaconState.from_leaves(context, record.beacon),
+    )
 
 
 def _idle_state(
-    height: int,
-    time_ms: int,
+    place: Place,
     closed: dict[int, tuple[int, ...]],
     game: GameState,
+    membership: Membership,
     beacon: BeaconState,
 ) -> ChainState:
     """Return a state whose block's results are not at hand."""
-    result = BlockResult(height, time_ms, (), (), ())
-    root = state_root(height, time_ms, closed, game, beacon)
+    result = BlockResult(place.height, place.time_ms, (), (), ())
     return ChainState(
-        height=height,
-        time_ms=time_ms,
+        place=place,
         game=game,
         beacon=beacon,
+        membership=membership,
         closed=closed,
-        root=root,
+        root=state_root(place, closed, game, membership, beacon),
         receipts_root=receipts_root(result),
         result=result,
         rolls=(),
@@ -122,12 +183,16 @@ class Execution:
 
     def __init__(
         self,
+        terms: Terms,
         base: BlockHash,
         state: ChainState,
         mempool: Mempool,
-        system_items: Callable[[BeaconState], Sequence[bytes]],
+        system_items: Callable[[ChainState], Sequence[bytes]],
     ) -> None:
         """Start at the final block `base`; `system_items` are what this node could propose."""
+        self.terms = terms
+        self.validators = state.membership.validators(Digest(state.place.leader_seed))
+        """The voters of the epoch, in which all blocks here are."""
         self._states: dict[BlockHash, ChainState] = {base: state}
         self._parents: dict[BlockHash, BlockHash] = {}
         self._draft: tuple[BlockHash, ChainState] | None = None
@@ -148,21 +213,26 @@ class Execution:
         """Return the state after an executed block that is final or extends the final one."""
         return self._states[block]
 
-    def build(self, parent: BlockHash, height: int, time_ms: int) -> Built:
+    def build(self, parent: BlockHash, height: int, time_ms: int, view: int) -> Built:
         """Choose and execute the next block's content on the parent's state."""
         before = self._states[parent]
+        if before.is_sealed:
+            state = _tail_of(before, view, time_ms)
+            self._draft = (parent, state)
+            return Built((), (), state.root, state.receipts_root, Flag.TAIL)
         actions = self._mempool.next_actions(
             before.game.seqs(), height, BODY_BYTES_MAX - _JUSTIFICATION_BYTES
         )
-        change = _Change(parent, before, height, time_ms)
+        change = _Change(self, parent, before, view, time_ms)
         system = tuple(
-            item for item in self._system_items(change.beacon) if change.take_item(item) is None
+            item for item in self._system_items(before) if change.take_item(item) is None
         )
         change.take_actions(actions)
         state = change.finish()
         self._draft = (parent, state)
         envelopes = tuple(action.envelope for action in actions)
-        return Built(system, envelopes, state.root, state.receipts_root)
+        flags = Flag(state.place.flags)
+        return Built(system, envelopes, state.root, state.receipts_root, flags)
 
     def adopt(self, block: BlockHash) -> None:
         """The last built draft is this block."""
@@ -173,18 +243,18 @@ class Execution:
     def execute(self, block: BlockHash, header: Header, body: Body) -> str | None:
         """Execute a block on its parent's state; the text says why it is invalid."""
         parent = BlockHash(Digest(header.parent_hash))
-        actions = self._read_actions(header.height, body)
-        if isinstance(actions, str):
-            return actions
-        change = _Change(parent, self._states[parent], header.height, header.time_ms)
-        if len(body.system) > SYSTEM_ITEMS_MAX:
-            return f"{len(body.system)} system items; the limit is {SYSTEM_ITEMS_MAX}"
-        for item in body.system:
-            if why := change.take_item(item):
+        before = self._states[parent]
+        if before.is_sealed:
+            if body.system or body.actions:
+                return "content behind the seal of an epoch"
+            state = _tail_of(before, header.view, header.time_ms)
+        else:
+            change = _Change(self, parent, before, header.view, header.time_ms)
+            if why := self._change(change, before, body):
                 return why
-        if why := change.take_actions(actions):
-            return why
-        state = change.finish()
+            state = change.finish()
+        if header.flags != state.place.flags:
+            return f"flags {header.flags} where {state.place.flags} belongs"
         if state.root != header.state_root:
             return "state root differs"
         if state.receipts_root != header.receipts_root:
@@ -192,11 +262,22 @@ class Execution:
         self._parents[block], self._states[block] = parent, state
         return None
 
-    def _read_actions(self, height: int, body: Body) -> list[Action] | str:
+    def _change(self, change: "_Change", before: ChainState, body: Body) -> str | None:
+        actions = self._read_actions(before.membership, body)
+        if isinstance(actions, str):
+            return actions
+        if len(body.system) > SYSTEM_ITEMS_MAX:
+            return f"{len(body.system)} system items; the limit is {SYSTEM_ITEMS_MAX}"
+        for item in body.system:
+            if why := change.take_item(item):
+                return why
+        return change.take_actions(actions)
+
+    def _read_actions(self, roster: Membership, body: Body) -> list[Action] | str:
         actions = []
         operations = 0
         for envelope in body.actions:
-            action = self._mempool.find(envelope, trusted=self.trusting)
+            action = self._mempool.find(envelope, roster, trusted=self.trusting)
             if isinstance(action, str):
                 return action
             operations += len(action.operations)
@@ -226,17 +307,43 @@ class Execution:
     def has_work(self, tip: BlockHash) -> bool:
         """Say whether something valid waits that the chain ending at `tip` does not hold."""
         state = self._states[tip]
-        return self._mempool.has_next(state.game.seqs()) or bool(self._system_items(state.beacon))
+        if state.is_sealed:
+            return False
+        return self._mempool.has_next(state.game.seqs()) or bool(self._system_items(state))
+
+
+def open_epoch(state: ChainState, seal: Digest) -> ChainState:
+    """Return the state behind the block `seal` as the next epoch begins on it, at view 0."""
+    place = Place(state.height, 0, state.time_ms, Flag.PLAIN, seal)
+    return replace(state, place=place)
+
+
+def _tail_of(sealed: ChainState, view: int, time_ms: int) -> ChainState:
+    """Return the state of an empty block behind a seal: that of the seal, root included."""
+    place = Place(sealed.height + 1, view, time_ms, Flag.TAIL, sealed.place.leader_seed)
+    result = BlockResult(place.height, time_ms, (), (), ())
+    return replace(
+        sealed, place=place, result=result, receipts_root=receipts_root(result), rolls=()
+    )
 
 
 class _Change:
     """One block being applied to a copy of its parent's state."""
 
-    def __init__(self, parent: BlockHash, before: ChainState, height: int, time_ms: int) -> None:
-        self.height, self.time_ms = height, time_ms
+    def __init__(
+        self, execution: Execution, parent: BlockHash, before: ChainState, view: int, time_ms: int
+    ) -> None:
+        self._terms, self._validators = execution.terms, execution.validators
+        self._before = before
+        self.height, self.view, self.time_ms = before.height + 1, view, time_ms
         self.game, self.beacon = before.game.fork(), before.beacon.fork()
+        self.membership = before.membership.fork()
         self.closed = dict(before.closed)
         self.beacon.bind(parent)
+        leader = self._validators.leader
+        missed = [leader(skipped) for skipped in range(before.place.view + 1, view)]
+        self.membership.count_turns(missed, leader(view))
+        self._stage = 0
         self._began = False
         self._rolls: list[RollResult] = []
         self._proved: list[ProvedRoll] = []
@@ -245,12 +352,39 @@ class _Change:
     def take_item(self, item: bytes) -> str | None:
         """Apply one system item, or change nothing and say why it is invalid here."""
         kind = kind_of(item)
-        if kind == _DEAL_CERTIFICATE:
-            if self._began:
-                return "deal certificate behind a settlement"
-            return self.beacon.add_certificate(item)
-        if kind != _SETTLE:
+        stage = {ITEM_EVIDENCE: 1, _DEAL_CERTIFICATE: 2, _SETTLE: 3}.get(kind)
+        if stage is None:
             return f"system item of unknown kind {kind}"
+        if stage < self._stage:
+            return "system items out of order"
+        if kind == ITEM_EVIDENCE:
+            why = self._convict(item)
+        elif kind == _DEAL_CERTIFICATE:
+            why = self.beacon.add_certificate(item)
+        else:
+            why = self._take_settle(item)
+        if why is None:
+            self._stage = stage
+        return why
+
+    def _convict(self, item: bytes) -> str | None:
+        """Note a proven offence of this epoch, or of the one before."""
+        membership, terms = self.membership, self._terms
+        epoch = membership.epoch
+        offence = verify_evidence(item, self._validators, terms.chain_id, epoch, terms.verify)
+        if not isinstance(offence, str):
+            return membership.convict(offence.id, membership.voters[offence.offender])
+        before = membership.previous_validators()
+        if before is None:
+            return offence
+        offence = verify_evidence(item, before, terms.chain_id, epoch - 1, terms.verify)
+        if isinstance(offence, str):
+            return offence
+        key = before.keys[offence.offender]
+        [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
+        return membership.convict(offence.id, slot)
+
+    def _take_settle(self, item: bytes) -> str | None:
         settled = self.beacon.settle(item)
         if isinstance(settled, str):
             return settled
@@ -259,9 +393,11 @@ class _Change:
         return None
 
     def _begin(self) -> None:
+        """Open the block for settlements and actions: what was certified before them counts."""
         if not self._began:
             self._began = True
-            self.game.begin_block(self.height, self.time_ms, self.beacon.can_close())
+            can_close = self.beacon.can_close() and not self.membership.is_changing()
+            self.game.begin_block(self.height, self.time_ms, can_close)
 
     def _settle(self, settled: Settled) -> None:
         for session in self.closed.pop(settled.roll):
@@ -283,18 +419,60 @@ class _Change:
                 return f"action {action.seq} of player {action.player} is not its next"
             game.next_seq(action.player)
             receipts = []
+            left = self.membership.has_left(action.player)
             for operation in action.operations:
-                receipts.append(game.apply(action.player, operation, index))
+                if left or isinstance(operation, MEMBER_OPERATIONS):
+                    receipt = self._apply_member(action.player, operation, left=left)
+                else:
+                    receipt = game.apply(action.player, operation, index)
+                    if receipt.code == Code.NO_DICE and self.membership.is_changing():
+                        receipt = Receipt(Code.VOTERS_CHANGE)
+                receipts.append(receipt)
                 index += 1
             self._actions.append((action.player, action.seq, tuple(receipts)))
         return None
 
+    def _apply_member(self, player: int, operation: AnyOperation, *, left: bool) -> Receipt:
+        if left:
+            return Receipt(Code.HAS_LEFT)
+        match operation:
+            case Admit(join):
+                return self._admit(player, join)
+            case Retire() if (slot := self.game.seated_in(player)) is not None:
+                return Receipt(Code.STILL_SEATED, (slot,))
+            case NextKeys() | SetVote() | Retire():
+                return self.membership.apply(player, operation)
+            case _:
+                raise AssertionError(f"{operation} is of the game")
+
+    def _admit(self, player: int, join: bytes) -> Receipt:
+        rule, voters = self._terms.params.join_rule, len(self.membership.voters)
+        if rule == JoinRule.CLOSED:
+            return Receipt(Code.CLOSED_TABLE)
+        newcomer = open_newcomer(join, self._terms.chain_id, self._terms.verify)
+        if newcomer is None:
+            return Receipt(Code.JOIN_INVALID)
+        if not self.game.has_place():
+            return Receipt(Code.TABLE_FULL, (len(self.game.accounts),))
+        needed = 1 if rule == JoinRule.ANY_VOTER else voters // 2 + 1
+        slot = self.membership.approve(player, newcomer, needed)
+        if isinstance(slot, Receipt):
+            return slot
+        admitted = self.game.admit()
+        assert admitted == slot, f"account {admitted} for member {slot}"
+        return DONE
+
     def finish(self) -> ChainState:
-        """Close what is to be closed and return the state with its roots."""
+        """Close what is to be closed, seal the epoch if it is time, return the state with roots."""
         self._begin()
         closed = self.game.end_block()
         if closed:
             self.closed[self.beacon.close(self.height)] = closed
+        flags = Flag.PLAIN
+        if not self.closed and self.membership.is_changing():
+            flags = Flag.SEAL
+            self.membership.seal()
+            self.beacon = BeaconState.genesis(self._terms.beacon_context(self.membership))
         result = BlockResult(
             self.height,
             self.time_ms,
@@ -303,14 +481,15 @@ class _Change:
             closed,
             tuple(self.game.returned),
         )
-        root = state_root(self.height, self.time_ms, self.closed, self.game, self.beacon)
+        seed = self._before.place.leader_seed
+        place = Place(self.height, self.view, self.time_ms, flags, seed)
         return ChainState(
-            height=self.height,
-            time_ms=self.time_ms,
+            place=place,
             game=self.game,
             beacon=self.beacon,
+            membership=self.membership,
             closed=self.closed,
-            root=root,
+            root=state_root(place, self.closed, self.game, self.membership, self.beacon),
             receipts_root=receipts_root(result),
             result=result,
             rolls=tuple(self._proved),
@@ -323,17 +502,21 @@ def kind_of(item: bytes) -> int:
 
 
 def state_root(
-    height: int,
-    time_ms: int,
-    closed: dict[int, tuple[int, ...]],
+    place: Place,
+    closed: Mapping[int, tuple[int, ...]],
     game: GameState,
+    membership: Membership,
     beacon: BeaconState,
 ) -> Digest:
     """Return the root over everything replicated (PROTOCOL 9)."""
-    chain = encode((height, time_ms, tuple(closed.items()), game.leaf()))
+    chain = encode((place, tuple(closed.items()), game.leaf()))
     return digest(
         "state",
-        digest("state/chain", chain) + game.accounts_root() + game.sessions_root() + beacon.root(),
+        digest("state/chain", chain)
+        + membership.root()
+        + game.accounts_root()
+        + game.sessions_root()
+        + beacon.root(),
     )
 
 

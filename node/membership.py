@@ -13,8 +13,18 @@ import msgspec
 
 from consensus.encoding import Bytes32, DecodeError, Digest, Record, Uint, decode_as, encode
 from consensus.merkle import merkle_root
-from consensus.signing import KeyId, PublicKey, is_acceptable_key, key_id
+from consensus.signing import (
+    Domain,
+    KeyId,
+    PublicKey,
+    Verify,
+    is_acceptable_key,
+    key_id,
+    parse_envelope,
+    verify_envelope,
+)
 from consensus.validators import VALIDATORS_MAX, Validators, faults_tolerated
+from node.descriptor import Join, problem_of_name
 from node.game.params import PLAYERS_MAX
 from node.game.receipts import DONE, Code, Receipt
 
@@ -55,6 +65,7 @@ class Retire(Record, frozen=True, tag=23):
 
 
 MemberOperation: TypeAlias = Admit | NextKeys | SetVote | Retire
+MEMBER_OPERATIONS = (Admit, NextKeys, SetVote, Retire)
 
 
 class Member(Record, frozen=True):
@@ -75,6 +86,14 @@ class Member(Record, frozen=True):
     missed: Uint = 0
     cheated: Flag = 0
     left: Flag = 0
+
+
+def founder(
+    identity: bytes, nickname: str, consensus_key: bytes, box_key: bytes, *, votes: bool
+) -> Member:
+    """Return a member as the table begins: its first keys are its next ones as well."""
+    keys = consensus_key, box_key
+    return Member(identity, nickname, *keys, *keys, wants=int(votes))
 
 
 class Newcomer(Record, frozen=True):
@@ -150,14 +169,24 @@ class Membership:
         """Return the slot of the member whose identity key has this id."""
         return self._kids.get(kid)
 
+    def identity_of(self, slot: int) -> PublicKey:
+        """Return the identity key of a member."""
+        return PublicKey(self.members[slot].identity)
+
+    def has_left(self, slot: int) -> bool:
+        """Say whether a member has left for good."""
+        return bool(self.members[slot].left)
+
     def validators(self, leader_seed: Digest) -> Validators:
         """Return this epoch's voters as the engine wants them."""
         keys = tuple(PublicKey(self.members[slot].consensus_key) for slot in self.voters)
         return Validators(keys, leader_seed)
 
-    def previous_validators(self) -> Validators:
-        """Return the voters of the epoch before, for proofs against them; order of keys only."""
+    def previous_validators(self) -> Validators | None:
+        """Return the voters of the epoch before, for proofs against them; None in the first."""
         keys = sorted(m.previous_key for m in self.members if m.previous_key)
+        if not keys:
+            return None
         return Validators(tuple(map(PublicKey, keys)), Digest(bytes(32)))
 
     # What members do.
@@ -336,3 +365,21 @@ class Membership:
         self.voters = tuple(sorted(following, key=lambda slot: members[slot].consensus_key))
         self.offences = ()
         self._root = None
+
+
+def open_newcomer(envelope: bytes, chain_id: bytes, verify: Verify) -> Member | None:
+    """Return who asks to join by an envelope signed for this chain, or None if it is not one."""
+    try:
+        parsed = parse_envelope(envelope)
+        asked = decode_as(parsed.payload, Join).member
+    except DecodeError:
+        return None
+    key = PublicKey(asked.identity)
+    if (
+        not is_acceptable_key(key)
+        or not is_acceptable_key(asked.consensus_key)
+        or problem_of_name("nickname", asked.nickname)
+        or not verify_envelope(verify, key, Domain.JOIN, chain_id, parsed)
+    ):
+        return None
+    return founder(key, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False)

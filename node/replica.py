@@ -1,40 +1,54 @@
 """One peer as one pure object: frames, operations and deadlines in, ordered effects out.
 
-`Replica` composes the engine, the beacon, the mempool and the replicated game. The runtime performs
-its effects with sockets and a disk, the simulator with a heap; neither knows more than this module.
-Everything that one input makes durable is one `Persist`, first in the list (PROTOCOL 9).
+`Replica` composes pipeline, mempool, epoch and the replicated game. The runtime performs its effects
+with sockets and a disk, the simulator with a heap; neither knows more than this module. Everything
+that one input makes durable is one `Persist`, first in the list (PROTOCOL 9).
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from consensus.beacon import Beacon
-from consensus.beacon_items import BeaconContext
-from consensus.beacon_state import BeaconState
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from consensus.chain import LoadBlock
 from consensus.effects import (
     ActionLogged,
     Committed,
     Effect,
+    EpochKeysErased,
+    EpochKeysLogged,
     LogRecord,
     Now,
     Persist,
     Report,
+    RequestEntropy,
     RollLogged,
+    SealLogged,
     Send,
     SnapshotLogged,
 )
 from consensus.encoding import Digest
-from consensus.engine import Engine, Tip, genesis
-from consensus.messages import BlockHash, Message, Number, frame
-from consensus.signing import Envelope, PublicKey, Signer, Verify
+from consensus.engine import Engine, genesis
+from consensus.messages import BlockHash, Flag, GetCert, Message, Number, Status, frame
+from consensus.signing import Envelope, Signer, Verify, key_id
 from consensus.validators import ValidatorIndex, Validators
-from node.execution import ChainState, Execution, decode_snapshot, encode_snapshot, genesis_state
-from node.game.operations import Operation, Tick
+from node.epoch import Epoch, EpochKeys, Self
+from node.execution import (
+    ChainState,
+    Terms,
+    decode_snapshot,
+    encode_snapshot,
+    genesis_state,
+    open_epoch,
+)
+from node.game.operations import Tick
 from node.game.params import GameParams
-from node.game.receipts import BlockResult, Receipt
+from node.game.receipts import DONE, BlockResult, Code, Receipt
 from node.game.state import GameState
-from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, Mempool, sign_action
+from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys
+from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
 
 WAITING_MAX = 65_536
@@ -43,35 +57,29 @@ SNAPSHOT_BLOCKS = 1_000
 """Blocks between two snapshots: a restart executes at most this many again."""
 RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
+RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
-_BEACON_NUMBERS = frozenset(
-    (
-        Number.DEAL,
-        Number.ACK,
-        Number.REVEAL,
-        Number.GET_REVEAL,
-        Number.REVEAL_PATHS,
-        Number.SYSTEM_ITEMS,
-    )
-)
+VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
+"""Entropy of one epoch's keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """Who plays at which table, and the private keys of the one who plays here."""
+    """Who is at which table, and the private keys of the one who is here.
+
+    `keys` are those that the descriptor, or the request to join, names; later ones are made here
+    and kept in the journal as seeds of `make_signer`.
+    """
 
     chain_id: Digest
-    validators: Validators
-    players: tuple[PublicKey, ...]
+    members: tuple[Member, ...]
+    voters: tuple[int, ...]
     params: GameParams
-    box_keys: tuple[bytes, ...]
-    me: ValidatorIndex
-    player: int
-    action_signer: Signer
-    vote_signer: Signer
-    box_secret: bytes
+    identity: Signer
+    keys: EpochKeys
+    make_signer: Callable[[bytes], Signer]
     verify: Verify
 
 
@@ -80,7 +88,7 @@ class Submission:
     """One operation of the player here; the ticket comes back with its answer."""
 
     ticket: int
-    operation: Operation
+    operation: AnyOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,67 +118,76 @@ class Replica:
         self,
         setup: Setup,
         records: Sequence[LogRecord] = (),
-        load_block: Callable[[bytes], tuple[bytes, bytes] | None] = lambda _hash: None,
+        load_block: LoadBlock = lambda _hash: None,
     ) -> None:
         """Resume from what the journal holds; nothing at the first start."""
         self.setup = setup
         self.pipeline = MessageProcessor()
-        self._mempool = Mempool(setup.chain_id, setup.players, setup.verify)
-        context = BeaconContext(setup.chain_id, 0, setup.validators, setup.verify)
-        self._beacon = Beacon(
-            context,
-            setup.me,
-            setup.vote_signer,
-            setup.box_secret,
-            setup.box_keys,
-            records,
-        )
-        base, state = _base(setup, context, records)
-        self._execution = Execution(base.hash, state, self._mempool, self._beacon.items)
-        self._execution.trusting = True
-        self._engine = Engine(
-            chain_id=setup.chain_id,
-            epoch=0,
-            validators=setup.validators,
-            me=setup.me,
-            signer=setup.vote_signer,
-            verify=setup.verify,
-            app=self._execution,
-            base=base,
-            records=records,
-            load_block=load_block,
-        )
-        self._execution.trusting = False
+        self._terms = Terms(setup.chain_id, setup.params, setup.verify)
+        self._kid = key_id(setup.identity.public_key)
+        self._load_block = load_block
+        self._keys = [setup.keys]
+        self._made: dict[int, EpochKeysLogged] = {}
+        self._seals: dict[int, bytes] = {}
+        for record in records:
+            match record:
+                case EpochKeysLogged():
+                    self._take_keys(record)
+                case SealLogged():
+                    self._seals[record.epoch] = record.certificate
+                case _:
+                    pass
+        self._mempool = Mempool(setup.chain_id, setup.verify)
+        base, state = self._base(records)
+        self._mempool.prune(state.game.seqs())
+        self._epoch = self._begin(base, state, records)
         self._waiting: list[Submission] = []
         self._tickets: dict[int, tuple[int, ...]] = {}
         self._own: dict[int, Action] = {}
         self._last_seq = self._own_seq(self.final)
         self._preview: tuple[BlockHash, GameState] | None = None
-        self._snapshot_height = base.height
+        self._snapshot_height = state.height
         self._resend_ms: int | None = None
         self._resends = 0
         self._ticked: tuple[int, int] = (-1, -1)
         self._tick_ms: int | None = None
+        self._helped_ms: dict[int, int] = {}
+        self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
+        self._keys_asked = False
         self._records: list[LogRecord] = []
         self._effects: list[ReplicaEffect] = []
         self._restore_own(records)
+
+    def _base(self, records: Sequence[LogRecord]) -> tuple[BlockHash, ChainState]:
+        """Return where the journal lets this node begin: its newest snapshot, or genesis."""
+        newest: SnapshotLogged | None = None
+        for record in records:
+            if isinstance(record, SnapshotLogged):
+                newest = record
+        if newest is None:
+            membership = Membership.genesis(self.setup.members, self.setup.voters)
+            return genesis(self.setup.chain_id).hash, genesis_state(self._terms, membership)
+        base = BlockHash(Digest(newest.hash))
+        state = decode_snapshot(newest.state, self._terms)
+        return base, open_epoch(state, base) if state.is_sealed else state
+
+    def _begin(
+        self, base: BlockHash, state: ChainState, records: Sequence[LogRecord] = ()
+    ) -> Epoch:
+        me = Self(kid=self._kid, keys=self._keys, load_block=self._load_block)
+        return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
 
     # Inputs.
 
     def start(self, now: Now) -> list[ReplicaEffect]:
         """Begin, or resume after a restart."""
-        self._engine.start(now)
-        final = self.final
-        self._beacon.finalized(
-            final.beacon, now, block=self._execution.base, wanted=final.game.has_bets()
-        )
+        self._epoch.start(now)
         self._push(None)
         return self._step(now)
 
     def peer_up(self, peer: ValidatorIndex, now: Now) -> list[ReplicaEffect]:
         """Greet a peer whose link came up, and give it what it may have missed."""
-        self._engine.peer_up(peer, now)
-        self._beacon.peer_up(peer, now)
+        self._epoch.peer_up(peer, now)
         self._push(peer)
         return self._step(now)
 
@@ -187,18 +204,29 @@ class Replica:
 
     def submit(self, batch: Sequence[Submission], now: Now) -> list[ReplicaEffect]:
         """Take operations of the player here; what would be refused now is answered at once."""
-        preview = self._preview_now(now)
+        player = self.player
         for submission in batch:
-            receipt = preview.apply(self.setup.player, submission.operation, 0)
-            if receipt.code or len(self._waiting) >= WAITING_MAX:
+            if player is None:
+                receipt = Receipt(Code.STRANGER, (0,))
+            elif len(self._waiting) >= WAITING_MAX:
+                receipt = Receipt(Code.BLOCK_FULL)
+            else:
+                receipt = self._try(player, submission.operation, now)
+            if receipt.code:
                 self._effects.append(Answer(submission.ticket, 0, receipt))
             else:
                 self._waiting.append(submission)
         return self._step(now)
 
     def entropy(self, data: bytes, now: Now) -> list[ReplicaEffect]:
-        """Take the answer to a `RequestEntropy`."""
-        self._beacon.entropy(data, now)
+        """Take the answer to one `RequestEntropy`, or to several that stood together, joined."""
+        while data:
+            size, for_keys = self._entropy.popleft()
+            part, data = data[:size], data[size:]
+            if for_keys:
+                self._make_keys(part)
+            elif self._epoch.beacon is not None:
+                self._epoch.beacon.entropy(part, now)
         return self._step(now)
 
     def handle_deadline(self, now: Now) -> list[ReplicaEffect]:
@@ -210,21 +238,36 @@ class Replica:
     @property
     def deadline_ms(self) -> int | None:
         """When `handle_deadline` is due, monotonic milliseconds."""
-        due = (self._engine.deadline_ms, self._beacon.deadline_ms, self._resend_ms, self._tick_ms)
+        due = (self._epoch.deadline_ms, self._resend_ms, self._tick_ms)
         return min((at for at in due if at is not None), default=None)
 
     @property
     def engine(self) -> Engine:
-        """The agreement, for those who watch it."""
-        return self._engine
+        """The agreement of the current epoch, for those who watch it."""
+        return self._epoch.engine
+
+    @property
+    def validators(self) -> Validators:
+        """The voters of the current epoch."""
+        return self._epoch.execution.validators
+
+    @property
+    def votes(self) -> bool:
+        """Whether this node votes in the current epoch."""
+        return self._epoch.votes
 
     @property
     def final(self) -> ChainState:
         """Everything replicated, after the last final block."""
-        return self._execution.final
+        return self._epoch.execution.final
 
     @property
-    def pending(self) -> tuple[Operation, ...]:
+    def player(self) -> int | None:
+        """The slot of this node's member, None while the table has not admitted it."""
+        return self.final.membership.slot_of(self._kid)
+
+    @property
+    def pending(self) -> tuple[AnyOperation, ...]:
         """The operations of this player that no final block holds."""
         signed = (operation for action in self._own.values() for operation in action.operations)
         return (*signed, *(submission.operation for submission in self._waiting))
@@ -234,24 +277,32 @@ class Replica:
     def _dispatch(
         self, sender: ValidatorIndex, number: Number, message: Message, data: bytes, now: Now
     ) -> str | None:
-        if number is Number.ACTION:
-            assert isinstance(message, Envelope)
-            return self._mempool.admit(message, data[1:])
-        if number in _BEACON_NUMBERS:
-            self._beacon.receive(sender, number, message, now)
-        else:
-            self._engine.receive(sender, number, message, now)
+        match message:
+            case Envelope() if number is Number.ACTION:
+                return self._mempool.admit(message, data[1:], self.final.membership)
+            case Status() | GetCert() if message.epoch != self._epoch.number:
+                self._meet_other_epoch(sender, message.epoch, now)
+            case _:
+                self._epoch.receive(sender, number, message, now)
         return None
+
+    def _meet_other_epoch(self, peer: ValidatorIndex, epoch: int, now: Now) -> None:
+        """Give who is behind what sealed its epoch, or show who is ahead where this node stands."""
+        if now.mono_ms < self._helped_ms.get(peer, 0):
+            return
+        self._helped_ms[peer] = now.mono_ms + self.engine.delta_ms
+        if epoch > self._epoch.number:
+            self._epoch.peer_up(peer, now)
+        elif (seal := self._seals.get(epoch)) is not None:
+            self._effects.append(Send(peer, frame(Number.CERTIFICATE, seal)))
 
     def _step(self, now: Now) -> list[ReplicaEffect]:
         """Let every part act until none has more to do; each round needs news of the last."""
         self._tick(now)
-        self._beacon.delta_ms = self._engine.delta_ms
         busy = True
         while busy:
             busy = self._flush()
-            busy |= self._collect(self._engine.advance(now), now)
-            busy |= self._collect(self._beacon.advance(now), now)
+            busy |= self._collect(self._epoch.advance(now), now)
         self._schedule_resend(now)
         effects, self._effects = self._effects, []
         if self._records:
@@ -267,16 +318,19 @@ class Replica:
                 case Committed():
                     self._effects.append(effect)
                     self._finish_block(effect, now)
+                case RequestEntropy(size):
+                    self._entropy.append((size, False))
+                    self._effects.append(effect)
                 case _:
                     self._effects.append(effect)
         return bool(effects)
 
     def _finish_block(self, block: Committed, now: Now) -> None:
-        state = self._execution.take_finalized()
+        state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
-        result = state.result
+        result, own = state.result, state.membership.slot_of(self._kid)
         for player, seq, receipts in result.actions:
-            if player == self.setup.player:
+            if player == own:
                 self._own.pop(seq, None)
                 # After a restart nobody waits for the answers.
                 for ticket, receipt in zip(self._tickets.pop(seq, ()), receipts, strict=False):
@@ -288,41 +342,109 @@ class Replica:
             )
             for roll in state.rolls
         )
-        if block.height >= self._snapshot_height + SNAPSHOT_BLOCKS:
+        sealed = state.place.flags == Flag.SEAL
+        if sealed or block.height >= self._snapshot_height + SNAPSHOT_BLOCKS:
             self._snapshot_height = block.height
             self._records.append(
-                SnapshotLogged(
-                    height=block.height,
-                    hash=block.hash,
-                    state=encode_snapshot(state, block.header.view),
-                )
+                SnapshotLogged(height=block.height, hash=block.hash, state=encode_snapshot(state))
             )
         self._effects.append(Played(block.height, result))
-        self._beacon.finalized(state.beacon, now, block=block.hash, wanted=state.game.has_bets())
+        self._epoch.take_members(state.membership)
+        if sealed:
+            self._enter_epoch(BlockHash(block.hash), state, now)
+            return
+        if block.header.parent_view == 0 and self._epoch.number:
+            # What the keys of the epoch before sign counts nowhere any more (PROTOCOL 13).
+            self._records.append(EpochKeysErased(epoch=self._epoch.number))
+        self._epoch.finalized(state, BlockHash(block.hash), now)
+
+    # Epochs.
+
+    def _enter_epoch(self, seal: BlockHash, state: ChainState, now: Now) -> None:
+        """Begin the next epoch on a final seal, and keep what made it final for those behind."""
+        proof = self.engine.sealed
+        assert proof is not None, "a final seal seals its engine"
+        number = self._epoch.number
+        self._seals[number] = proof.data
+        self._records.append(
+            SealLogged(epoch=number, height=state.height, hash=seal, certificate=proof.data)
+        )
+        self._epoch = self._begin(seal, open_epoch(state, seal))
+        self._preview = None
+        self._keys_asked = False
+        self._epoch.start(now)
+        self._push(None)
+
+    def _take_keys(self, record: EpochKeysLogged) -> None:
+        self._made[record.epoch] = record
+        signer = self.setup.make_signer(record.vote_seed)
+        self._keys.append(EpochKeys(signer, record.box_secret))
+
+    def _make_keys(self, entropy: bytes) -> None:
+        """Make the keys of the next epoch; they are durable before anybody is told of them."""
+        record = EpochKeysLogged(
+            epoch=self._epoch.number + 1,
+            vote_seed=entropy[:VOTE_SEED_BYTES],
+            box_secret=entropy[VOTE_SEED_BYTES:],
+        )
+        self._records.append(record)
+        self._take_keys(record)
+
+    def _name_keys(self) -> NextKeys | None:
+        """Return what names this member's next keys, if that is to be done and they are made.
+
+        It travels with the first action of an epoch, so a table that rests stays at rest; who does
+        not act keeps its keys for another epoch.
+        """
+        player, epoch = self.player, self._epoch.number + 1
+        if player is None:
+            return None
+        member = self.final.membership.members[player]
+        if not member.wants or member.next_consensus_key != member.consensus_key:
+            return None
+        made = self._made.get(epoch)
+        if made is None:
+            if not self._keys_asked:
+                self._keys_asked = True
+                size = VOTE_SEED_BYTES + BOX_SECRET_BYTES
+                self._entropy.append((size, True))
+                self._effects.append(RequestEntropy(size))
+            return None
+        box = X25519PrivateKey.from_private_bytes(made.box_secret).public_key()
+        vote_key = self.setup.make_signer(made.vote_seed).public_key
+        return NextKeys(epoch, vote_key, box.public_bytes_raw())
 
     # Own operations.
 
     @property
     def _tip(self) -> ChainState:
-        return self._execution.state_of(self._engine.tip.hash)
+        return self._epoch.execution.state_of(self.engine.tip.hash)
 
     def _own_seq(self, state: ChainState) -> int:
-        return state.game.accounts[self.setup.player].seq
+        player = state.membership.slot_of(self._kid)
+        return 0 if player is None else state.game.accounts[player].seq
 
-    def _preview_now(self, now: Now) -> GameState:
+    def _try(self, player: int, operation: AnyOperation, now: Now) -> Receipt:
+        """Return what would become of an operation behind all others that wait here."""
+        if isinstance(operation, MEMBER_OPERATIONS):
+            return DONE  # the block decides: they are rare, and others may come first
+        return self._preview_now(player, now).apply(player, operation, 0)
+
+    def _preview_now(self, player: int, now: Now) -> GameState:
         """Return the tip's game with everything of this player applied that it does not hold."""
-        tip = self._engine.tip.hash
+        tip = self.engine.tip.hash
         if self._preview is None or self._preview[0] != tip:
             state = self._tip
             game = state.game.fork()
-            time_ms = max(self._engine.table_clock(now), state.time_ms + 1)
+            time_ms = max(self.engine.table_clock(now), state.time_ms + 1)
             game.begin_block(state.height + 1, time_ms, state.beacon.can_close())
             for operation in self._pending_on(state):
-                game.apply(self.setup.player, operation, 0)
+                if not isinstance(operation, MEMBER_OPERATIONS):
+                    game.apply(player, operation, 0)
             self._preview = (tip, game)
         return self._preview[1]
 
-    def _pending_on(self, state: ChainState) -> tuple[Operation, ...]:
+    def _pending_on(self, state: ChainState) -> tuple[AnyOperation, ...]:
         known = self._own_seq(state)
         signed = (
             operation
@@ -334,16 +456,24 @@ class Replica:
 
     def _flush(self) -> bool:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
-        if not self._waiting or self._last_seq > self._own_seq(self._tip):
+        player = self.player
+        if (
+            not self._waiting
+            or player is None
+            or self._tip.is_sealed
+            or self._last_seq > self._own_seq(self._tip)
+        ):
             return False
-        taken = self._waiting[:OPERATIONS_PER_ACTION_MAX]
+        taken = self._waiting[: OPERATIONS_PER_ACTION_MAX - 1]
         del self._waiting[: len(taken)]
+        if (keys := self._name_keys()) is not None:
+            taken.append(Submission(NO_TICKET, keys))
         self._last_seq += 1
         setup = self.setup
         action = sign_action(
-            setup.action_signer,
+            setup.identity,
             setup.chain_id,
-            setup.player,
+            player,
             self._last_seq,
             [submission.operation for submission in taken],
         )
@@ -355,9 +485,10 @@ class Replica:
         return True
 
     def _restore_own(self, records: Sequence[LogRecord]) -> None:
+        roster = self.final.membership
         for record in records:
             if isinstance(record, ActionLogged) and record.seq > self._last_seq:
-                action = self._mempool.find(record.envelope, trusted=True)
+                action = self._mempool.find(record.envelope, roster, trusted=True)
                 assert isinstance(action, Action), f"own action in the journal: {action}"
                 self._own[action.seq] = action
         self._last_seq = max((self._last_seq, *self._own))
@@ -378,39 +509,24 @@ class Replica:
             self._resends = min(self._resends + 1, RESEND_STEPS_MAX)
             self._resend_ms = None
         if self._resend_ms is None:
-            self._resend_ms = now.mono_ms + (8 * self._engine.delta_ms << self._resends)
+            wait_ms = RESEND_DELTAS * self.engine.delta_ms << self._resends
+            self._resend_ms = now.mono_ms + wait_ms
 
     def _tick(self, now: Now) -> None:
-        """Say that an agreed timer is due: one player at a time, so that one tick is enough."""
-        state = self.final
+        """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
+        state, player = self.final, self.player
         due = state.game.due()
-        if due is None:
+        if due is None or player is None or not self.votes:
             self._tick_ms = None
             return
         due_ms, session = due
-        players = len(state.game.accounts)
-        turn = (self.setup.player - state.height) % players
-        wait_ms = due_ms + 2 * turn * self._engine.delta_ms - self._engine.table_clock(now)
+        voters = state.membership.voters
+        turn = (voters.index(player) - state.height) % len(voters)
+        wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
-        elif self._ticked != (state.height, session):
+            return
+        self._tick_ms = None
+        if self._ticked != (state.height, session):
             self._ticked = (state.height, session)
-            self._tick_ms = None
             self._waiting.append(Submission(NO_TICKET, Tick(session)))
-        else:
-            self._tick_ms = None
-
-
-def _base(
-    setup: Setup, context: BeaconContext, records: Sequence[LogRecord]
-) -> tuple[Tip, ChainState]:
-    """Return where the journal lets this node begin: its newest snapshot, or genesis."""
-    newest: SnapshotLogged | None = None
-    for record in records:
-        if isinstance(record, SnapshotLogged):
-            newest = record
-    if newest is None:
-        beacon = BeaconState.genesis(context)
-        return genesis(setup.chain_id), genesis_state(setup.params, len(setup.players), beacon)
-    view, state = decode_snapshot(newest.state, setup.params, context)
-    return Tip(state.height, view, BlockHash(Digest(newest.hash)), state.time_ms), state

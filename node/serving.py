@@ -3,16 +3,18 @@
 import trio
 
 from consensus.encoding import DecodeError, decode_as
-from consensus.signing import PublicKey, verify
+from consensus.signing import SigningKey, verify
 from consensus.validators import ValidatorIndex
 from node.config import Folder
 from node.control import serve_control
 from node.descriptor import Table
+from node.epoch import EpochKeys
 from node.errors import OperatorError
 from node.game.craps.params import CrapsParams
 from node.game.params import GameParams, decode_params
 from node.identity import Keys
 from node.lobby import credentials_of
+from node.membership import founder
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime
 from node.store import Journal
@@ -42,20 +44,27 @@ def craps_params_of(table: Table) -> CrapsParams:
         ) from None
 
 
-def setup_of(table: Table, me: ValidatorIndex, keys: Keys) -> Setup:
-    """Return who plays at a table and the private keys of member `me`."""
-    members = table.descriptor.members
+def setup_of(table: Table, keys: Keys) -> Setup:
+    """Return who is at a table at its start, and the private keys of the one who is here."""
+    descriptor = table.descriptor
+    members = tuple(
+        founder(
+            member.identity,
+            member.nickname,
+            member.consensus_key,
+            member.dealing_key,
+            votes=slot in descriptor.validators,
+        )
+        for slot, member in enumerate(descriptor.members)
+    )
     return Setup(
         chain_id=table.chain_id,
-        validators=table.validators(),
-        players=tuple(PublicKey(member.identity) for member in members),
+        members=members,
+        voters=descriptor.validators,
         params=params_of(table),
-        box_keys=tuple(member.dealing_key for member in members),
-        me=me,
-        player=me,
-        action_signer=keys.identity,
-        vote_signer=keys.consensus,
-        box_secret=keys.dealing_secret,
+        identity=keys.identity,
+        keys=EpochKeys(keys.consensus, keys.dealing_secret),
+        make_signer=SigningKey,
         verify=verify,
     )
 
@@ -86,7 +95,7 @@ async def serve_node(
     listen = Address(host, parse_address(table.addresses[me][0]).port)
     journal = Journal(folder.root, table.chain_id, me)
     try:
-        replica = Replica(setup_of(table, me, keys), journal.load(), journal.block)
+        replica = Replica(setup_of(table, keys), journal.load(), journal.block)
         runtime = ProtocolRuntime(replica, journal, table, me, credentials_of(keys))
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)

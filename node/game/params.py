@@ -40,6 +40,15 @@ class BankMode(enum.IntEnum):
     bank are theirs in proportion."""
 
 
+class JoinRule(enum.IntEnum):
+    """Who lets newcomers in while the table lives."""
+
+    CLOSED = 0
+    ANY_VOTER = 1
+    MAJORITY = 2
+    """More than half of the voters."""
+
+
 class GameParams(Record, frozen=True):
     """Chips, caps and timers of a table. Times are agreed milliseconds, rates basis points."""
 
@@ -70,6 +79,8 @@ class GameParams(Record, frozen=True):
     """After this the dice go to the next seat that may throw (R5)."""
     absent_ms: Timer = 180_000
     """A seat that does nothing for so long while bets wait leaves the session (R30)."""
+    join_rule: Annotated[int, msgspec.Meta(ge=0, le=2)] = JoinRule.MAJORITY
+    """How newcomers come to the table; each is given a buy-in (R29)."""
     rules: Annotated[bytes, msgspec.Meta(max_length=RULES_BYTES_MAX)] = b""
     """The game's own parameters, encoded; empty means its defaults."""
 

@@ -67,6 +67,7 @@ class Code(enum.IntEnum):
     JOIN_INVALID = 70
     HAS_LEFT = 71
     VOTERS_CHANGE = 72
+    STILL_SEATED = 73
 
 
 class Receipt(Record, frozen=True):
@@ -211,6 +212,7 @@ _SENTENCES: Mapping[int, str] = {
     Code.CLOSED_TABLE: "this table takes no newcomers: make a new table",
     Code.JOIN_INVALID: "the request to join is not one for this table: ask for a new invite",
     Code.HAS_LEFT: "this seat has left the table for good: join again under new keys",
+    Code.STILL_SEATED: "you have a seat in game {}: leave it first",
     Code.VOTERS_CHANGE: "the table is changing who votes: throw again in a moment",
 }
 

@@ -212,6 +212,19 @@ class GameState:
         """Return the number of every player's last action."""
         return tuple(account.seq for account in self.accounts)
 
+    def has_place(self) -> bool:
+        """Say whether one more player fits, with a buy-in, into the bounds of a table."""
+        minted = self.treasury.minted + self.params.buy_in
+        return len(self.accounts) < PLAYERS_MAX and minted <= CHIPS_MAX
+
+    def seated_in(self, player: int) -> int | None:
+        """Return the lowest session in which a player has a seat, None without one."""
+        for slot, session in enumerate(self.sessions):
+            index = None if session is None else session.seat_of.get(player)
+            if session is not None and index is not None and session.is_seated(index):
+                return slot
+        return None
+
     def admit(self) -> int | None:
         """Mint the buy-in of a newcomer; return its player number, None if the table is full."""
         minted = self.treasury.minted + self.params.buy_in
