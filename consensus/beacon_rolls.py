@@ -102,7 +102,7 @@ class _Secret:
     def liars(self) -> tuple[int, ...]:
         """Holders that claimed another share than the opened dealing gave them."""
         known = self.context.known_secret(self.dealt.root, self.place.index)
-        if not self.suspect or known is None:
+        if known is None:
             return ()
         return tuple(j for j, share in self.claimed.items() if share != known.shares[j])
 

@@ -216,7 +216,8 @@ class Rounds:
 
     def _counted(self, known: Round, statement: Statement, signer: ValidatorIndex) -> None:
         for other, _ in known.tally.opposed(statement, 1 << signer):
-            self._accuse(known.tally, statement, other, signer)
+            if statement.voters >> signer & 1:  # it may turn out not to be the signer's
+                self._accuse(known.tally, statement, other, signer)
         if statement.view <= self.final.view:
             return
         count = statement.count

@@ -153,7 +153,7 @@ async def _start(plan: Plan, nodes: Sequence[NodeProcess]) -> None:
             await guest.start()
         await _all_seated(nodes)
         return
-    late = next(node for node in nodes if not node.folder.table.exists())
+    late = next((node for node in nodes if not node.folder.table.exists()), host)
     words = late.last_words() if late.process else "not started"
     raise OperatorError(f"no table of {len(nodes)} in {START_SECONDS} s; {late.name}: {words}")
 
@@ -173,12 +173,14 @@ async def _read_invite(host: NodeProcess) -> str:
 
 
 async def _all_seated(nodes: Sequence[NodeProcess]) -> None:
-    while not all(node.folder.table.exists() for node in nodes):
-        for node in nodes:
-            assert node.process is not None, "every node was started"
-            if node.process.poll() is not None:
-                raise OperatorError(f"{node.name} ended: {node.last_words()}")
-        await trio.sleep(0.05)
+    """Wait until every node is at the table and answers."""
+    for node in nodes:
+        while await _status(node) is None:
+            for each in nodes:
+                assert each.process is not None, "every node was started"
+                if each.process.poll() is not None:
+                    raise OperatorError(f"{each.name} ended: {each.last_words()}")
+            await trio.sleep(LOOK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

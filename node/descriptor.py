@@ -49,6 +49,8 @@ ADDRESS_CHARS_MAX = 80
 NONCE_BYTES = 16
 SECRET_BYTES = 16
 TABLE_BYTES_MAX = 64 << 10
+ACCEPT_BYTES_MAX = 128
+"""An envelope around 34 bytes: 116 of them."""
 INVITE_PREFIX = "bitcraps1:"
 INVITE_CHARS_MAX = 2048
 _CHECK_BYTES = 4
@@ -122,8 +124,11 @@ class Invite(Record, frozen=True):
 class _TableFile(Record, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     descriptor: Descriptor
-    accepts: tuple[bytes, ...]
-    addresses: tuple[Addresses, ...]
+    accepts: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=ACCEPT_BYTES_MAX)], ...],
+        msgspec.Meta(max_length=MEMBERS_MAX),
+    ]
+    addresses: Annotated[tuple[Addresses, ...], msgspec.Meta(max_length=MEMBERS_MAX)]
 
 
 def member_of(keys: Keys, nickname: str) -> Member:

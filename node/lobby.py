@@ -4,22 +4,33 @@ The host can refuse or stall, never fork: a table starts with the consent of eve
 descriptor, and each joiner checks all of them itself. Both sides save the table before they go on.
 """
 
+import contextlib
 import enum
 import hmac
+import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
+import msgspec
 import trio
 
-from consensus.encoding import Bytes32, DecodeError, Record, convert_as, decode, decode_as, encode
+from consensus.encoding import Bytes32, DecodeError, Record, decode_as, encode
+from consensus.signing import parse_envelope
 from node.descriptor import (
+    ACCEPT_BYTES_MAX,
+    MEMBERS_MAX,
+    NONCE_BYTES,
+    SECRET_BYTES,
     Addresses,
     Descriptor,
     Invite,
     Join,
     Member,
     Table,
+    Text,
     build_descriptor,
     chain_id_of,
     format_invite,
@@ -41,9 +52,17 @@ from transport.base import Address, Counters, LinkClosed, LinkRefused, parse_add
 from transport.link import Credentials, Link
 from transport.tcp import Door, dial
 
+log = logging.getLogger(__name__)
+
 JOIN_SECONDS = 10
+"""From the open link to the first message, and from there to the answer."""
 SIGN_SECONDS = 30
+"""Who has not signed the terms by then loses the seat; the others get new terms."""
 HANDOVER_SECONDS = 10
+"""How long the host serves the table to those who have not saved it, and a joiner that has signed
+dials again for it."""
+REDIAL_SECONDS = 0.5
+GOODBYE_SECONDS = 1
 REASON_CHARS_MAX = 200
 LOBBY_FRAME_BYTES_MAX = 64 << 10
 
@@ -60,10 +79,34 @@ class LobbyNumber(enum.IntEnum):
     SAVED = 35
 
 
-class _TableMessage(Record, frozen=True):
+class RoomMessage(Record, frozen=True):
+    """Host to guest: how many seats there are and who sits, in order of arrival."""
+
+    seats: Annotated[int, msgspec.Meta(ge=1, le=MEMBERS_MAX)]
+    nicknames: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MEMBERS_MAX)]
+
+
+class Refusal(Record, frozen=True):
+    """Host to guest, then the link ends: one sentence for a person."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARS_MAX)]
+
+
+class TableMessage(Record, frozen=True):
+    """Host to guest: everybody's consent to the terms, and where everybody listens."""
+
     chain_id: Bytes32
-    accepts: tuple[bytes, ...]
-    addresses: tuple[Addresses, ...]
+    accepts: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=ACCEPT_BYTES_MAX)], ...],
+        msgspec.Meta(max_length=MEMBERS_MAX),
+    ]
+    addresses: Annotated[tuple[Addresses, ...], msgspec.Meta(max_length=MEMBERS_MAX)]
+
+
+class Saved(Record, frozen=True):
+    """Guest to host: the table of this chain is on disk here."""
+
+    chain_id: Bytes32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +132,8 @@ def credentials_of(keys: Keys) -> Credentials:
     return Credentials(keys.link_secret, keys.identity.public_key, keys.sign_link, check_link)
 
 
-def _frame(number: LobbyNumber, body: bytes) -> bytes:
-    return bytes((number,)) + body
+def _frame(number: LobbyNumber, body: Record | bytes) -> bytes:
+    return bytes((number,)) + (body if isinstance(body, bytes) else encode(body))
 
 
 async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
@@ -112,40 +155,48 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
     first with the invite, then whenever somebody comes or goes.
 
     Raises:
-        OperatorError: A name breaks a rule or the address cannot be listened on.
+        OperatorError: A name breaks a rule, the address cannot be listened on, or the table cannot
+            be saved.
     """
     own = member_of(keys, nickname)
     if problem := problem_of_name("table name", name):
         raise OperatorError(problem)
-    if not 1 <= seats <= 16:
-        raise OperatorError(f"a table of {seats} seats; allowed are 1 to 16")
+    if not 1 <= seats <= MEMBERS_MAX:
+        raise OperatorError(f"a table of {seats} seats; allowed are 1 to {MEMBERS_MAX}")
     lobby = _Host(keys, own, name, params, seats, on_change)
+    door = Door(credentials_of(keys), lobby.lobby_id, lambda _: True, Counters(), lobby.serve_guest)
+    outcome: Table | OperatorError | None = None
     async with trio.open_nursery() as nursery:
-        door = Door(
-            credentials_of(keys), lobby.lobby_id, lambda _: True, Counters(), lobby.serve_guest
-        )
         try:
             bound = await nursery.start(door.serve, listen)
+            hosts = public_hosts or (bound[0].host,)
+            table = await lobby.run([Address(name, bound[0].port) for name in hosts])
+            save(table)
+            await lobby.hand_over(table)
+            outcome = table
         except OSError as error:
-            raise OperatorError(f"cannot listen on {listen}: {error.strerror}") from None
-        hosts = public_hosts or (bound[0].host,)
-        table = await lobby.run([Address(name, bound[0].port) for name in hosts])
-        save(table)
-        await lobby.hand_over(table)
+            outcome = OperatorError(f"cannot listen on {listen}: {error.strerror}")
+        except OperatorError as error:  # a nursery would hand it on in a group
+            outcome = error
         nursery.cancel_scope.cancel()
-    return table
+    if isinstance(outcome, Table):
+        return outcome
+    assert outcome is not None, "a cancelled lobby does not come here"
+    raise outcome
 
 
 @dataclass
 class _Host:
+    """The room of one lobby. Guests are told of changes by their own tasks: none waits for another."""
+
     keys: Keys
     own: Member
     name: str
     params: bytes
     seats: int
     on_change: Callable[[Room], None]
-    nonce: bytes = field(default_factory=lambda: os.urandom(16))
-    secret: bytes = field(default_factory=lambda: os.urandom(16))
+    nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))
+    secret: bytes = field(default_factory=lambda: os.urandom(SECRET_BYTES))
     guests: dict[bytes, _Guest] = field(default_factory=dict)
     descriptor: Descriptor | None = None
     table: Table | None = None
@@ -153,91 +204,134 @@ class _Host:
     invite: str = ""
 
     def __post_init__(self) -> None:
+        """Name the lobby; the name binds all that the host may not change later."""
         self.lobby_id = lobby_id_of(
             self.own.identity, self.name, self.nonce, self.seats, self.params
         )
 
     async def run(self, reach: Sequence[Address]) -> Table:
+        """Wait for people and for their signatures, as often as it takes."""
         addresses = tuple(map(str, reach))
         self.invite = format_invite(
             Invite(1, self.lobby_id, self.own.identity, self.secret, addresses, 0)
         )
         self.guests[self.own.identity] = _Guest(self.own, addresses, None, saved=True)
-        await self._tell_room()
+        self._room_changed()
         while self.table is None:
             if len(self.guests) < self.seats:
-                await self._next_change()
+                await self.changed.wait()
             else:
                 await self._sign()
         return self.table
 
     async def _sign(self) -> None:
-        """Send the terms and wait until all have signed, one has left, or 30 s are over."""
-        members = [guest.member for guest in self.guests.values()]
-        self.descriptor = build_descriptor(self.name, self.nonce, members, self.params)
-        for guest in self.guests.values():
+        """Offer terms to a full room until all have signed, the room changes, or 30 s are over."""
+        offered = dict(self.guests)
+        members = [guest.member for guest in offered.values()]
+        descriptor = self.descriptor = build_descriptor(self.name, self.nonce, members, self.params)
+        for guest in offered.values():
             guest.accept = b""
-        self.guests[self.own.identity].accept = sign_accept(self.keys, self.descriptor)
-        await self._broadcast(_frame(LobbyNumber.DESCRIPTOR, encode(self.descriptor)))
-        with trio.move_on_after(SIGN_SECONDS):
-            while len(self.guests) == self.seats and not all(
-                guest.accept for guest in self.guests.values()
-            ):
-                await self._next_change()
-        for identity, guest in list(self.guests.items()):
-            if not guest.accept and guest.link and len(self.guests) == self.seats:
-                del self.guests[identity]
-                await guest.link.aclose()
-        if len(self.guests) < self.seats:
-            self.descriptor = None
-            await self._tell_room()
+        self.guests[self.own.identity].accept = sign_accept(self.keys, descriptor)
+        self._notify()
+        with trio.move_on_after(SIGN_SECONDS) as patience:
+            while self._still_sits(offered) and not all(g.accept for g in offered.values()):
+                await self.changed.wait()
+        if self._still_sits(offered) and not patience.cancelled_caught:
+            ordered = [offered[member.identity] for member in descriptor.members]
+            self.table = Table(
+                descriptor,
+                tuple(guest.accept for guest in ordered),
+                tuple(guest.addresses for guest in ordered),
+            )
+            self._notify()
             return
-        ordered = [self.guests[member.identity] for member in self.descriptor.members]
-        self.table = Table(
-            self.descriptor,
-            tuple(guest.accept for guest in ordered),
-            tuple(guest.addresses for guest in ordered),
+        if patience.cancelled_caught:
+            await self._unseat([key for key, guest in offered.items() if not guest.accept])
+
+    def _still_sits(self, offered: dict[bytes, _Guest]) -> bool:
+        """Say whether nobody has come, gone or changed since terms were offered."""
+        return self.guests.keys() == offered.keys() and all(
+            self.guests[key] is guest for key, guest in offered.items()
         )
 
+    async def _unseat(self, identities: Sequence[bytes]) -> None:
+        gone = [self.guests.pop(identity) for identity in identities if identity in self.guests]
+        self._room_changed()
+        for guest in gone:
+            if guest.link:
+                await guest.link.aclose()
+
     async def hand_over(self, table: Table) -> None:
-        """Send the table until everybody has saved it, for at most 10 s."""
-        await self._broadcast(_table_frame(table))
+        """Serve the table until everybody has saved it, for at most 10 s."""
         with trio.move_on_after(HANDOVER_SECONDS):
             while not all(guest.saved for guest in self.guests.values()):
-                await self._next_change()
+                await self.changed.wait()
+        for guest in self.guests.values():
+            if not guest.saved:
+                log.warning("table not saved by nickname=%s", guest.member.nickname)
 
     async def serve_guest(self, link: Link) -> None:
         """Run one guest's link to its end; its seat is free again unless the table stands."""
         with trio.move_on_after(JOIN_SECONDS):
             first = (await link.receive())[0]
-            refusal = await self._seat(link, first)
-            if refusal:
-                await link.send([_frame(LobbyNumber.REFUSED, refusal.encode())])
-                await link.aclose()
+            if refusal := self._seat(link, first):
+                log.info("join refused peer=%s reason=%s", link.remote, refusal)
+                reason = refusal[:REASON_CHARS_MAX]
+                await link.send([_frame(LobbyNumber.REFUSED, Refusal(reason))])
                 return
         guest = self.guests.get(link.peer)
         if guest is None or guest.link is not link:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.keep_alive)
+            nursery.start_soon(self._tell, guest, link)
             try:
                 while True:
                     for frame in await link.receive():
                         self._hear(guest, frame)
-            except LinkClosed:
-                nursery.cancel_scope.cancel()
-        if self.table is None and self.guests.get(link.peer) is guest:
-            del self.guests[link.peer]
-            await self._tell_room()
+            except (LinkClosed, DecodeError) as error:
+                log.info("guest gone nickname=%s reason=%s", guest.member.nickname, error)
+            nursery.cancel_scope.cancel()
+        # A newer connection may have taken the seat over, and a table keeps its members.
+        if self.table is None and guest.link is link and self.guests.get(link.peer) is guest:
+            await self._unseat([link.peer])
 
-    async def _seat(self, link: Link, frame: bytes) -> str:
+    async def _tell(self, guest: _Guest, link: Link) -> None:
+        """Send a guest what it has not seen of the room, the terms and the table."""
+        room: bytes | None = None
+        terms: Descriptor | None = None
+        told_table = False
+        while guest.link is link:
+            frames = []
+            if room != (news := self._room_frame()):
+                frames.append(room := news)
+            if self.descriptor is not None and terms is not self.descriptor:
+                terms = self.descriptor
+                frames.append(_frame(LobbyNumber.DESCRIPTOR, terms))
+            if self.table is not None and not told_table:
+                told_table = True
+                table = self.table
+                message = TableMessage(table.chain_id, table.accepts, table.addresses)
+                frames.append(_frame(LobbyNumber.TABLE, message))
+            if frames:
+                with contextlib.suppress(LinkClosed):  # the reader finds out too
+                    await link.send(frames)
+            else:
+                await self.changed.wait()
+        await link.aclose()  # a newer connection of this guest has taken over
+
+    def _room_frame(self) -> bytes:
+        names = tuple(guest.member.nickname for guest in self.guests.values())
+        return _frame(LobbyNumber.ROOM, RoomMessage(self.seats, names))
+
+    def _seat(self, link: Link, frame: bytes) -> str:
         """Seat a joiner, or return the sentence that it reads."""
         if frame[0] != LobbyNumber.JOIN or len(frame) > LOBBY_FRAME_BYTES_MAX:
             return "the first message is not a request to join"
         try:
             join = open_join(self.lobby_id, frame[1:])
         except DecodeError as error:
-            return f"the request to join cannot be read: {error}"[:REASON_CHARS_MAX]
+            return f"the request to join cannot be read: {error}"
         if not hmac.compare_digest(join.secret, self.secret):
             return "the secret of the invite is wrong"
         if join.member.identity != link.peer:
@@ -246,59 +340,60 @@ class _Host:
         if self.table is not None:
             if known is None or known.member != join.member:
                 return "the table has started"
-            known.link = link
-            await link.send([_table_frame(self.table)])
+            # Its link broke after it had signed; the table has the addresses that it gave first.
+            known.link, known.saved = link, False
+            self._notify()
             return ""
         others = [guest.member for key, guest in self.guests.items() if key != link.peer]
         if len(others) >= self.seats:
             return f"the table is full: {self.seats} of {self.seats} seats are taken"
         if problem := problem_of_members([*others, join.member]):
-            return problem[:REASON_CHARS_MAX]
+            return problem
         if problem := problem_of_addresses(join.addresses):
-            return problem[:REASON_CHARS_MAX]
-        self.guests[link.peer] = _Guest(join.member, join.addresses, link)
-        if known and known.link:  # the newest connection of an identity is the living one
-            await known.link.aclose()
-        await self._tell_room()
+            return problem
+        if known and known.member == join.member:
+            # The newest connection of an identity is the living one. It keeps what it has signed.
+            known.link, known.addresses = link, join.addresses
+            self._notify()
+        else:
+            if known:
+                known.link = None
+            self.guests[link.peer] = _Guest(join.member, join.addresses, link)
+            self._room_changed()
         return ""
 
     def _hear(self, guest: _Guest, frame: bytes) -> None:
-        if frame[0] == LobbyNumber.SAVED and self.table is not None:
-            guest.saved = True
-        elif (
-            frame[0] == LobbyNumber.ACCEPT
-            and self.descriptor is not None
-            and is_accepted_by(guest.member, self.descriptor, frame[1:])
-        ):
-            guest.accept = frame[1:]
-        self._notify()
+        """Take one message of a seated guest; raises `DecodeError` for what is none."""
+        if len(frame) > LOBBY_FRAME_BYTES_MAX:
+            raise DecodeError(f"a message of {len(frame)} bytes")
+        body = frame[1:]
+        if frame[0] == LobbyNumber.SAVED:
+            saved = decode_as(body, Saved)
+            if self.table is not None and saved.chain_id == self.table.chain_id:
+                guest.saved = True
+                self._notify()
+        elif frame[0] == LobbyNumber.ACCEPT:
+            parse_envelope(body)
+            # It may be for terms that were withdrawn meanwhile: then it counts for nothing.
+            if (
+                self.descriptor is not None
+                and not guest.accept
+                and is_accepted_by(guest.member, self.descriptor, body)
+            ):
+                guest.accept = body
+                self._notify()
+        else:
+            raise DecodeError(f"message number {frame[0]} from a guest")
 
-    async def _tell_room(self) -> None:
+    def _room_changed(self) -> None:
+        self.descriptor = None  # terms for another room; nobody may see or sign them any more
         names = tuple(guest.member.nickname for guest in self.guests.values())
         self.on_change(Room(self.invite, self.seats, names))
         self._notify()
-        await self._broadcast(_frame(LobbyNumber.ROOM, encode((self.seats, names))))
-
-    async def _broadcast(self, frame: bytes) -> None:
-        for guest in list(self.guests.values()):
-            if guest.link:
-                with trio.move_on_after(JOIN_SECONDS):
-                    try:
-                        await guest.link.send([frame])
-                    except LinkClosed:
-                        continue  # its own task frees the seat
 
     def _notify(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
-
-    async def _next_change(self) -> None:
-        await self.changed.wait()
-
-
-def _table_frame(table: Table) -> bytes:
-    message = _TableMessage(table.chain_id, table.accepts, table.addresses)
-    return _frame(LobbyNumber.TABLE, encode(message))
 
 
 async def join(
@@ -319,28 +414,113 @@ async def join(
     """
     parsed = parse_invite(invite)
     request = Join(parsed.secret, member_of(keys, nickname), tuple(map(str, listen)))
-    link = await _reach(keys, parsed)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.keep_alive)
+    return await _Guesting(keys, parsed, request, on_change, save).run()
+
+
+@dataclass
+class _Guesting:
+    """A joiner's side of a lobby. Whatever the host sends is checked before it counts."""
+
+    keys: Keys
+    invite: Invite
+    request: Join
+    on_change: Callable[[Room], None]
+    save: Callable[[Table], None]
+    terms: Descriptor | None = None
+
+    async def run(self) -> Table:
+        """Return the saved table; raises `OperatorError`.
+
+        A link that breaks when this node has signed is dialled again for 10 s: the host may be
+        handing over a table that counts on this node.
+        """
+        give_up: float | None = None
+        while True:
+            try:
+                link = await _reach(self.keys, self.invite)
+            except OperatorError:
+                if give_up is None or trio.current_time() >= give_up:
+                    raise
+            else:
+                outcome = await self._talk(link)
+                if isinstance(outcome, Table):
+                    return outcome
+                if isinstance(outcome, OperatorError):
+                    raise outcome
+                log.info("lobby link broke reason=%s", outcome)
+                if self.terms is None or (give_up or math.inf) <= trio.current_time():
+                    raise OperatorError(f"the host left before the table started ({outcome})")
+                give_up = give_up or trio.current_time() + HANDOVER_SECONDS
+            await trio.sleep(REDIAL_SECONDS)
+
+    async def _talk(self, link: Link) -> Table | OperatorError | LinkClosed:
+        """Run one link to its end and return what it came to."""
+        outcome: Table | OperatorError | LinkClosed
         try:
-            envelope = sign_join(keys, parsed.lobby_id, request)
-            await link.send([_frame(LobbyNumber.JOIN, envelope)])
-            table = await _sit(keys, request.member, parsed, link, on_change)
-            save(table)
-            await link.send([_frame(LobbyNumber.SAVED, b"\x01")])
-            outcome: Table | str = table
-        except LinkClosed as error:
-            outcome = f"the host left before the table started ({error})"
-        except DecodeError as error:
-            outcome = f"the host sent what cannot be read: {error}"
-        except OperatorError as error:
-            outcome = str(error)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.keep_alive)
+                try:
+                    envelope = sign_join(self.keys, self.invite.lobby_id, self.request)
+                    await link.send([_frame(LobbyNumber.JOIN, envelope)])
+                    outcome = await self._wait_for_table(link)
+                    self.save(outcome)
+                    await _say_saved(link, outcome)
+                except DecodeError as error:
+                    outcome = OperatorError(f"the host sent what cannot be read: {error}")
+                except (OperatorError, LinkClosed) as error:
+                    outcome = error
+                nursery.cancel_scope.cancel()
         finally:
             await link.aclose()
-        nursery.cancel_scope.cancel()
-    if isinstance(outcome, str):
-        raise OperatorError(outcome)
-    return outcome
+        return outcome
+
+    async def _wait_for_table(self, link: Link) -> Table:
+        with trio.move_on_after(JOIN_SECONDS) as patience:
+            frames = await link.receive()
+        if patience.cancelled_caught:
+            raise OperatorError("the host does not answer the request to join")
+        while True:
+            for frame in frames:
+                table = await self._take(link, frame)
+                if table is not None:
+                    return table
+            frames = await link.receive()
+
+    async def _take(self, link: Link, frame: bytes) -> Table | None:
+        """Take one message of the host; raises `OperatorError` or `DecodeError`."""
+        if len(frame) > LOBBY_FRAME_BYTES_MAX:
+            raise DecodeError(f"a message of {len(frame)} bytes")
+        body = frame[1:]
+        match frame[0]:
+            case LobbyNumber.REFUSED:
+                reason = decode_as(body, Refusal).reason
+                shown = "".join(char for char in reason if char.isprintable())
+                raise OperatorError(f"the host refuses: {shown}")
+            case LobbyNumber.ROOM:
+                room = decode_as(body, RoomMessage)
+                for name in room.nicknames:
+                    if problem := problem_of_name("nickname", name):
+                        raise OperatorError(f"the host sent a wrong room: {problem}")
+                self.on_change(Room("", room.seats, room.nicknames))
+            case LobbyNumber.DESCRIPTOR:
+                terms = decode_as(body, Descriptor)
+                _check_terms(terms, self.request.member, self.invite)
+                self.terms = terms
+                accept = sign_accept(self.keys, terms)
+                await link.send([_frame(LobbyNumber.ACCEPT, accept)])
+            case LobbyNumber.TABLE:
+                return _check_table(decode_as(body, TableMessage), self.terms)
+            case number:
+                raise DecodeError(f"message number {number} from a host")
+        return None
+
+
+async def _say_saved(link: Link, table: Table) -> None:
+    """Tell the host, and let it hang up: a close with its bytes unread could cut this one off."""
+    with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(LinkClosed):
+        await link.send([_frame(LobbyNumber.SAVED, Saved(table.chain_id))])
+        while True:
+            await link.receive()
 
 
 async def _reach(keys: Keys, invite: Invite) -> Link:
@@ -359,41 +539,6 @@ async def _reach(keys: Keys, invite: Invite) -> Link:
     raise OperatorError(f"the host does not answer ({'; '.join(tried)})")
 
 
-async def _sit(
-    keys: Keys, own: Member, invite: Invite, link: Link, on_change: Callable[[Room], None]
-) -> Table:
-    descriptor: Descriptor | None = None
-    seats = 0
-    while True:
-        for frame in await link.receive():
-            number, body = frame[0], frame[1:]
-            if len(frame) > LOBBY_FRAME_BYTES_MAX:
-                raise DecodeError(f"a message of {len(frame)} bytes")
-            if number == LobbyNumber.REFUSED:
-                reason = body[: 4 * REASON_CHARS_MAX].decode(errors="replace")
-                shown = "".join(c for c in reason if c.isprintable())[:REASON_CHARS_MAX]
-                raise OperatorError(f"the host refuses: {shown}")
-            if number == LobbyNumber.ROOM:
-                seats, names = convert_as(decode(body), tuple[int, tuple[str, ...]])
-                for name in names:
-                    if problem := problem_of_name("nickname", name):
-                        raise OperatorError(f"the host sent a wrong room: {problem}")
-                on_change(Room("", seats, names))
-            elif number == LobbyNumber.DESCRIPTOR:
-                descriptor = decode_as(body, Descriptor)
-                _check_terms(descriptor, own, invite)
-                accept = sign_accept(keys, descriptor)
-                await link.send([_frame(LobbyNumber.ACCEPT, accept)])
-            elif number == LobbyNumber.TABLE and descriptor is not None:
-                message = decode_as(body, _TableMessage)
-                if message.chain_id != chain_id_of(descriptor):
-                    raise OperatorError("the host started another table than the one agreed to")
-                table = Table(descriptor, message.accepts, message.addresses)
-                if problem := table.problem():
-                    raise OperatorError(f"the host sent a wrong table: {problem}")
-                return table
-
-
 def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
     if problem := problem_of_descriptor(descriptor):
         raise OperatorError(f"the host sent wrong terms: {problem}")
@@ -406,3 +551,12 @@ def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
         raise OperatorError("the host sent terms without this seat and its keys")
     if all(member.identity != invite.host for member in descriptor.members):
         raise OperatorError("the host sent terms without itself")
+
+
+def _check_table(message: TableMessage, terms: Descriptor | None) -> Table:
+    if terms is None or message.chain_id != chain_id_of(terms):
+        raise OperatorError("the host started another table than the one agreed to")
+    table = Table(terms, message.accepts, message.addresses)
+    if problem := table.problem():
+        raise OperatorError(f"the host sent a wrong table: {problem}")
+    return table

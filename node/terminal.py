@@ -28,6 +28,8 @@ from node.view import BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
 LINE_CHARS_MAX = 200
+NEAR_ENOUGH = 0.7
+"""Of a word that is suggested for another: one slip of the finger, not two."""
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
 NAME_WIDTH = 24
@@ -296,7 +298,7 @@ def _bet(words: Sequence[str], view: TableView, rules: GameRules) -> Command:
 def _suggestion(word: str, rules: GameRules) -> str:
     """Return a hint at the nearest word that there is, if `word` is none."""
     known = [form.split()[0] for form, _ in rules.bet_words] + list(_FIRST_WORDS)
-    near = difflib.get_close_matches(word, known, 1)
+    near = difflib.get_close_matches(word, known, 1, NEAR_ENOUGH)
     return f" (did you mean {near[0]!r}?)" if near and word not in known else ""
 
 

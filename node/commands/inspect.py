@@ -106,7 +106,7 @@ def _text(facts: dict[str, object], table: Table) -> str:
         f"here    {facts['me']}",
         f"block   {facts['height']}, state root {facts['state_root']}",
         f"rolls   {facts['rolls']} settled",
-        f"terms   {describe_terms(params_of(table))}",
+        f"terms   {describe_terms(params_of(table), craps_params_of(table))}",
         f"absent  {absence_text(members, faults_tolerated(members))}",
         f"node    {'does not run' if facts['live'] is None else 'runs'}",
     ]

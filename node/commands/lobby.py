@@ -76,7 +76,9 @@ def host(  # noqa: PLR0917  (click passes all by name)
         params = terms.encoded(seats)
         config = _overridden(read_config(folder), listen, public)
         table = _saved_table(folder)
-        if table is not None:
+        if table is None:
+            terms.check_sound()
+        else:
             _check_same_terms(folder, table, name, seats, params)
         keys = unlock(folder)
 

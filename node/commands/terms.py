@@ -44,11 +44,21 @@ class Terms:
         """Return the encoded `GameParams`; raises `OperatorError` naming the term that is wrong."""
         named = dict(_split_rule(text) for text in self.house)
         table = {name: value for name, value in named.items() if name in _TABLE_RULES}
-        rules = _sound(house_rules(self.house))
+        craps = house_rules(self.house)
+        rules = b"" if craps == CrapsParams() else encode(craps)
         params = _game_params(self.buy_in, self.bank, table, rules)
         if problem := problem_of_params(params, players):
             raise OperatorError(problem)
         return encode_params(params)
+
+    def check_sound(self) -> None:
+        """Check that no bet pays the player or costs too much; raises `OperatorError`.
+
+        It takes some seconds, for every bet's edge is worked out; the usual rules need no check.
+        """
+        craps = house_rules(self.house)
+        if craps != CrapsParams() and (wrong := odds.problem(craps)):
+            raise OperatorError(f"house rules: {wrong}")
 
 
 def terms_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -82,14 +92,15 @@ def terms_options(command: Callable[..., R]) -> Callable[..., R]:
     return with_terms
 
 
-def describe_terms(params: GameParams) -> str:
+def describe_terms(params: GameParams, craps: CrapsParams) -> str:
     """Return the terms as one line: chips, and every rule that is not the usual one."""
     unusual = [
         f"{name}={_shown(value)}"
-        for name, value in msgspec.structs.asdict(params).items()
-        if name in _TABLE_RULES and value != _TABLE_RULES[name]
+        for usual, record in ((_TABLE_RULES, params), (_CRAPS_RULES, craps))
+        for name, value in msgspec.structs.asdict(record).items()
+        if name in usual and value != usual[name]
     ]
-    return f"bank {params.bank:,}, buy-in {params.buy_in:,}" + "".join(f", {u}" for u in unusual)
+    return ", ".join((f"bank {params.bank:,}", f"buy-in {params.buy_in:,}", *unusual))
 
 
 def _split_rule(text: str) -> tuple[str, object]:
@@ -124,18 +135,6 @@ def house_rules(texts: Sequence[str]) -> CrapsParams:
     if wrong := params.problem():
         raise OperatorError(f"house rules: {wrong}")
     return params
-
-
-def _sound(params: CrapsParams) -> bytes:
-    """Return the encoded house rules, nothing if they are the usual ones, which are sound.
-
-    To see whether others are takes some seconds: every bet's edge is worked out.
-    """
-    if params == CrapsParams():
-        return b""
-    if wrong := odds.problem(params):
-        raise OperatorError(f"house rules: {wrong}")
-    return encode(params)
 
 
 def _game_params(buy_in: int, bank: int, table: Mapping[str, object], rules: bytes) -> GameParams:

@@ -283,7 +283,7 @@ class GameSession(msgspec.Struct, gc=False):
     active_ms: int = 0
     """When the layout last stopped being empty."""
     idle_ms: int = 0
-    """When somebody last came or left."""
+    """When it was opened, or somebody last left."""
     layout: int = 0
     """Chips on it, vig included."""
     seats: list[Seat | None] = []
@@ -387,7 +387,6 @@ class GameSession(msgspec.Struct, gc=False):
             self.seats[index] = Seat(player, time_ms, bets={})
             self.touched[index] = None
             self.seat_of = {**self.seat_of, player: index}
-        self.idle_ms = time_ms
         return index
 
     def vacate(self, index: int, time_ms: int) -> list[Bet]:

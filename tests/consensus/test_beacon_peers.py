@@ -1,12 +1,14 @@
 """PROTOCOL 11: whatever a peer sends, a beacon machine reports it or passes over it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from consensus.beacon import DoubleDeal
+from consensus.beacon import DoubleDeal, FalseShare, Settled
+from consensus.beacon_items import RollProof
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import ack_payload
 from consensus.effects import (
@@ -15,6 +17,7 @@ from consensus.effects import (
     RequestEntropy,
 )
 from consensus.encoding import DecodeError, decode_as, encode
+from consensus.merkle import MerkleTree
 from consensus.messages import (
     GetReveal,
     Number,
@@ -238,6 +241,120 @@ def test_paths_are_taken_only_when_they_are_needed_and_from_their_holder() -> No
         table.deliver(0, sender, answer)
     assert table.nodes[0].beacon._running[0].roll.heard == {}
     no_reports(table)
+
+
+def paths_of(table: Table, holder: int) -> RevealPaths:
+    """Return what `holder` answers when it is asked for paths."""
+    table.spoil = lambda _to, _sender, _data: ()
+    table.deliver(holder, 0, frame(Number.GET_REVEAL, GetReveal(0, 0, 1)))
+    return decode_as(table.sent[-1][2][1:], RevealPaths)
+
+
+def lie_of(table: Table, holder: int) -> bytes:
+    """Return a signed reveal by `holder` that is wrong everywhere."""
+    return reveal_of(table, holder, shares=(bytes(32),) * table.n)
+
+
+def made_up_tree(table: Table, record: RevealPaths) -> tuple[tuple[bytes, ...], ...]:
+    """Return paths of the lie of holder 3 in trees that no dealer made."""
+    paths = []
+    for place, path in zip(table.state.pending[0].places, record.paths, strict=True):
+        leaf = table.context.leaf_scheme(place.dealer, 0).leaf(0, 3, bytes(32))
+        tree = MerkleTree([leaf] * 4)
+        paths.append((tree.root(), *tree.proof(3), *path[3:]))
+    return tuple(paths)
+
+
+SPOILED_PATHS: dict[str, Callable[[Table, RevealPaths], tuple[tuple[bytes, ...], ...]]] = {
+    "the true paths": lambda _table, record: record.paths,
+    "no path": lambda _table, record: ((),) * len(record.paths),
+    "a root alone": lambda _table, record: tuple(path[:1] for path in record.paths),
+    "a path too short": lambda _table, record: tuple(path[:-1] for path in record.paths),
+    "a path too long": lambda _table, record: tuple((*path, path[0]) for path in record.paths),
+    "paths of other secrets": lambda _table, record: record.paths[1:] + record.paths[:1],
+    "a tree made up": made_up_tree,
+}
+
+
+@pytest.mark.parametrize("how", SPOILED_PATHS)
+def test_a_wrong_share_is_proven_by_no_path(how: str) -> None:
+    table = rolling()
+    beacon = table.nodes[0].beacon
+    lie = lie_of(table, 3)
+    for holder, reveal in ((3, lie), (1, reveal_of(table, 1))):
+        table.deliver(0, holder, frame(Number.REVEAL, reveal))
+    assert beacon._running[0].roll.doubted
+    answers = {holder: paths_of(table, holder) for holder in (1, 2, 3)}
+    paths = SPOILED_PATHS[how](table, answers[3])
+    table.deliver(0, 3, frame(Number.REVEAL_PATHS, RevealPaths(lie, paths)))
+    assert faults(table, 0) == [(3, "4 shares of roll 0 are not those dealt")]
+    for holder in (1, 2):
+        assert beacon.items(table.state) == ()
+        table.deliver(0, holder, frame(Number.REVEAL_PATHS, answers[holder]))
+    draft = table.state.fork()
+    draft.bind(table.hash)
+    [item] = beacon.items(draft)
+    settled = draft.settle(item)
+    assert isinstance(settled, Settled)
+    assert all(opened.secret for opened in decode_as(settled.proof, RollProof).secrets)
+
+
+@pytest.mark.parametrize(
+    ("paths", "fault"),
+    [
+        (lambda paths: paths[:3], "3 paths of 4 shares"),
+        (lambda paths: (*paths, ()), "5 paths of 4 shares"),
+        (lambda paths: (), "0 paths of 4 shares"),
+    ],
+)
+def test_paths_are_as_many_as_shares(
+    paths: Callable[[tuple[tuple[bytes, ...], ...]], tuple[tuple[bytes, ...], ...]], fault: str
+) -> None:
+    table = rolling()
+    for holder, reveal in ((3, lie_of(table, 3)), (1, reveal_of(table, 1))):
+        table.deliver(0, holder, frame(Number.REVEAL, reveal))
+    answer = paths_of(table, 2)
+    record = RevealPaths(answer.reveal, paths(answer.paths))
+    table.deliver(0, 2, frame(Number.REVEAL_PATHS, record))
+    assert faults(table, 0) == [(2, fault)]
+    forged = reveal_of(table, 2, signer=3)
+    table.deliver(0, 2, frame(Number.REVEAL_PATHS, RevealPaths(forged, answer.paths)))
+    assert faults(table, 0)[1:] == [(2, "a reveal that holder 2 did not sign")]
+    # Neither keeps the holder's own answer out.
+    table.deliver(0, 2, frame(Number.REVEAL_PATHS, answer))
+    assert len(faults(table, 0)) == 2
+    assert 2 in table.nodes[0].beacon._running[0].roll.heard_paths
+
+
+def test_who_revealed_the_truth_is_not_blamed_for_the_lies_of_others() -> None:
+    table = rolling(7)
+    beacon = table.nodes[0].beacon
+    for holder in (1, 2, 3):
+        table.deliver(0, holder, frame(Number.REVEAL, reveal_of(table, holder)))
+    table.deliver(0, 6, frame(Number.REVEAL, lie_of(table, 6)))
+    assert beacon._running[0].roll.doubted
+    for holder in (1, 2, 4, 5):
+        table.deliver(0, holder, frame(Number.REVEAL_PATHS, paths_of(table, holder)))
+    assert len(beacon.items(table.state)) == 1
+    shares = [evidence for evidence in beacon.evidence if isinstance(evidence, FalseShare)]
+    assert [(share.holder, share.place.dealer) for share in shares] == [
+        (6, dealer) for dealer in range(7)
+    ]
+    assert {share.reveal for share in shares} == {lie_of(table, 6)}
+    no_reports(table)
+
+
+def test_a_lie_that_its_holder_did_not_sign_is_no_evidence() -> None:
+    table = rolling()
+    beacon = table.nodes[0].beacon
+    # Node 3's link carries an envelope that node 3 did not sign: only its paths would be checked.
+    forged = reveal_of(table, 3, signer=2, shares=(bytes(32),) * 4)
+    table.deliver(0, 3, frame(Number.REVEAL, forged))
+    table.deliver(0, 1, frame(Number.REVEAL, reveal_of(table, 1)))
+    for holder in (1, 2):
+        table.deliver(0, holder, frame(Number.REVEAL_PATHS, paths_of(table, holder)))
+    assert len(beacon.items(table.state)) == 1
+    assert beacon.evidence == []
 
 
 def test_system_items_that_prove_nothing_are_reported() -> None:

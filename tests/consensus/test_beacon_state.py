@@ -599,7 +599,13 @@ def test_a_state_is_rebuilt_from_its_leaves_and_goes_on_alike() -> None:
 def test_leaves_that_do_not_belong_together_are_no_state() -> None:
     leaves = Chain(4).state.leaves()
     empty = Chain(4, dealers=0).state.leaves()
-    for wrong in (leaves[1:], (*leaves[:4], empty[4]), (*empty[:4], leaves[4]), (b"",) * 5):
+    for wrong in (
+        leaves[1:],
+        (*leaves, leaves[4]),
+        (*leaves[:4], empty[4]),
+        (*empty[:4], leaves[4]),
+        (b"",) * 5,
+    ):
         with pytest.raises(DecodeError):
             BeaconState.from_leaves(make_context(4), wrong)
 

@@ -74,6 +74,29 @@ def test_a_shooter_who_leaves_in_a_hand_hands_it_on_and_touches_no_bet(hand: Gam
     assert hand.throw(3).shooter == (1,)
 
 
+def test_who_takes_the_seat_of_a_shooter_who_left_does_not_take_the_dice() -> None:
+    game = Game().seated(0, 1)
+    game.done((0, Leave(0)), (2, Sit(0)))
+    assert game.session().seat_of == {1: 1, 2: 0}
+    assert game.state.shooter(0) == 1
+
+
+def test_who_comes_back_is_neither_ready_nor_absent() -> None:
+    game = Game().seated(0, 1)
+    game.bet(0, RIDE, 10)
+    game.throw(2)
+    game.done((0, Ready(0)), (0, Leave(0)))
+    for _ in range(4):
+        game.done((1, PlaceBet(0, FIELD, 0, 1)), (1, Tick(0)), ms=30_000)
+        game.block(faces=[(0, 2)], ms=0)
+    game.done((0, Sit(0)))
+    seat = game.session().seats[0]
+    assert seat is not None
+    assert (seat.ready, seat.riding) == (False, False)
+    game.done((1, Tick(0)), ms=30_000)
+    assert game.session().is_seated(0)
+
+
 def test_the_dice_are_passed_only_before_a_come_out(hand: Game) -> None:
     assert hand.refusal(0, PassDice(0)).code == Code.HAND_GOES_ON
     hand.throw(0)

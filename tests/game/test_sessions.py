@@ -117,6 +117,14 @@ def test_an_empty_game_is_its_openers_to_end_until_it_is_idle() -> None:
     game.done((1, Finish(0)), ms=1)
 
 
+def test_an_empty_game_is_idle_from_when_the_last_player_left() -> None:
+    game = Game().seated(0)
+    game.done((0, Leave(0)), ms=80_000)
+    receipt = game.refusal(1, Finish(0), ms=80_000)
+    assert (receipt.code, receipt.values) == (Code.NOT_IDLE, (10_000,))
+    game.done((1, Finish(0)), ms=10_000)
+
+
 def test_a_full_table_gives_the_slot_of_an_abandoned_game_away() -> None:
     game = Game(params=many(sessions=2))
     game.done((0, CreateSession(GAME)), (0, CreateSession(GAME)))

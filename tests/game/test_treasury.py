@@ -67,6 +67,12 @@ def test_what_one_outcome_wins_stands_against_what_it_pays() -> None:
     assert game.refusal(0, PlaceBet(0, FIELD, 0, 1)).code == Code.BANK
 
 
+def test_a_session_that_can_only_win_frees_no_chips_for_others() -> None:
+    session = Game().seated(0).session()
+    session.set_exposure([-5, -3, -5, -5, -5, -9])
+    assert session.worst == 0
+
+
 def test_a_reserve_ratio_makes_the_bank_hold_more() -> None:
     game = Game(params=with_bank(100, reserve_bp=15_000)).seated(0)
     assert game.refusal(0, PlaceBet(0, RIDE, 0, 67)).values == (67, 66)

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable, Mapping
 
-from consensus.messages import Number, VoteKind
+from consensus.encoding import decode_as
+from consensus.messages import Certificate, Number, VoteKind, VotePayload
 from netsim.adversaries import Adversary, Equivocator, Schismatic, Strategy, read_vote
 from netsim.faults import storm
 from netsim.invariants import ViolatedError
@@ -66,12 +67,12 @@ def schismatic(n: int, seed: int) -> None:
     table.settle()
 
 
-def is_about(data: bytes, kind: VoteKind) -> bool:
-    """Say whether a frame is a vote or a certificate of this kind, or carries a block."""
+def is_about(data: bytes, kind: VoteKind, view: int | None = None) -> bool:
+    """Say whether a frame is a vote or a certificate of this kind, and of this view."""
+    said: Certificate | VotePayload | None = read_vote(data)
     if data[0] == Number.CERTIFICATE:
-        return data[2] == kind
-    vote = read_vote(data)
-    return vote is not None and vote.kind == kind
+        said = decode_as(data[1:], Certificate)
+    return said is not None and said.kind == kind and view in (None, said.view)
 
 
 def lost_finalization(n: int, seed: int) -> None:
@@ -115,6 +116,35 @@ def split_finalization(n: int, seed: int) -> None:
         raise ViolatedError(f"L {table.totals()} after a split finalization")
     if network.counts.blocks > 2:
         raise ViolatedError(f"L {network.counts.blocks} blocks, one empty one is enough")
+
+
+def split_certificates(n: int, seed: int) -> None:
+    """Two nodes complete a view by its notarization, two by its nullification."""
+    assert n == 4
+    table = CounterTable(n, seed)
+    network = table.network
+    network.run(1_000)
+    leader = table.validators.leader(1)
+    notarizers = [i for i in range(n) if i != leader][:2]
+    network.drops = lambda _, to, data: (
+        is_about(data, VoteKind.NOTARIZE) or (to in notarizers and is_about(data, VoteKind.NULLIFY))
+    )
+    table.increment(b"x", at=leader)
+    while not all(_has_nullified(table, i) for i in range(n)):
+        network.run(network.now_ms + 1)
+        assert network.now_ms < 5_000, "the scenario needs all to give up"
+    # Until nobody has a reason to tell anybody about the first view any more.
+    network.drops = lambda _, to, data: (
+        data[0] == Number.PROPOSAL
+        or is_about(data, VoteKind.NULLIFY if to in notarizers else VoteKind.NOTARIZE, view=1)
+    )
+    while min(node.engine.view for node in table.nodes) < 3:
+        network.run(network.now_ms + 1)
+        assert network.now_ms < 10_000, "the scenario needs both certificates"
+    network.run(network.now_ms + 100)
+    network.drops = None
+    table.settle()
+    assert table.totals() == [1] * n
 
 
 def _has_nullified(table: CounterTable, index: int) -> bool:

@@ -21,6 +21,11 @@ def test_a_block_that_two_finalized_and_two_gave_up_needs_one_empty_block(seed: 
     scenarios.split_finalization(4, seed)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_nodes_that_completed_a_view_by_different_certificates_agree_in_the_next(seed: int) -> None:
+    scenarios.split_certificates(4, seed)
+
+
 def test_a_day_without_work_has_no_vote_and_no_block() -> None:
     table = CounterTable(4, seed=1)
     table.network.run(24 * 3_600_000)

@@ -1,6 +1,7 @@
 """The mesh over real sockets: who is linked, what a bad peer or stranger can do, and what not."""
 
 import contextlib
+import itertools
 import math
 
 import pytest
@@ -163,6 +164,22 @@ async def test_the_greater_key_dials_when_the_smaller_one_cannot(monkeypatch):
         await first.until_up(second.index)
 
 
+async def test_the_smaller_key_dials_when_the_link_it_had_accepted_is_gone(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 60)
+    async with meshes(2, start=[]) as (peers, nursery):
+        first, second = dialler(*peers)
+        dialling = first.mesh._peers[second.index].unlinked
+        await nursery.start(first.run)
+        accepted = await connect(second.keys, first)  # before its own dial got through
+        await first.until_up(second.index)
+        while first.mesh._peers[second.index].unlinked is dialling:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await nursery.start(second.run)
+        await accepted.aclose()
+        await second.until_up(first.index)
+        await first.until_up(second.index)
+
+
 async def test_two_that_dial_at_once_end_with_one_link(monkeypatch):
     monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0)
     for _ in range(5):
@@ -259,8 +276,25 @@ async def test_a_member_that_floods_is_read_no_further_than_the_bound_and_others
         await peer.until(lambda: len(peer.mesh._peers[honest.index].inbox) == 2)
         batch = peer.mesh.take(100)
         assert len(batch) == 100
-        # Each in turn: the quiet one's two frames are among the first four.
-        assert sorted(frame[:1] for _, frame in batch[:4]) == [b"a", b"b", b"f", b"f"]
+        first, second, third, fourth = (sender for sender, _ in batch[:4])
+        assert {first, second} == {flooder.index, honest.index}
+        assert (third, fourth) == (first, second)
+
+
+async def test_a_peer_whose_frames_had_to_wait_is_heard_to_the_end():
+    async with meshes(2, start=[0]) as (peers, nursery):
+        peer = peers[0]
+        peer.takes = False
+        link = await connect(peers[1].keys, peer)
+        frames = [b"%d" % i for i in range(2000)]
+        nursery.start_soon(link.send, frames)
+        await peer.until(lambda: len(peer.mesh._peers[1].inbox) >= INBOX_FRAMES_MAX)
+        got = []
+        while len(got) < len(frames):
+            batch = peer.mesh.take(100)
+            got += [frame for _, frame in batch]
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert got == frames
 
 
 async def test_frames_of_the_greatest_size_are_held_one_or_two_at_a_time():
@@ -354,10 +388,26 @@ async def test_an_address_that_is_taken_is_an_operators_error():
             await nursery.start(Peer(table, keys[1], 1, ports[0]).run)
 
 
-def test_waiting_times_double_to_five_seconds_and_never_agree():
-    times = {mesh_module._jittered(1.0) for _ in range(100)}
-    assert len(times) > 10
-    assert all(0.5 <= seconds <= 1.0 for seconds in times)
+async def test_dialling_backs_off_from_a_tenth_to_five_seconds_with_jitter(
+    autojump_clock, monkeypatch
+):
+    table, keys, ports = make_table(2)
+    first, second = dialler(*(Peer(table, keys[i], i, ports[i]) for i in range(2)))
+    times = []
+
+    async def refuse(*_args):
+        times.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise LinkRefused(Fault.CUT, "nobody listens")
+
+    monkeypatch.setattr(mesh_module, "dial", refuse)
+    with trio.move_on_after(100):
+        await first.mesh._keep_linked(first.mesh._peers[second.index])
+    waits = [after - before for before, after in itertools.pairwise(times)]
+    doubled = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, *[5.0] * len(waits)]
+    assert len(waits) > 20
+    assert all(full / 2 <= wait <= full for wait, full in zip(waits, doubled, strict=False))
+    assert len({round(wait, 3) for wait in waits[6:]}) > 5
 
 
 def test_a_link_is_given_up_no_later_than_its_peer_would_give_it_up():

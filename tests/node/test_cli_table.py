@@ -1,0 +1,340 @@
+"""Host, join, run, play and status as people use them: several processes at one table."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from node.cli import run_command
+from node.config import Folder, write_config
+from node.descriptor import Invite, format_invite, load_table
+from node.game.params import decode_params
+from node.identity import Keys, create_keys
+
+ROOT = Path(__file__).parent.parent.parent
+SECONDS_MAX = 40
+KEY = Keys(b"k" * 32).identity.public_key
+"""Any acceptable key: of a host that is not there."""
+
+
+def command(*words):
+    return [sys.executable, "-m", "node", *map(str, words)]
+
+
+def start(*words, **options):
+    """Start a command on a leash of its own."""
+    return subprocess.Popen(
+        command(*words), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def once(*words, typed="", code=0):
+    """Run a command to its end with `typed` on its input; return its output and errors."""
+    done = subprocess.run(
+        command(*words), cwd=ROOT, input=typed, capture_output=True, text=True,
+        timeout=SECONDS_MAX, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Run a command in this process that must be refused; return its one sentence."""
+
+    def run(*words):
+        capsys.readouterr()
+        assert run_command([str(word) for word in words]) == 2
+        output, errors = capsys.readouterr()
+        assert output == ""
+        (line,) = errors.splitlines()
+        return line.removeprefix("bitcraps: ")
+
+    return run
+
+
+def wait_until(true):
+    end = time.monotonic() + SECONDS_MAX
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def answers(folder):
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(folder / "control.sock"))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders that `init` would make, on loopback."""
+    made = [tmp_path / "anna", tmp_path / "ben"]
+    for path in made:
+        write_config(Folder(path), path.name, "127.0.0.1:0")
+        create_keys(Folder(path).identity)
+    return made
+
+
+@pytest.fixture
+def ended():
+    """Processes to be ended, whatever the test did."""
+    processes = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def open_two(folders, ended, *terms):
+    """Let Anna host a table and Ben join it, both headless; return the processes and invite."""
+    anna, ben = folders
+    host = start("host", "--data", anna, "--name", "friday", "--seats", 2, *terms)
+    ended.append(host)
+    invite = host.stdout.readline().strip()
+    guest = start("join", invite, "--data", ben)
+    ended.append(guest)
+    wait_until(lambda: answers(anna) and answers(ben))
+    return host, guest, invite
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS_MAX)
+    return process.returncode
+
+
+def test_two_people_meet_play_leave_and_come_back_with_the_same_commands(folders, ended):
+    anna, ben = folders
+    host, guest, invite = open_two(folders, ended, "--bank", 5000, "--rule", "field=5-50")
+    assert load_table(Folder(anna).table) == load_table(Folder(ben).table)
+    params = decode_params(load_table(Folder(anna).table).descriptor.params)
+    assert params.bank == 5000
+
+    output, _ = once("play", "--data", anna, typed="sit\npass 10\nfield 51\nready\n\n")
+    assert "you bet pass 10" in output
+    assert re.search(r"field 51: .*50", output)
+    output, _ = once("play", "--data", ben, typed="sit\nready\n\nquit\nnever read\n")
+    assert re.search(r"anna +9,990 +ready +pass 10", output)
+
+    assert stop(host) == stop(guest) == 0
+    again = [
+        start(
+            "host", "--data", anna, "--name", "friday", "--seats", 2, "--bank", 5000,
+            "--rule", "field=5-50",
+        ),
+        start("join", invite, "--data", ben),
+    ]  # fmt: skip
+    ended += again
+    wait_until(lambda: answers(anna) and answers(ben))
+    output, _ = once("play", "--data", anna, typed="roll\ndance 5\n")
+    assert "'dance' is no bet; `help` lists them\n" in output
+    wait_until(lambda: json.loads(once("status", "--data", ben, "--json")[0])["rolls"] == 1)
+    facts = json.loads(once("status", "--data", ben, "--json")[0])
+    assert facts["me"] == "ben"
+    assert facts["live"]["halted"] == ""
+    mine, theirs = (
+        json.loads(once("status", "--data", folder, "--json", "--roll", 1)[0]) for folder in folders
+    )
+    assert mine == theirs
+
+
+def test_the_same_folder_takes_no_other_table(folders, ended, refusal):
+    anna, ben = folders
+    host, guest, _ = open_two(folders, ended)
+    stop(host), stop(guest)
+    before = [contents(folder) for folder in folders]
+    assert "holds the table 'friday' of 2 seats already" in refusal(
+        "host", "--data", anna, "--name", "monday", "--seats", 2
+    )
+    assert "already, with other terms" in refusal(
+        "host", "--data", anna, "--name", "friday", "--seats", 2, "--bank", 7
+    )
+    other = format_invite(Invite(1, bytes(32), KEY, bytes(16), ("127.0.0.1:9",), 0))
+    assert "this invite is to another one" in refusal("join", other, "--data", ben)
+    assert [contents(folder) for folder in folders] == before
+
+
+def test_a_folder_has_one_node_at_a_time(folders, ended):
+    open_two(folders, ended)
+    _, errors = once("run", "--data", folders[0], code=1)
+    (line,) = errors.splitlines()
+    assert "another node" in line.lower()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["host", "--name", "friday", "--seats", "17"], "17 is not in the range 1<=x<=16"),
+        (["host", "--name", "friday", "--seats", "0"], "0 is not in the range"),
+        (["host", "--name", " x", "--seats", "1"], "table name ' x' begins"),
+        (["host", "--name", "x" * 25, "--seats", "1"], "has 25 characters; allowed are 1 to 24"),
+        (["host", "--name", "x", "--seats", "1", "--bank", "-1"], "bank = -1"),
+        (["host", "--name", "x", "--seats", "1", "--bank", str(2**53)], f"bank = {2**53}"),
+        (["host", "--name", "x", "--seats", "1", "--buy-in", "1.5"], "'1.5' is not a valid int"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "bra=2"], "did you mean 'bar'?"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "bar"], "is not NAME=VALUE"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "bar=7"], "bar is 7"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "bar=x"], "'x' is not a whole number"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "line=9-5"], "line are 9 to 5 chips"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "field_12=9"], "house edge"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "shooter_ms=1"], "shooter time-out"),
+        (["host", "--name", "x", "--seats", "1", "--listen", "here"], "'here' is not host:port"),
+        (["host", "--name", "x", "--seats", "1", "--public", "0.0.0.0"], "all interfaces"),
+        (["host", "--name", "x", "--seats", "1", "--bot", "lucky"], "'lucky' is not one of"),
+        (["host", "--name", "x", "--seats", "1", "--rolls", "-1"], "-1 is not in the range"),
+        (["join", "hello"], "an invite begins with 'bitcraps1:'"),
+        (["join", "bitcraps1:AAAA"], "cut off"),
+        (["join", "bitcraps1:!"], "cannot be in one"),
+        (["join"], "Missing argument 'INVITE'"),
+        (["run"], "table.bin"),
+        (["play"], "table.bin"),
+        (["status"], "table.bin"),
+        (["status", "--session", "1"], "table.bin"),
+        (["status", "--roll", "0"], "0 is not in the range x>=1"),
+        (["odds", "pass"], "is not BET:CHIPS"),
+        (["odds", "dance:5"], "'dance' is no bet"),
+        (["odds", "--rule", "odds=1"], "options of craps"),
+    ],
+)  # fmt: skip
+def test_input_that_cannot_be_used_is_refused_in_one_sentence_and_changes_nothing(
+    folders, refusal, words, sentence
+):
+    before = contents(folders[0])
+    assert sentence in refusal(words[0], "--data", folders[0], *words[1:])
+    assert contents(folders[0]) == before
+
+
+@pytest.mark.parametrize("words", [["host", "--name", "x", "--seats", "1"], ["join", "x"], ["run"]])
+def test_a_folder_without_identity_is_refused_and_stays_absent(tmp_path, refusal, words):
+    folder = tmp_path / "new"
+    assert refusal(words[0], "--data", folder, *words[1:])
+    assert not folder.exists()
+
+
+def test_a_host_that_is_not_there_is_no_usage_error(folders):
+    invite = format_invite(Invite(1, bytes(32), KEY, bytes(16), ("127.0.0.1:9",), 0))
+    _, errors = once("join", invite, "--data", folders[1], code=1)
+    assert errors.startswith("bitcraps: the host does not answer")
+    assert len(errors.splitlines()) == 1
+    assert not Folder(folders[1]).table.exists()
+
+
+def test_a_damaged_table_file_is_named(folders, refusal):
+    Folder(folders[0]).table.write_bytes(b"x" * 100)
+    assert "table.bin is damaged" in refusal("run", "--data", folders[0])
+
+
+def test_odds_are_exact_and_follow_the_house_rules(folders):
+    def edge(*words):
+        (row,) = json.loads(once("odds", "--data", folders[0], "--json", *words)[0])
+        return row["house_edge"]
+
+    assert edge("pass:10") == "7/495"
+    assert edge("field:5") == "1/18"
+    assert edge("field:5", "--rule", "field_12=3") == "1/36"
+    output, _ = once("odds", "--data", folders[0], "pass:10", "odds:20")
+    assert "0.6061 %" in output
+
+
+class Terminal:
+    """A person at a terminal: a process behind a pseudo-terminal."""
+
+    def __init__(self, *words):
+        self.text = ""
+        self.process, self.end = None, None
+        self.process, self.end = _spawn(command(*words))
+
+    def type(self, line):
+        os.write(self.end, line.encode() + b"\n")
+
+    def read_until(self, pattern):
+        """Read until the text since the last match has the pattern; return what came."""
+        end = time.monotonic() + SECONDS_MAX
+        while not (match := re.search(pattern, self.text)):
+            assert time.monotonic() < end, f"no {pattern!r} in {self.text!r}"
+            if select.select([self.end], [], [], 0.2)[0]:
+                self.text += os.read(self.end, 65536).decode(errors="replace").replace("\r", "")
+        before, self.text = self.text[: match.end()], self.text[match.end() :]
+        return before
+
+    def throw(self):
+        """Throw, again while the players still prepare dice together, and wait for the roll."""
+        while True:
+            self.type("roll")
+            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|throw again in a moment")
+            if not shown.endswith("moment"):
+                return
+            time.sleep(0.2)
+
+    def close(self):
+        """Wait for the process to end by itself; return its exit code."""
+        end = time.monotonic() + SECONDS_MAX
+        while os.waitpid(self.process, os.WNOHANG)[0] == 0:
+            assert time.monotonic() < end, "the process does not end"
+            if select.select([self.end], [], [], 0.1)[0]:
+                try:
+                    os.read(self.end, 65536)
+                except OSError:
+                    continue
+        os.close(self.end)
+
+
+def _spawn(words):
+    process, end = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execv(words[0], words)
+    return process, end
+
+
+def test_a_person_plays_the_demo_at_a_terminal():
+    terminal = Terminal("demo", "--nodes", 3)
+    terminal.read_until(r"you take a seat")
+    terminal.type("pass 10")
+    terminal.read_until(r"you bet pass 10")
+    terminal.type("plcae 6 12")
+    terminal.read_until(r"did you mean 'place'\?")
+    terminal.type("x" * 300)
+    terminal.read_until(r"a line of 202 characters; the limit is 200")
+    terminal.type("help")
+    terminal.read_until(r"quit +leave the terminal")
+    terminal.type("")
+    shown = terminal.read_until(r"pending +nothing")
+    assert re.search(r"> you +9,990 +pass 10", shown)
+    terminal.type("ready")
+    terminal.throw()
+    terminal.type("quit")
+    terminal.close()
+
+
+def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders):
+    terminal = Terminal("host", "--data", folders[0], "--name", "solo", "--seats", 1)
+    terminal.read_until(r"bitcraps1:\S+")
+    terminal.read_until(r"You are alone at this table")
+    terminal.type("sit")
+    terminal.read_until(r"you take a seat")
+    terminal.type("pass 10")
+    terminal.read_until(r"all are ready|Type your bets|you bet pass 10")
+    terminal.type("ready")
+    terminal.throw()
+    terminal.type("quit")
+    terminal.close()
+    assert json.loads(once("status", "--data", folders[0], "--json")[0])["rolls"] >= 1
