@@ -15,6 +15,7 @@ from bench.table import make_keys, make_table
 from consensus.effects import LogRecord
 from consensus.signing import PublicKey, Signer, verify
 from consensus.validators import ValidatorIndex
+from node.epoch import EpochKeys
 from node.game.craps.bets import POINTS, Kind
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, PlaceBet, Reduce, Sit, TakeDown
@@ -94,12 +95,12 @@ class Node:
         me = ValidatorIndex(config["me"])
         table = make_table(keys, config["ports"])
         self.journal = Journal(Path(config["folder"]), table.chain_id, me)
-        setup = setup_of(table, me, keys[me])
+        setup = setup_of(table, keys[me])
         setup = replace(
             setup,
             verify=self._verify,
-            action_signer=CountedSigner(setup.action_signer, self.counts),
-            vote_signer=CountedSigner(setup.vote_signer, self.counts),
+            identity=CountedSigner(setup.identity, self.counts),
+            keys=EpochKeys(CountedSigner(setup.keys.signer, self.counts), setup.keys.box_secret),
         )
         replica = Replica(setup, self.journal.load(), self.journal.block)
         journal = CountedJournal(self.journal, self.counts)

@@ -15,17 +15,15 @@ from typing import Any
 from bench.commit_node import STAKE
 from bench.measures import quantile, rounded
 from bench.table import PARAMS, SESSIONS_MAX, make_keys
-from consensus.beacon_items import BeaconContext
-from consensus.beacon_state import BeaconState
 from consensus.encoding import Digest, digest
 from consensus.messages import BlockHash
-from consensus.signing import PublicKey, verify
-from consensus.validators import Validators
-from node.execution import Execution, genesis_state
+from consensus.signing import verify
+from node.execution import Execution, Terms, genesis_state
 from node.game.craps.bets import POINTS, Kind
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, PlaceBet, Sit, TakeDown
 from node.game.state import GameState
+from node.membership import Membership, founder
 from node.mempool import Mempool, sign_action
 
 PLAYERS = 4
@@ -89,12 +87,24 @@ def measure_blocks() -> dict[str, object]:
     """Build blocks of 1,000 operations: one signed action of each of four players."""
     keys = make_keys(PLAYERS)
     chain_id = digest("bench", b"chain")
-    players = [PublicKey(each.identity.public_key) for each in keys]
-    validators = Validators(tuple(each.consensus.public_key for each in keys), chain_id)
-    beacon = BeaconState.genesis(BeaconContext(chain_id, 0, validators, verify))
-    mempool = Mempool(chain_id, players, verify)
+    terms = Terms(chain_id, PARAMS, verify)
+    membership = Membership.genesis(
+        [
+            founder(
+                each.identity.public_key,
+                f"player {i}",
+                each.consensus.public_key,
+                each.dealing_public,
+                votes=True,
+            )
+            for i, each in enumerate(keys)
+        ],
+        range(PLAYERS),
+    )
+    mempool = Mempool(chain_id, verify)
+    mempool.prune([0] * PLAYERS)
     base = BlockHash(Digest(bytes(32)))
-    execution = Execution(base, genesis_state(PARAMS, PLAYERS, beacon), mempool, lambda _beacon: ())
+    execution = Execution(terms, base, genesis_state(terms, membership), mempool, lambda _state: ())
     sit: list[Operation] = [Sit(session) for session in range(16)]
     each = BLOCK_OPERATIONS // PLAYERS
     place: list[Operation] = [
@@ -106,7 +116,7 @@ def measure_blocks() -> dict[str, object]:
         for player in range(1 if height == 1 else PLAYERS):
             seq = height if player == 0 else height - 1
             mempool.add(sign_action(keys[player].identity, chain_id, player, seq, operations))
-        taken.append(timed_us(lambda: execution.build(base, height, height)))  # noqa: B023
+        taken.append(timed_us(lambda: execution.build(base, height, height, height)))  # noqa: B023
         block = BlockHash(digest("bench", height.to_bytes(8, "big")))
         execution.adopt(block)
         execution.finalize(block)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from consensus.effects import BlockLogged
-from consensus.encoding import DecodeError, Digest, decode_as, digest
+from consensus.encoding import DecodeError, Digest, decode_as, digest, encode
 from consensus.messages import BlockHash, Body, Flag, Header, block_hash, body_hash
 
 FINAL_BLOCKS_MAX = 256
@@ -55,6 +55,13 @@ class Application(Protocol):
     def has_work(self, tip: BlockHash) -> bool:
         """Say whether something valid waits that the chain ending at `tip` does not hold."""
         ...
+
+
+class EpochOfChain(Protocol):
+    """Where a block belongs."""
+
+    chain_id: bytes
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +195,41 @@ class Chain:
         self._remember(block)
         return ""
 
-    def build(self, parent: Tip, time_ms: int, view: int) -> Built:
-        """Let the application draft a block on `parent`."""
-        return self._app.build(parent.hash, parent.height + 1, time_ms, view)
-
-    def adopt(self, block: Block) -> None:
-        """Hold the block that was made from the last draft."""
+    def build(
+        self,
+        parent: Tip,
+        place: "EpochOfChain",
+        *,
+        view: int,
+        time_ms: int,
+        proposer: int,
+        justification: tuple[bytes, tuple[bytes, ...]],
+    ) -> Block:
+        """Make a block of what the application drafts on `parent`, executed, and hold it."""
+        height = parent.height + 1
+        built = self._app.build(parent.hash, height, time_ms, view)
+        body = Body(*justification, built.system, built.actions)
+        header = Header(
+            version=1,
+            chain_id=place.chain_id,
+            epoch=place.epoch,
+            view=view,
+            height=height,
+            time_ms=time_ms,
+            parent_view=parent.view,
+            parent_hash=parent.hash,
+            proposer=proposer,
+            flags=built.flags,
+            body_hash=body_hash(body),
+            state_root=built.state_root,
+            receipts_root=built.receipts_root,
+        )
+        header_bytes = encode(header)
+        block = Block(block_hash(header_bytes), header, body, header_bytes, encode(body))
         self._app.adopt(block.hash)
         self._remember(block)
         self.add(block)
+        return block
 
     def finalize(self, block: Block) -> None:
         """Move the final block forward to an executed child of it."""

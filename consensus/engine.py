@@ -28,7 +28,7 @@ from consensus.effects import (
     Send,
     VoteLogged,
 )
-from consensus.encoding import Digest, Record, encode
+from consensus.encoding import Digest, Record
 from consensus.messages import (
     NO_DIGEST,
     BlockHash,
@@ -44,8 +44,6 @@ from consensus.messages import (
     Proposal,
     Status,
     VoteKind,
-    block_hash,
-    body_hash,
     frame,
 )
 from consensus.peers import Peers
@@ -314,18 +312,15 @@ class Engine:
     def _apply_rules(self) -> None:
         """Apply the rules until none fires; each firing adds a vote, a block or a view."""
         self._rounds.noted = False
-        while (
-            not self.is_over
-            and (
-                self._certified()
-                or self._took_fetched()
-                or self._moved_final()
-                or self._entered()
-                or self._judged()
-                or self._voted_final()
-                or self._proposed()
-                or self._gave_up()
-            )
+        while not self.is_over and (
+            self._certified()
+            or self._took_fetched()
+            or self._moved_final()
+            or self._entered()
+            or self._judged()
+            or self._voted_final()
+            or self._proposed()
+            or self._gave_up()
         ):
             pass
 
@@ -560,35 +555,22 @@ class Engine:
         return True
 
     def _build(self, parent: Tip, held: Held | None) -> Block:
-        time_ms = max(self.table_clock(self._now), parent.time_ms + 1)
-        built = self._chain.build(parent, time_ms, self.view)
         skips = []
         for view in range(parent.view + 1, self.view):
             skipped = self._rounds.at(view).nullification
             assert skipped is not None, f"view {view} is not settled"
             skips.append(skipped.data)
         parent_cert = held.data if held is not None else b""
-        body = Body(parent_cert, tuple(skips), built.system, built.actions)
-        header = Header(
-            version=1,
-            chain_id=self._electorate.chain_id,
-            epoch=self._electorate.epoch,
+        block = self._chain.build(
+            parent,
+            self._electorate,
             view=self.view,
-            height=parent.height + 1,
-            time_ms=time_ms,
-            parent_view=parent.view,
-            parent_hash=parent.hash,
+            time_ms=max(self.table_clock(self._now), parent.time_ms + 1),
             proposer=self.me,
-            flags=built.flags,
-            body_hash=body_hash(body),
-            state_root=built.state_root,
-            receipts_root=built.receipts_root,
+            justification=(parent_cert, tuple(skips)),
         )
         # The proposer reads its own block as everybody else will.
-        assert not self._unfounded(header, body), "own proposal is not justified"
-        header_bytes = encode(header)
-        block = Block(block_hash(header_bytes), header, body, header_bytes, encode(body))
-        self._chain.adopt(block)
+        assert not self._unfounded(block.header, block.body), "own proposal is not justified"
         return block
 
     def _gave_up(self) -> bool:

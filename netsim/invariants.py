@@ -38,6 +38,11 @@ from consensus.signing import Domain, Envelope, Verify, signed_bytes
 from consensus.validators import Validators
 
 
+def quorum_of(n: int) -> int:
+    """Return how many of `n` voters make a certificate (PROTOCOL 5)."""
+    return n - (n - 1) // 3
+
+
 class ViolatedError(AssertionError):
     """An invariant does not hold; the text names it."""
 
@@ -193,9 +198,7 @@ class Invariants:
         mask = int.from_bytes(certificate.signers, "little")
         voters, round_ = self._electorates[certificate.epoch], (certificate.epoch, view)
         signers = [i for i in range(voters.n) if mask >> i & 1]
-        if len(signers) < voters.n - (voters.n - 1) // 3 or len(signers) != len(
-            certificate.signatures
-        ):
+        if len(signers) < quorum_of(voters.n) or len(signers) != len(certificate.signatures):
             raise ViolatedError(f"{who} a {kind.name} certificate of {len(signers)} signers")
         for signer, signature in zip(signers, certificate.signatures, strict=True):
             kid, key = voters.kids[signer], voters.keys[signer]
@@ -239,7 +242,7 @@ class Invariants:
         notarizers = sum(
             self._durable.get((other, round_, VoteKind.NOTARIZE)) == hash_ for other in hosts
         )
-        if notarizers + len(self.byzantine) < len(hosts) - (len(hosts) - 1) // 3:
+        if notarizers + len(self.byzantine) < quorum_of(len(hosts)):
             raise ViolatedError(f"G3 {round_} is final and not notarized")
 
     def _committed(self, host: int, block: Committed) -> None:

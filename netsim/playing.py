@@ -23,10 +23,11 @@ from netsim.tables import LIVENESS_MS, StandInScheme
 from node.descriptor import Join, Member as Seat
 from node.epoch import EpochKeys
 from node.game.craps.bets import Kind
-from node.game.operations import CreateSession, Operation, PlaceBet, Ready, Roll, Sit
+from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
 from node.game.params import GameParams
 from node.game.receipts import BlockResult, Receipt, RollResult
 from node.membership import Admit, founder
+from node.mempool import AnyOperation
 from node.replica import Answer, Played, Replica, Setup, Submission
 
 CHAIN_ID = digest("simulated", b"craps")
@@ -135,7 +136,7 @@ class PlayingTable:
         hosts = zip(self.replicas, self.network.hosts, strict=True)
         return [replica for replica, host in hosts if host.node is not None]
 
-    def submit(self, index: int, *operations: Operation) -> None:
+    def submit(self, index: int, *operations: AnyOperation) -> None:
         """Let a player act; tickets are positions in the call."""
         if self.network.hosts[index].node is None:
             return
@@ -143,7 +144,7 @@ class PlayingTable:
         effects = self.replicas[index].submit(batch, self.network.clock(index))
         self.network.perform(index, effects)
 
-    def ask(self, index: int, operation: Operation) -> Receipt:
+    def ask(self, index: int, operation: AnyOperation) -> Receipt:
         """Submit one operation, let time pass until it is answered, and return the receipt."""
         known = len(self.answers[index])
         self.submit(index, operation)
@@ -186,7 +187,7 @@ class PlayingTable:
                 self.submit(index, *self._wishes(index))
             self.network.run(self.network.now_ms + THINK_MS)
 
-    def _wishes(self, index: int) -> Sequence[Operation]:
+    def _wishes(self, index: int) -> Sequence[AnyOperation]:
         replica = self.replicas[index]
         game = replica.final.game
         if replica.pending or replica.player is None:

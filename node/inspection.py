@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from consensus.beacon_items import recompute_seed
 from consensus.encoding import DecodeError, decode_as, digest
 from consensus.messages import Header
-from consensus.validators import ValidatorIndex
 from node.agreement import RollFacts, Standing
 from node.config import Folder
 from node.descriptor import load_table
@@ -46,9 +45,7 @@ def read_standing(folder: Folder) -> Standing:
     table = load_table(folder.table)
     with open_store(folder) as store:
         records = store.load()
-        replica = Replica(
-            setup_of(table, ValidatorIndex(store.member), _NOBODY), records, store.block
-        )
+        replica = Replica(setup_of(table, _NOBODY), records, store.block)
         rolls = tuple(read_rolls(store))
         height = replica.final.height
         roots = {at: state_root_at(store, at) for at in range(max(1, height - ROOTS_READ), height)}

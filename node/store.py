@@ -24,9 +24,12 @@ from consensus.effects import (
     CertificateLogged,
     DealCertificateLogged,
     DealingLogged,
+    EpochKeysErased,
+    EpochKeysLogged,
     FinalLogged,
     LogRecord,
     RollLogged,
+    SealLogged,
     SharesLogged,
     SnapshotLogged,
     VoteLogged,
@@ -83,6 +86,10 @@ _SCHEMA = (
     " row_hash BLOB, PRIMARY KEY (epoch, batch)) WITHOUT ROWID",
     "CREATE TABLE shares (epoch INTEGER, dealer INTEGER, batch INTEGER, deal BLOB, position INTEGER,"
     " row_hash BLOB, shares BLOB, PRIMARY KEY (epoch, dealer, batch, deal)) WITHOUT ROWID",
+    "CREATE TABLE epoch_keys (epoch INTEGER, vote_seed BLOB, box_secret BLOB, position INTEGER,"
+    " row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
+    "CREATE TABLE seals (epoch INTEGER, height INTEGER, hash BLOB, certificate BLOB,"
+    " position INTEGER, row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE rolls (session INTEGER, number INTEGER, height INTEGER, proof BLOB,"
     " position INTEGER, row_hash BLOB, PRIMARY KEY (session, number)) WITHOUT ROWID",
     "CREATE INDEX rolls_by_height ON rolls (height)",
@@ -151,6 +158,8 @@ _DEAL_CERTIFICATES = _Table(
     "deal_certificates", DealCertificateLogged, ("epoch", "batch"), ("item",)
 )
 _SHARES = _Table("shares", SharesLogged, ("epoch", "dealer", "batch", "deal"))
+_EPOCH_KEYS = _Table("epoch_keys", EpochKeysLogged, ("epoch",), ("vote_seed", "box_secret"))
+_SEALS = _Table("seals", SealLogged, ("epoch",), ("hash",))
 _ROLLS = _Table("rolls", RollLogged, ("session", "number"))
 _WORKING: tuple[_Table[LogRecord], ...] = (
     _VOTES,
@@ -160,8 +169,17 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _DEALINGS,
     _DEAL_CERTIFICATES,
     _SHARES,
+    _EPOCH_KEYS,
+    _SEALS,
 )
-"""Read whole at every start; pruned."""
+"""Read whole at every start; pruned, but for one row for each epoch sealed."""
+_OF_EPOCH: tuple[_Table[LogRecord], ...] = (
+    _EPOCH_KEYS,
+    _DEALINGS,
+    _DEAL_CERTIFICATES,
+    _SHARES,
+)
+"""Secrets that end with their epoch."""
 _HISTORY: tuple[_Table[LogRecord], ...] = (_BLOCKS, _FINALS, _ROLLS)
 """Kept for ever; a start reads them from the newest snapshot's height on."""
 _TABLES: dict[type, _Table[LogRecord]] = {table.record: table for table in (*_WORKING, *_HISTORY)}
@@ -501,6 +519,10 @@ class Journal(Store):
         db, seal = self._writer, self._seal
         db.execute("BEGIN IMMEDIATE")
         for record in records:
+            if isinstance(record, EpochKeysErased):
+                for table in _OF_EPOCH:
+                    self._delete(table, "epoch < ?", (record.epoch,))
+                continue
             table = _TABLES[type(record)]
             values = table.values(record)
             row_hash = _hash(table.name, seal.position, values)

@@ -137,4 +137,4 @@ class Sequencer:
 def lone_replica():
     """Return a real replica of a table for one, its journal, and (table, keys, ports)."""
     table, keys, ports = make_table(1, params=encode(GameParams()))
-    return Replica(setup_of(table, 0, keys[0])), ListJournal(), (table, keys, ports)
+    return Replica(setup_of(table, keys[0])), ListJournal(), (table, keys, ports)

@@ -31,7 +31,7 @@ async def serve(folder, case):
     table, keys, _ = make_table(1, params=encode(GameParams()))
     journal = Journal(folder, table.chain_id, 0)
     replica = (Broken if case == "broken" else Replica)(
-        setup_of(table, 0, keys[0]), journal.load(), journal.block
+        setup_of(table, keys[0]), journal.load(), journal.block
     )
     runtime = ProtocolRuntime(replica, journal, table, 0, credentials_of(keys[0]))
     async with trio.open_nursery() as nursery:

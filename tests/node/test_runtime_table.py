@@ -38,7 +38,7 @@ class Member:
     async def run(self, task_status=trio.TASK_STATUS_IGNORED):
         journal = Journal(self.folder, self.table.chain_id, self.index)
         try:
-            setup = setup_of(self.table, self.index, self.keys)
+            setup = setup_of(self.table, self.keys)
             replica = Replica(setup, journal.load(), journal.block)
             self.runtime = ProtocolRuntime(
                 replica, journal, self.table, self.index, credentials_of(self.keys)
