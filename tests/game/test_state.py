@@ -307,7 +307,7 @@ OPERATIONS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     blocks=st.lists(
         st.tuples(
