@@ -249,10 +249,10 @@ def test_odds_are_exact_and_follow_the_house_rules(folders):
         (row,) = json.loads(once("odds", "--data", folders[0], "--json", *words)[0])
         return row["house_edge"]
 
-    assert edge("pass:10") == "7/495"
-    assert edge("field:5") == "1/18"
-    assert edge("field:5", "--rule", "field_12=3") == "1/36"
-    output, _ = once("odds", "--data", folders[0], "pass:10", "odds:20")
+    assert edge("--with", "pass:10") == "7/495"
+    assert edge("--with", "field:5") == "1/18"
+    assert edge("--with", "field:5", "--rule", "field_12=3") == "1/36"
+    output, _ = once("odds", "--data", folders[0], "--with", "pass:10,odds:20")
     assert "0.6061 %" in output
 
 
