@@ -211,6 +211,21 @@ def test_a_bet_that_just_won_goes_back_before_newer_ones() -> None:
     assert [(bet.player, bet.kind, bet.number) for bet in result.returned] == [(0, STAY, 4)]
 
 
+def test_a_bet_that_took_the_place_of_a_winner_is_not_one_itself() -> None:
+    game = Game(params=with_bank(24, reserve_bp=20_000)).seated(0, 1)
+    game.bet(0, RIDE, 1)
+    game.bet(0, MOVE, 5)
+    game.throw(2)
+    game.bet(1, ACE, 4)
+    game.bet(1, STAY, 6, 5)
+    game.bet(1, ACE, 2)
+    game.bet(0, MOVE, 5)
+    result = game.throw(2)
+    # The bank is 25 now, half of that is less than the 13 that ride, stay and the moved bet ask.
+    assert game.state.bank == 25
+    assert [bet.kind for bet in result.returned] == [STAY]
+
+
 def test_a_newer_contract_bet_goes_back_after_an_older_free_one() -> None:
     game = Game(params=with_bank(10)).seated(0, 1)
     game.bet(0, STAY, 6, 6)
