@@ -14,7 +14,7 @@ from consensus.beacon_items import (
     DealCertificate,
     check_counts,
 )
-from consensus.beacon_state import UNUSED_BATCHES_MAX, BeaconState
+from consensus.beacon_state import BeaconState
 from consensus.dealing import BATCH, DealHeader, Dealing
 from consensus.effects import (
     DealCertificateLogged,
@@ -114,7 +114,6 @@ class Dealer:
             # A journal that knows of a later batch belongs to a state that is still to come.
             and not self._entropies
             and state.refuses_batch(self._me, state.next_batch(self._me)) is None
-            and stock.batches < UNUSED_BATCHES_MAX
             and (stock.secrets <= REFILL_SECRETS or stock.published)
         )
 

@@ -5,12 +5,14 @@ must re-encode to the bytes that came in, so a value has one encoding and a hash
 This module alone imports the CBOR library.
 """
 
+import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Annotated, Any, NewType, NoReturn, TypeAlias, TypeVar
 
 import cbor2
 import msgspec
+import msgspec.inspect
 
 Digest = NewType("Digest", bytes)
 Value: TypeAlias = "int | bytes | str | Sequence[Value]"
@@ -62,7 +64,42 @@ def decode_as(data: bytes, kind: type[T]) -> T:
     Raises:
         DecodeError: The data is not the deterministic encoding of such a record.
     """
-    return convert_as(_load(data), kind)
+    record = convert_as(_load(data), kind)
+    if _has_optional(kind) and encode(record) != data:  # type: ignore[arg-type]  # it is hashable
+        raise DecodeError("a record with fields left out")
+    return record
+
+
+@functools.cache
+def _has_optional(kind: Hashable) -> bool:
+    """Say whether a schema has a field with a default: only then could one be left out."""
+    waiting: list[object] = [msgspec.inspect.type_info(kind)]
+    seen: list[object] = []
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case msgspec.inspect.StructType(cls=cls, fields=fields):
+                if cls in seen:
+                    continue
+                seen.append(cls)
+                if not all(field.required for field in fields):
+                    return True
+                waiting += [field.type for field in fields]
+            case msgspec.inspect.Metadata(type=inner):
+                waiting.append(inner)
+            case (
+                msgspec.inspect.VarTupleType(item_type=inner)
+                | msgspec.inspect.ListType(item_type=inner)
+            ):
+                waiting.append(inner)
+            case (
+                msgspec.inspect.TupleType(item_types=inners)
+                | msgspec.inspect.UnionType(types=inners)
+            ):
+                waiting += inners
+            case _:
+                pass  # a number, bytes, text
+    return False
 
 
 def convert_as(value: object, kind: type[T]) -> T:

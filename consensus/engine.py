@@ -15,6 +15,7 @@ An epoch is one engine: the next begins as a new instance on the last one's fina
 from collections.abc import Sequence
 
 from consensus.chain import Application, Block, Built, Chain, LoadBlock, Tip, genesis
+from consensus.dissemination import RETRY_DELTAS, Dissemination
 from consensus.effects import (
     CertificateLogged,
     Committed,
@@ -28,8 +29,9 @@ from consensus.effects import (
     Send,
     VoteLogged,
 )
-from consensus.encoding import Digest, Record
+from consensus.encoding import Digest
 from consensus.messages import (
+    BODY_BYTES_MAX,
     NO_DIGEST,
     BlockHash,
     Blocks,
@@ -46,12 +48,10 @@ from consensus.messages import (
     VoteKind,
     frame,
 )
-from consensus.peers import Peers
 from consensus.restart import resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
-from consensus.sync import Fetcher, serve
-from consensus.timing import Timing, backed_off
+from consensus.timing import backed_off
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
 
@@ -62,18 +62,10 @@ LEAD_DELTAS, ADVANCE_DELTAS = 3, 5
 (1.7, L2)."""
 OPEN_TIP_DELTAS = 8
 """An open tip without other work waits this long for its votes before an empty block extends it."""
-RETRY_DELTAS, RETRY_OPEN_TIP_DELTAS = 4, 2
-"""The first repetition of what may have been lost, after waking or with only the tip open (1.9)."""
-RETRY_STEPS_MAX = 5
-"""Repetitions grow by 8/5 up to about 10 times the first interval."""
-RETRIES_ALONE_MAX = 8
-"""A node that gave a view up, and has no work of its own, repeats itself so often, then sleeps: a
-faulty leader may have shown its proposal to nobody else, so no certificate will ever come."""
-FINALIZE_VOTES_REPEATED = 16
+RETRY_OPEN_TIP_DELTAS = 2
+"""With only the tip open, finalize votes are repeated sooner: nothing else is under way (1.8)."""
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
-STATUS_IDLE_MS = 60_000
-"""An idle node tells one neighbour where it stands this often: no vote, no block."""
 
 
 class Engine:
@@ -100,32 +92,25 @@ class Engine:
         number `me` behind them and only follows: it verifies, fetches, serves and helps.
         """
         self.me = me
-        self._votes = signer is not None
         self._validators = validators
         self._signer = signer
+        self._votes = signer is not None
         self._app = app
         self._electorate = Electorate(validators, chain_id, epoch, verify)
         self._chain = Chain(app, base or genesis(chain_id), load_block)
         self._rounds = Rounds(self._electorate, me, self._chain.final)
-        self._timing = Timing(validators, me)
-        self._peers = Peers(max(parties, validators.n), me)
-        self._fetcher = Fetcher(self._chain, self._peers)
+        self._outside = Dissemination(
+            self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
+        )
         self.deadline_ms: int | None = None
         self._now = Now(0, 0)
         self._work = False
-        # Timers of the current view, in monotonic ms.
+        # Of the current view, in monotonic ms.
         self._entered_ms = 0
-        self._armed_ms: int | None = None  # None: asleep
-        self._early_ms: int | None = (
-            None  # a proposal's time is ahead of the table clock until then
-        )
+        self._armed_ms: int | None = None  # when its timers start; None: asleep
+        self._early_ms: int | None = None  # until then its proposal is ahead of the table clock
         self._proposed_ms: int | None = None
-        self._retries = 0
-        self._retry_ms = 0
-        self._ask_ms = 0
-        # Timers of the node.
-        self._relay_ms: int | None = None
-        self._status_ms = 0
+        # What the rules lack.
         self._unsettled: int | None = None  # the view for whose certificate a leader asks
         self._missing: BlockHash | None = None
         self._missing_is_final = False
@@ -145,26 +130,20 @@ class Engine:
         """Begin, or resume after a restart: tell everybody where this node stands."""
         self._now = now
         self._entered_ms = now.mono_ms
-        self._status_ms = now.mono_ms + STATUS_IDLE_MS
+        self._outside.start(now)
         if self.halted:
             self._effects.append(Halt(self.halted))
-        elif self._rounds.has_own_votes():
-            self._repeat()
-        elif self._peers:
-            self._ask_status(None)
 
     def peer_up(self, peer: ValidatorIndex, now: Now) -> None:
         """Greet a peer whose link came up."""
         self._now = now
-        known = self._peers[peer]
-        known.view = known.final_view = 0
-        known.silent = False
-        self._ask_status(peer)
+        self._outside.peer_up(peer, now)
 
     def receive(self, sender: ValidatorIndex, number: Number, message: Message, now: Now) -> None:
         """Take one decoded message that came over the link of `sender`."""
         self._now = now
-        self._peers[sender].silent = False
+        outside = self._outside
+        outside.peers[sender].silent = False
         match message:
             case Envelope() if number is Number.VOTE:
                 self._on_vote(sender, message)
@@ -176,13 +155,13 @@ class Engine:
                 if not self._rounds.note_certificate(message):
                     self._report(sender, "certificate that does not verify")
             case Status():
-                self._on_status(sender, message)
+                outside.on_status(sender, message, now, awake=self.awake)
             case GetCert():
-                self._on_get_cert(sender, message)
+                outside.on_get_cert(sender, message, now)
             case GetBlocks():
-                self._on_get_blocks(sender, message)
+                outside.on_get_blocks(sender, message, now)
             case Blocks():
-                if fault := self._fetcher.take(sender, message):
+                if fault := outside.on_blocks(sender, message):
                     self._report(sender, fault)
                 self._rounds.noted = True
             case _:
@@ -198,12 +177,21 @@ class Engine:
                 self._work = work
                 self._apply_rules()
                 if not self.is_over:
-                    self._speak()
+                    self._outside.speak(
+                        now,
+                        awake=self.awake,
+                        missing=self._missing,
+                        is_final=self._missing_is_final,
+                        unsettled=self._unsettled,
+                    )
                 self.deadline_ms = self._next_deadline()
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
         effects, self._effects = self._effects, []
+        if self._outside.sends:
+            effects += self._outside.sends
+            self._outside.sends = []
         if self._records:
             effects.insert(0, self._persist())
         return effects
@@ -233,7 +221,7 @@ class Engine:
     @property
     def delta_ms(self) -> int:
         """The estimate of one-way delay, execution included."""
-        return self._timing.delta_ms
+        return self._outside.delta_ms
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -242,76 +230,26 @@ class Engine:
 
     def grow(self, parties: int) -> None:
         """Take in parties that joined: they follow, their numbers come behind all others."""
-        self._peers.grow(parties)
+        self._outside.peers.grow(parties)
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return self._timing.table_clock(now)
-
-    # Receiving.
+        return self._outside.timing.table_clock(now)
 
     def _on_vote(self, sender: ValidatorIndex, envelope: Envelope) -> None:
         noted = self._rounds.note_vote(sender, envelope)
         if noted is None or noted[0] != sender:
             return
         _, kind, view = noted
-        self._peers.voted(sender, kind, view)
-        if kind is NOTARIZE and view == self._rounds.view and self._proposed_ms is not None:
-            self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
-
-    def _on_status(self, sender: ValidatorIndex, status: Status) -> None:
-        """Measure, answer, and help a peer that is behind, asleep or not (1.9)."""
-        if status.epoch != self._electorate.epoch:
-            return
-        if status.echo_ms and sender < self._validators.n:
-            self._timing.answered(sender, status.echo_ms, status.wall_ms, self._now)
-        if status.ask:
-            self._send(sender, Number.STATUS, self._status(ask=0, echo_ms=status.wall_ms))
-        peer = self._peers[sender]
-        peer.view, peer.final_view = status.view, status.final_view
-        if self._now.mono_ms >= peer.help_ms:
-            helped = self._help(sender)
-            if status.ask and not self.awake and status.view == self.view:
-                helped |= self._repeat_votes(sender)
-            if helped:
-                peer.help_ms = self._now.mono_ms + self.delta_ms
-
-    def _help(self, to: ValidatorIndex) -> bool:
-        """Send the certificates that bring a peer to where this node is, if it is behind."""
-        peer, final = self._peers[to], self._rounds.better or self._rounds.finalization
-        helped = False
-        if final is not None and peer.final_view < final.view:
-            self._send(to, Number.CERTIFICATE, final.data)
-            helped = True
-        entry = self._rounds.entry()
-        if entry is not None and entry is not final and peer.view < self.view:
-            self._send(to, Number.CERTIFICATE, entry.data)
-            helped = True
-        return helped
-
-    def _on_get_cert(self, sender: ValidatorIndex, ask: GetCert) -> None:
-        if ask.epoch != self._electorate.epoch:
-            return
-        final = self._rounds.better or self._rounds.finalization
-        if final is not None and final.view >= ask.view:
-            self._send(sender, Number.CERTIFICATE, final.data)
-        elif (known := self._rounds.get(ask.view)) is not None:
-            for held in known.certificates():
-                self._send(sender, Number.CERTIFICATE, held.data)
-
-    def _on_get_blocks(self, sender: ValidatorIndex, ask: GetBlocks) -> None:
-        if self._peers.may_be_served(sender, 0, self._now.mono_ms):
-            answer = serve(self._chain, ask)
-            if answer is not None:
-                data = frame(Number.BLOCKS, answer)
-                self._peers.may_be_served(sender, len(data), self._now.mono_ms)
-                self._effects.append(Send(sender, data))
+        self._outside.peers.voted(sender, kind, view)
+        if kind is NOTARIZE and view == self.view and self._proposed_ms is not None:
+            # Its execution and its disk are part of how long a view takes.
+            self._outside.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
     # The rules.
 
     def _apply_rules(self) -> None:
         """Apply the rules until none fires; each firing adds a vote, a block or a view."""
-        self._rounds.noted = False
         while not self.is_over and (
             self._certified()
             or self._took_fetched()
@@ -323,6 +261,7 @@ class Engine:
             or self._gave_up()
         ):
             pass
+        self._rounds.noted = False
 
     def _certified(self) -> bool:
         """Verify what has a quorum; take note of every certificate that is new (R4, R7, R8)."""
@@ -342,15 +281,15 @@ class Engine:
         ]
         rounds.fresh.clear()
         for leader in rounds.silent:
-            self._peers[leader].silent = True
+            self._outside.peers[leader].silent = True
         rounds.silent.clear()
         self._see_tip()
         return True
 
     def _took_fetched(self) -> bool:
         """Take fetched blocks in order; those of a final chain are applied as they come (1.12)."""
-        found = self._fetcher.next_block()
-        if self._fetcher.conflict:
+        found = self._outside.fetcher.next_block()
+        if self._outside.fetcher.conflict:
             self._halt("a certified block does not extend the final one: two chains are final")
         if found is None:
             return False
@@ -416,10 +355,10 @@ class Engine:
         self._effects.append(Committed(header.height, block.hash, header, block.body, certificate))
         self._chain.finalize(block)
         self._rounds.finalized(self._chain.final, held)
-        self._fetcher.moved()
+        self._outside.fetcher.moved()
         if self.view <= header.view:
             self._enter(header.view + 1)
-        self._relay_soon()
+        self._outside.relay_soon(self._now)
         self._see_tip()
 
     def _see_tip(self) -> None:
@@ -446,8 +385,7 @@ class Engine:
         self._rounds.view = view
         self._entered_ms = self._now.mono_ms
         self._armed_ms = self._proposed_ms = None
-        self._retries = self._ask_ms = 0
-        self._relay_soon()
+        self._outside.entered(self._now)
 
     def _judged(self) -> bool:
         """R2, R3: verify the leader's proposal for the current view and notarize it."""
@@ -481,6 +419,9 @@ class Engine:
             return "another chain or epoch"
         if header.proposer != self._validators.leader(header.view):
             return "proposer is not the leader"
+        size = sum(len(item) for items in (body.system, body.actions) for item in items)
+        if size > BODY_BYTES_MAX:
+            return f"{size} bytes of items; the limit is {BODY_BYTES_MAX}"
         return self._rounds.justification_fault(header, body)
 
     def _verdict(self, block: Block) -> str | None:
@@ -594,8 +535,8 @@ class Engine:
         """Wake when there is work, later when only the tip is open, else sleep (PROTOCOL 8)."""
         known = self._rounds.get(self.view)
         stirred = known is not None and (known.proposal is not None or self._rounds.pulled())
-        if known is not None and known.nullify is not None:
-            stirred &= self._retries < RETRIES_ALONE_MAX
+        if known is not None and (known.nullify is not None or not self._votes):
+            stirred &= not self._outside.is_tired
         if self._work or stirred:
             armed_ms, deltas = self._now.mono_ms, RETRY_DELTAS
         elif self._rounds.open:
@@ -606,9 +547,7 @@ class Engine:
             return
         if self._armed_ms is None:
             self._armed_ms = armed_ms
-            if self._retries in (0, RETRIES_ALONE_MAX):
-                self._retries = 0
-                self._retry_ms = self._now.mono_ms + deltas * self.delta_ms
+            self._outside.woke(self._now, deltas)
         self._armed_ms = min(self._armed_ms, armed_ms)
 
     def _timeout_ms(self, known: Round | None) -> int | None:
@@ -618,7 +557,7 @@ class Engine:
         deltas = ADVANCE_DELTAS
         if known is None or known.proposal is None:
             leader = self._validators.leader(self.view)
-            if leader != self.me and self._peers[leader].silent:
+            if leader != self.me and self._outside.peers[leader].silent:
                 return self._armed_ms
             deltas = LEAD_DELTAS
         # Views without a notarized block since the last final one, whoever has which certificate.
@@ -636,12 +575,7 @@ class Engine:
             known = self._rounds.get(self.view)
             if known is None or (known.nullify is None and known.finalize is None):
                 due.append(self._timeout_ms(known))
-        if self._peers:
-            due += (self._status_ms, self._relay_ms, self._fetcher.deadline_ms)
-            if self._armed_ms is not None:
-                due.append(self._retry_ms)
-            if self._unsettled is not None:
-                due.append(self._ask_ms)
+        due += self._outside.deadlines(awake=self.awake, unsettled=self._unsettled)
         first = min((at for at in due if at is not None), default=None)
         assert first is None or first > now_ms, f"a deadline of {now_ms - (first or 0)} ms ago"
         return first
@@ -687,93 +621,9 @@ class Engine:
             assert block is not None, "a leader votes for its own block"
             proposal = Proposal(block.header_bytes, block.body_bytes, envelope)
             data = known.proposal_frame = frame(Number.PROPOSAL, proposal)
-        if self._peers:
+        if self._outside.peers:
             self._effects.append(Send(None, data))
         self._rounds.count_own(kind, view, about, vote_envelope)
-
-    def _speak(self) -> None:
-        """Send what is due: relays, repetitions, questions. Nothing of it is a new statement."""
-        now_ms = self._now.mono_ms
-        if not self._peers:
-            return
-        if self._relay_ms is not None and now_ms >= self._relay_ms:
-            self._relay_ms = None
-            for peer, _ in self._peers.others():
-                self._help(peer)
-        if self._armed_ms is not None and now_ms >= self._retry_ms:
-            self._repeat()
-        leader = self._validators.leader(self.view - 1)
-        self._fetcher.seek(self._missing, final=self._missing_is_final, leader=leader)
-        request = self._fetcher.ask(now_ms, self.delta_ms)
-        if request is not None:
-            self._send(request[0], Number.GET_BLOCKS, request[1])
-        if self._unsettled is not None and now_ms >= self._ask_ms:
-            self._ask_certificate(self._unsettled)
-        if now_ms >= self._status_ms:
-            self._ask_status(self._peers.next_turn())
-
-    def _ask_certificate(self, view: int) -> None:
-        """Ask for what settles a view: whoever led the next one first, then anybody (1.9)."""
-        first = self._validators.leader(view + 1)
-        peer = first if self._ask_ms == 0 and first != self.me else self._peers.next_turn()
-        self._ask_ms = self._now.mono_ms + RETRY_DELTAS * self.delta_ms
-        self._send(peer, Number.GET_CERT, GetCert(self._electorate.epoch, view))
-
-    def _repeat(self) -> None:
-        """Say again what others may have missed: stored bytes, never a new signature (I6).
-
-        The Status in front marks the rest as a repetition: whoever is ahead of it helps.
-        """
-        self._ask_status(None)
-        for peer, _ in self._peers.others():
-            self._help(peer)
-        self._repeat_votes(None)
-        steps = min(self._retries, RETRY_STEPS_MAX)
-        self._retries += 1
-        self._retry_ms = self._now.mono_ms + RETRY_DELTAS * self.delta_ms * 8**steps // 5**steps
-
-    def _repeat_votes(self, to: ValidatorIndex | None) -> bool:
-        """Send own votes that a certificate may still need, and the own proposal."""
-        votes = [known.finalize for known in self._rounds.open][-FINALIZE_VOTES_REPEATED:]
-        known = self._rounds.get(self.view)
-        if known is not None:
-            if known.proposal_frame:
-                self._effects.append(Send(to, known.proposal_frame))
-            votes += [known.notarize, known.nullify]
-        frames = [vote.frame for vote in votes if vote is not None]
-        self._effects.extend(Send(to, data) for data in frames)
-        return bool(frames)
-
-    def _relay_soon(self) -> None:
-        """Pass certificates on in a moment, to those not seen to have them by then (1.9).
-
-        The nodes take turns, so that most find nothing left to do.
-        """
-        if self._relay_ms is None:
-            n = self._validators.n
-            turn = (self.me + self.view) % n
-            self._relay_ms = self._now.mono_ms + self.delta_ms * (n + turn) // (2 * n) + 1
-
-    def _ask_status(self, peer: ValidatorIndex | None) -> None:
-        self._timing.asked(self._now)
-        self._status_ms = self._now.mono_ms + STATUS_IDLE_MS
-        self._send(peer, Number.STATUS, self._status(ask=1, echo_ms=0))
-
-    def _status(self, *, ask: int, echo_ms: int) -> Status:
-        final = self.final
-        return Status(
-            ask,
-            self._electorate.epoch,
-            self.view,
-            final.height,
-            final.view,
-            final.hash,
-            self._now.wall_ms,
-            echo_ms,
-        )
-
-    def _send(self, to: ValidatorIndex | None, number: Number, body: Record | bytes) -> None:
-        self._effects.append(Send(to, frame(number, body)))
 
     def _report(self, peer: ValidatorIndex, fault: str) -> None:
         self._effects.append(Report(peer, fault))

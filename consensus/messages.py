@@ -27,7 +27,8 @@ BlockHash = NewType("BlockHash", Digest)
 MESSAGE_BYTES_MAX = 1 << 20
 """One message on IP, whatever its kind."""
 BODY_BYTES_MAX = 512 << 10
-"""The body of one block on IP."""
+"""The items of one block on IP. Its justification comes on top: one certificate a skipped view, which
+may not be capped with the items, or a busy table could never leave a long outage behind."""
 ACTION_BYTES_MAX = 64 << 10
 """One signed action with all its operations."""
 HEADERS_PER_REQUEST_MAX = 128
@@ -37,7 +38,7 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Kid = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
 ActionBytes = Annotated[bytes, msgspec.Meta(max_length=ACTION_BYTES_MAX)]
-BodyBytes = Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)]
+BodyBytes = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_BYTES_MAX - (8 << 10))]
 CertificateBytes = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
 
 

@@ -87,6 +87,15 @@ class Round:
         held = (self.finalization, self.notarization, self.nullification)
         return [one for one in held if one is not None]
 
+    def voters_for_proposal(self) -> int:
+        """Return the mask of those who notarized the proposal."""
+        about = self.proposal.hash if self.proposal is not None else b""
+        return sum(
+            statement.voters
+            for statement in self.tally.statements.values()
+            if statement.kind is NOTARIZE and statement.digest == about
+        )
+
 
 class Rounds:
     """The views around and above the final one."""
@@ -360,7 +369,8 @@ class Rounds:
     def note_proposal(self, sender: ValidatorIndex, proposal: Proposal) -> Block | None:
         """Put a leader's block into its view's slot; return it if it went there (R9).
 
-        The first one is kept. Only a certificate for another lets that one take the slot.
+        The first one is kept, though the leader's vote for a second still counts, as evidence. Only
+        a certificate for another block lets that one take the slot.
         """
         try:
             header = decode_as(proposal.header, Header)
@@ -369,29 +379,37 @@ class Rounds:
                 return None
             view, named = header.view, block_hash(proposal.header)
             known = self._rounds.get(view)
-            if view <= self.final.view or self._leader(view) == self._me:
+            leader = self._leader(view)
+            if view <= self.final.view or leader == self._me:
                 return None
             if known is not None and known.proposal is not None and known.proposal.hash == named:
                 return None
             if not self._is_by_leader(view, named, envelope):
                 self.faults.append((sender, "proposal without its leader's vote"))
                 return None
+            if view <= self.view and not self._wants(view, known, named):
+                self._count(NOTARIZE, view, named, envelope, leader, sender=None)
+                return None
             block = parse_block(proposal.header, proposal.body)
         except DecodeError:
             self.faults.append((sender, "proposal that does not parse"))
             return None
-        leader = self._leader(view)
         if view > max(self.view, self.top_view + 1) and not self._enters(block):
             self.faults.append((leader, f"proposal that does not prove entry to view {view}"))
             return None
         self._count(NOTARIZE, view, named, envelope, leader, sender=None)
         known = self.at(view)
-        certified = known.notarization is not None and known.notarization.digest == named
-        if not certified and (known.proposal is not None or view < self.view):
+        if not self._wants(view, known, named):
             return None
         known.proposal, known.justified, known.fault = block, False, ""
         self.noted = True
         return block
+
+    def _wants(self, view: int, known: Round | None, named: BlockHash) -> bool:
+        """Say whether a block may take its view's slot."""
+        if known is not None and known.notarization is not None:
+            return known.notarization.digest == named
+        return view >= self.view and (known is None or known.proposal is None)
 
     def _is_by_leader(self, view: int, named: BlockHash, envelope: Envelope) -> bool:
         leader = self._leader(view)

@@ -24,6 +24,8 @@ _SMOOTHING = 4
 
 def backed_off(base_ms: int, steps: int) -> int:
     """Return `base_ms` grown by half per step: the delay bound is unknown (1.7)."""
+    if steps == 0:
+        return min(base_ms, TIMER_MS_MAX)
     steps = min(steps, BACKOFF_STEPS_MAX)
     grown: int = base_ms * 3**steps // 2**steps
     return min(grown, TIMER_MS_MAX)

@@ -30,6 +30,12 @@ class Validators:
     leader_seed: Digest
     kids: tuple[KeyId, ...] = field(init=False)
     index_of_kid: dict[KeyId, ValidatorIndex] = field(init=False)
+    n: int = field(init=False)
+    """The number of validators."""
+    f: int = field(init=False)
+    """The Byzantine validators they stand."""
+    q: int = field(init=False)
+    """The votes that make a certificate."""
     _order: tuple[ValidatorIndex, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,24 +46,12 @@ class Validators:
         index = {kid: ValidatorIndex(i) for i, kid in enumerate(kids)}
         assert len(index) == len(kids), "two validators share a key id"
         order = sorted(index.values(), key=lambda i: digest("leader", self.leader_seed + kids[i]))
+        object.__setattr__(self, "n", len(kids))
+        object.__setattr__(self, "f", faults_tolerated(len(kids)))
+        object.__setattr__(self, "q", quorum(len(kids)))
         object.__setattr__(self, "kids", kids)
         object.__setattr__(self, "index_of_kid", index)
         object.__setattr__(self, "_order", tuple(order))
-
-    @property
-    def n(self) -> int:
-        """The number of validators."""
-        return len(self.keys)
-
-    @property
-    def f(self) -> int:
-        """The Byzantine validators they stand."""
-        return faults_tolerated(self.n)
-
-    @property
-    def q(self) -> int:
-        """The votes that make a certificate."""
-        return quorum(self.n)
 
     def leader(self, view: int) -> ValidatorIndex:
         """Return the leader of `view` (1.5): known to all without clock or history."""

@@ -57,10 +57,10 @@ def disagreement(standings: Mapping[str, Standing], rolls: int) -> str | None:
     for name, other in others:
         if difference := _difference(first, one, name, other, height):
             return difference
+    held = len(_until(standings[behind], height))
+    if held < rolls:
+        return f"{behind} holds {held} settled rolls of {rolls} at block {height}"
     for name, standing in standings.items():
-        held = len(_until(standing, height))
-        if held < rolls:
-            return f"{name} holds {held} settled rolls of {rolls} at block {height}"
         if standing.total != standing.minted:
             return f"{name} counts {standing.total:,} chips; {standing.minted:,} were minted"
     return None

@@ -10,8 +10,9 @@ import click
 
 from node.commands.demo import demo
 from node.commands.identity import init
-from node.commands.inspect import odds, status
+from node.commands.inspect import status
 from node.commands.lobby import host, join
+from node.commands.odds import odds
 from node.commands.table import play, run
 from node.errors import OperatorError
 

@@ -34,7 +34,7 @@ START_SECONDS = 60
 """For sixteen interpreters to start on a small machine, and their lobby to end."""
 STOP_SECONDS = 10
 STALL_SECONDS = 120
-REST_SECONDS = 20
+REST_SECONDS = 10
 LOOK_SECONDS = 0.1
 LOG_TAIL_BYTES = 2048
 
@@ -259,7 +259,7 @@ async def _view_of_any(nodes: Sequence[NodeProcess]) -> TableView:
 
 
 async def _come_to_rest(nodes: Sequence[NodeProcess]) -> list[tuple[float, float]]:
-    """Wait until all nodes stand at one height, at most 20 s; return each one's latencies in ms."""
+    """Wait until all nodes stand at one height, at most 10 s; return each one's latencies in ms."""
     statuses: list[Mapping[str, Any]] = []
     with trio.move_on_after(REST_SECONDS):
         heights: set[int] = set()

@@ -19,7 +19,6 @@ from consensus.encoding import (
     DecodeError,
     Digest,
     Record,
-    Uint,
     convert_as,
     decode,
     decode_as,
@@ -50,7 +49,7 @@ NONCE_BYTES = 16
 SECRET_BYTES = 16
 TABLE_BYTES_MAX = 64 << 10
 ACCEPT_BYTES_MAX = 128
-"""An envelope around 34 bytes: 116 of them."""
+"""An envelope around 35 bytes has 119."""
 INVITE_PREFIX = "bitcraps1:"
 INVITE_CHARS_MAX = 2048
 _CHECK_BYTES = 4
@@ -109,7 +108,7 @@ class Accept(Record, frozen=True):
 
 
 class Invite(Record, frozen=True):
-    """What the host hands out. `expires_s` is Unix time; 0 never expires."""
+    """What the host hands out. `expires_s` is for later versions: nothing expires in this one."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     lobby_id: Bytes32
@@ -118,7 +117,7 @@ class Invite(Record, frozen=True):
     addresses: Annotated[
         tuple[AddressText, ...], msgspec.Meta(min_length=1, max_length=ADDRESSES_MAX)
     ]
-    expires_s: Uint
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=0)]
 
 
 class _TableFile(Record, frozen=True):

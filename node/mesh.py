@@ -5,7 +5,6 @@ into one bounded outbox a peer. It never waits for a peer, and nothing that a pe
 can make this node hold more than the limits below, slow the others down, or end it.
 """
 
-import itertools
 import logging
 import math
 import secrets
@@ -248,9 +247,9 @@ class Mesh:
     async def _keep_linked(self, peer: _Peer) -> None:
         """Dial whenever there is no link: at once with the smaller key, later with the greater."""
         dials_first = self._credentials.identity < peer.identity
-        addresses = itertools.cycle(peer.addresses)
+        addresses = deque(parse_address(text) for text in peer.addresses)
         delay = BACKOFF_SECONDS_MIN
-        while peer.addresses:
+        while addresses:
             if peer.channel is not None:
                 peer.unlinked = trio.Event()
                 await peer.unlinked.wait()
@@ -259,13 +258,25 @@ class Mesh:
                 await trio.sleep(SECOND_DIAL_SECONDS)
                 if peer.channel is not None:
                     continue
-            if await self._dial_once(peer, parse_address(next(addresses))):
+            if await self._dial_all(peer, addresses) >= BACKOFF_SECONDS_MAX:
                 delay = BACKOFF_SECONDS_MIN
             await trio.sleep(_jittered(delay))
             delay = min(2 * delay, BACKOFF_SECONDS_MAX)
 
-    async def _dial_once(self, peer: _Peer, address: Address) -> bool:
-        """Dial and run the link to its end; say whether it lasted long enough to be a good one."""
+    async def _dial_all(self, peer: _Peer, addresses: deque[Address]) -> float:
+        """Dial one address after the other until there is a link; return how long one lasted.
+
+        The address of the last link stays in front.
+        """
+        for _ in range(len(addresses)):
+            lasted = await self._dial_once(peer, addresses[0])
+            if lasted or peer.channel is not None:
+                return lasted
+            addresses.rotate(-1)
+        return 0.0
+
+    async def _dial_once(self, peer: _Peer, address: Address) -> float:
+        """Dial and run the link to its end; return the seconds it lasted, 0 if there was none."""
         opened_at = math.inf
         try:
             link = await dial(
@@ -286,7 +297,7 @@ class Mesh:
             # One link must not end the node, whatever went wrong on it (PROTOCOL 14).
             self.counters.faults[Fault.CRASHED] += 1
             log.exception("link failed peer=%d", peer.index)
-        return trio.current_time() - opened_at >= BACKOFF_SECONDS_MAX
+        return max(0.0, trio.current_time() - opened_at)
 
     async def _run_link(self, peer: _Peer, link: Link, *, dialled: bool) -> None:
         """Run one link to its end, if it is the one to keep."""

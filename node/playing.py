@@ -29,8 +29,8 @@ from node.view import TableView
 
 PENDING_MAX = 16
 """Lines of one person that no final block holds yet."""
-LAST_ANSWERS_SECONDS = 30
-"""How long answers are waited for after the input has ended."""
+ANSWER_SECONDS = 30
+"""How long a line of a script, or the end of the input, waits for what was typed before it."""
 RETRY_SECONDS = 1
 """Before a bot looks again although nothing has become final: a refusal may have been of the moment."""
 OPENING_SECONDS = 0.3
@@ -48,15 +48,15 @@ class Terminal:
         self._rules = rules
         self._show = show
         self._pending: list[str] = []
-        self._settled = trio.Event()
+        self._changed = trio.Event()
 
     async def run(
         self, read_line: Callable[[], Awaitable[str]], *, first: str = "", in_turn: bool
     ) -> None:
         """Play until the input ends or says so; `read_line` returns "" at its end.
 
-        `first` is a line to begin with. `in_turn` waits for the answer to each line before it reads
-        the next: for input that nobody types.
+        `first` is a line to begin with. `in_turn` waits for what each line leads to before it reads
+        the next, the roll included: for input that nobody types.
         """
         self._view = await self._client.view()
         self._show(render_table(self._view))
@@ -70,10 +70,11 @@ class Terminal:
                         break
                     self._obey(line, command, nursery)
                     if in_turn:
-                        await self._settle()
+                        with trio.move_on_after(ANSWER_SECONDS):
+                            await self._settle()
                 line = await read_line()
                 if not line:
-                    with trio.move_on_after(LAST_ANSWERS_SECONDS):
+                    with trio.move_on_after(ANSWER_SECONDS):
                         await self._settle()
                     break
             nursery.cancel_scope.cancel()
@@ -109,7 +110,7 @@ class Terminal:
             self._show(f"  {line}: {error}\n")
         finally:
             self._pending.remove(line)
-            self._settled.set()
+            self._changed.set()
 
     def _sentence(self, receipt: Receipt) -> str:
         """Return why something was refused, players by their names."""
@@ -120,9 +121,10 @@ class Terminal:
         return sentence
 
     async def _settle(self) -> None:
-        while self._pending:
-            self._settled = trio.Event()
-            await self._settled.wait()
+        """Wait until nothing typed here is pending and no dice are out."""
+        while self._pending or (self._view.session >= 0 and not self._view.betting):
+            self._changed = trio.Event()
+            await self._changed.wait()
 
     async def _follow(self) -> None:
         while True:
@@ -137,6 +139,7 @@ class Terminal:
         if view.height <= self._view.height:
             return
         before, self._view = self._view, view
+        self._changed.set()
         if lines := changes(before, view):
             self._show("\n".join(lines) + "\n")
 

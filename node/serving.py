@@ -2,7 +2,7 @@
 
 import trio
 
-from consensus.encoding import DecodeError, decode_as
+from consensus.encoding import DecodeError
 from consensus.signing import SigningKey, verify
 from consensus.validators import ValidatorIndex
 from node.config import Folder
@@ -10,8 +10,9 @@ from node.control import serve_control
 from node.descriptor import Table
 from node.epoch import EpochKeys
 from node.errors import OperatorError
-from node.game.craps.params import CrapsParams
+from node.game.games import rules_of_table
 from node.game.params import GameParams, decode_params
+from node.game.rules import GameRules
 from node.identity import Keys
 from node.lobby import credentials_of
 from node.membership import founder
@@ -31,17 +32,12 @@ def params_of(table: Table) -> GameParams:
         ) from None
 
 
-def craps_params_of(table: Table) -> CrapsParams:
-    """Return the house rules of craps at a table; raises `OperatorError`."""
-    rules = params_of(table).rules
-    if not rules:
-        return CrapsParams()
-    try:
-        return decode_as(rules, CrapsParams)
-    except DecodeError as error:
-        raise OperatorError(
-            f"the house rules of {table.descriptor.name!r} cannot be read: {error}"
-        ) from None
+def rules_of(table: Table) -> GameRules:
+    """Return the rules of the game that a table plays; raises `OperatorError`."""
+    rules = rules_of_table(params_of(table).rules)
+    if isinstance(rules, str):
+        raise OperatorError(f"the house rules of {table.descriptor.name!r}: {rules}")
+    return rules
 
 
 def setup_of(table: Table, keys: Keys) -> Setup:

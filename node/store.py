@@ -518,10 +518,14 @@ class Journal(Store):
     def _write(self, records: Sequence[LogRecord]) -> None:
         db, seal = self._writer, self._seal
         db.execute("BEGIN IMMEDIATE")
+        erased = False
         for record in records:
             if isinstance(record, EpochKeysErased):
+                erased = True
+                db.execute("PRAGMA secure_delete = ON")  # overwrites what it deletes
                 for table in _OF_EPOCH:
                     self._delete(table, "epoch < ?", (record.epoch,))
+                db.execute("PRAGMA secure_delete = OFF")
                 continue
             table = _TABLES[type(record)]
             values = table.values(record)
@@ -548,6 +552,8 @@ class Journal(Store):
                     pass
         _put_meta(db, "seal", seal.pack())
         db.execute("COMMIT")
+        if erased:  # and the log does not keep it either
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _end(self, final: FinalLogged) -> None:
         """Forget what a final block ends: own actions in it, now and then old votes."""

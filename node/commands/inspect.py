@@ -1,8 +1,6 @@
-"""`bitcraps status` and `bitcraps odds`: what files and rules can tell, changing nothing."""
+"""`bitcraps status`: what a node's files can tell, changing nothing."""
 
-import dataclasses
 import json
-from fractions import Fraction
 
 import click
 import trio
@@ -10,14 +8,13 @@ import trio
 from consensus.validators import faults_tolerated
 from node.agreement import RollFacts
 from node.commands.inputs import checking_input, data_option
-from node.commands.terms import describe_terms, house_rules
+from node.commands.terms import describe_terms
 from node.config import Folder
 from node.control import open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
-from node.game.odds import analyse, analyse_wagers
 from node.inspection import find_roll, open_store, read_rolls, recipe, state_root_at
-from node.serving import craps_params_of, params_of
+from node.serving import params_of, rules_of
 from node.terminal import absence_text
 
 
@@ -106,46 +103,8 @@ def _text(facts: dict[str, object], table: Table) -> str:
         f"here    {facts['me']}",
         f"block   {facts['height']}, state root {facts['state_root']}",
         f"rolls   {facts['rolls']} settled",
-        f"terms   {describe_terms(params_of(table), craps_params_of(table))}",
+        f"terms   {describe_terms(params_of(table), rules_of(table))}",
         f"absent  {absence_text(members, faults_tolerated(members))}",
         f"node    {'does not run' if facts['live'] is None else 'runs'}",
     ]
     return "\n".join(lines)
-
-
-@click.command()
-@data_option
-@click.argument("wagers", nargs=-1, metavar="[BET:CHIPS]...")
-@click.option(
-    "--rule",
-    "rules",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A house rule of craps instead of the usual one, as for `host`.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array, fractions as text.")
-def odds(folder: Folder, wagers: tuple[str, ...], rules: tuple[str, ...], as_json: bool) -> None:
-    """Work out the exact odds of every bet, or of bets made together: `pass:10 odds:20`.
-
-    The rules are those of the folder's table, if it has one and none are given.
-    """
-    with checking_input():
-        params = house_rules(rules)
-        if not rules and folder.table.exists():
-            params = craps_params_of(load_table(folder.table))
-        rows = analyse_wagers(params, wagers) if wagers else analyse(params)
-        if isinstance(rows, str):
-            raise OperatorError(rows)
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
-        return
-    width = max(len(row.bet) for row in rows)
-    pays = max(len(row.pays) for row in rows)
-    click.echo(f"{'bet':<{width}}  {'pays':<{pays}}  {'edge':>9}  {'rolls':>7}  {'dev.':>8}  win")
-    for row in rows:
-        edge = f"{float(Fraction(row.house_edge)) * 100:.4f} %"
-        rolls = f"{float(Fraction(row.expected_rolls)):.3f}"
-        click.echo(
-            f"{row.bet:<{width}}  {row.pays:<{pays}}  {edge:>9}  {rolls:>7}"
-            f"  {float(row.standard_deviation):>8.4f}  {row.win}"
-        )

@@ -54,6 +54,8 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         leash: bool,
         **rest: object,
     ) -> R:
+        if bot is None and (rolls is not None or pace):
+            raise click.UsageError("--rolls and --pace are for a bot: name one with --bot")
         seat = Seat(bot=bot, rolls=rolls, pace=pace, leash=leash)
         return command(*args, seat=seat, **rest)
 

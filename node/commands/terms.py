@@ -1,6 +1,6 @@
-"""The terms of a new table as words of `bitcraps host`: chips, limits, timers, house rules.
+"""The terms of a new table as words of `bitcraps host`: game, chips, limits, timers, house rules.
 
-The records of the game say which terms there are; every field of them that makes sense before the
+The records of the games say which terms there are; every field of them that makes sense before the
 players are known can be set by its name.
 """
 
@@ -8,18 +8,21 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from consensus.encoding import DecodeError, convert_as, encode
+from consensus.encoding import DecodeError, Record, convert_as
 from node.errors import OperatorError
 from node.game import odds
-from node.game.craps.params import CrapsParams, Limits, parse_options
+from node.game.games import NUMBERS, OPTIONS, encode_choice, named_options, rules_of_table
+from node.game.options import Limits
 from node.game.params import GameParams, encode_params, problem_of_params
+from node.game.rules import GameRules
 
 R = TypeVar("R")
+C = TypeVar("C", bound=Callable[..., Any])
 
 VALUE_CHARS_MAX = 100
 # Set by options of their own, or not to be known before the seats are taken.
@@ -29,24 +32,25 @@ _TABLE_RULES = {
     for name, value in msgspec.structs.asdict(GameParams()).items()
     if name not in _APART
 }
-_CRAPS_RULES = msgspec.structs.asdict(CrapsParams())
+_GAMES = tuple(NUMBERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What the host was told, not yet checked. `house` are the `--rule NAME=VALUE` texts."""
 
+    game: str
     buy_in: int
     bank: int
     house: tuple[str, ...]
 
     def encoded(self, players: int) -> bytes:
         """Return the encoded `GameParams`; raises `OperatorError` naming the term that is wrong."""
-        named = dict(_split_rule(text) for text in self.house)
+        named = _named(self.game, self.house)
         table = {name: value for name, value in named.items() if name in _TABLE_RULES}
-        craps = house_rules(self.house)
-        rules = b"" if craps == CrapsParams() else encode(craps)
-        params = _game_params(self.buy_in, self.bank, table, rules)
+        rules = house_rules(self.game, self.house)
+        choice = encode_choice(NUMBERS[self.game], rules.options)
+        params = _game_params(self.buy_in, self.bank, table, choice)
         if problem := problem_of_params(params, players):
             raise OperatorError(problem)
         return encode_params(params)
@@ -54,11 +58,24 @@ class Terms:
     def check_sound(self) -> None:
         """Check that no bet pays the player or costs too much; raises `OperatorError`.
 
-        It takes some seconds, for every bet's edge is worked out; the usual rules need no check.
+        It takes about a second, for every bet's edge is worked out; the usual rules need no check.
         """
-        craps = house_rules(self.house)
-        if craps != CrapsParams() and (wrong := odds.problem(craps)):
+        rules = house_rules(self.game, self.house)
+        if not is_usual(rules) and (wrong := odds.problem(rules)):
             raise OperatorError(f"house rules: {wrong}")
+
+
+def is_usual(rules: GameRules) -> bool:
+    """Say whether these are a game's usual rules, which the tests hold to be sound."""
+    return rules.options == type(rules.options)()
+
+
+def game_option(command: C) -> C:
+    """Add `--game`, the name of a game."""
+    return click.option(
+        "--game", type=click.Choice(_GAMES), default=_GAMES[0], show_default=True,
+        help="The game that the table plays.",
+    )(command)  # fmt: skip
 
 
 def terms_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -66,18 +83,19 @@ def terms_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @wraps(command)
     def with_terms(
-        *args: object, buy_in: int, bank: int, rule: tuple[str, ...], **rest: object
+        *args: object, game: str, buy_in: int, bank: int, rule: tuple[str, ...], **rest: object
     ) -> R:
-        return command(*args, terms=Terms(buy_in=buy_in, bank=bank, house=rule), **rest)
+        terms = Terms(game=game, buy_in=buy_in, bank=bank, house=rule)
+        return command(*args, terms=terms, **rest)
 
     usual = GameParams()
-    names = ", ".join(
-        f"{name}={_shown(value)}" for name, value in (_TABLE_RULES | _CRAPS_RULES).items()
+    listed = "; of ".join(
+        (_listed(_TABLE_RULES), *(f"{game}: {_listed(_usual_options(game))}" for game in _GAMES))
     )
     for option in (
         click.option(
             "--rule", multiple=True, metavar="NAME=VALUE",
-            help=f"A term of the table or house rule of craps, instead of the usual one: {names}.",
+            help=f"A term of the table or house rule, instead of the usual one: {listed}.",
         ),
         click.option(
             "--bank", type=int, default=usual.bank, show_default=True, metavar="CHIPS",
@@ -87,36 +105,54 @@ def terms_options(command: Callable[..., R]) -> Callable[..., R]:
             "--buy-in", type=int, default=usual.buy_in, show_default=True, metavar="CHIPS",
             help="Chips that every player starts with.",
         ),
+        game_option,
     ):  # fmt: skip
         with_terms = option(with_terms)
     return with_terms
 
 
-def describe_terms(params: GameParams, craps: CrapsParams) -> str:
-    """Return the terms as one line: chips, and every rule that is not the usual one."""
+def describe_terms(params: GameParams, rules: GameRules) -> str:
+    """Return the terms as one line: game, chips, and every rule that is not the usual one."""
     unusual = [
         f"{name}={_shown(value)}"
-        for usual, record in ((_TABLE_RULES, params), (_CRAPS_RULES, craps))
+        for usual, record in (
+            (_TABLE_RULES, params),
+            (msgspec.structs.asdict(type(rules.options)()), rules.options),
+        )
         for name, value in msgspec.structs.asdict(record).items()
         if name in usual and value != usual[name]
     ]
-    return ", ".join((f"bank {params.bank:,}", f"buy-in {params.buy_in:,}", *unusual))
+    chips = (f"bank {params.bank:,}", f"buy-in {params.buy_in:,}")
+    return ", ".join((rules.name, *chips, *unusual))
 
 
-def _split_rule(text: str) -> tuple[str, object]:
+def _usual_options(game: str) -> dict[str, Any]:
+    kind: type[Record] = OPTIONS[NUMBERS[game]]
+    return msgspec.structs.asdict(kind())
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
+
+
+def _named(game: str, texts: Sequence[str]) -> dict[str, object]:
+    """Return the values of `NAME=VALUE` texts by their names; raises `OperatorError`."""
+    usual = _TABLE_RULES | _usual_options(game)
+    return dict(_split_rule(text, usual) for text in texts)
+
+
+def _split_rule(text: str, usual: Mapping[str, object]) -> tuple[str, object]:
     name, equals, value = text.partition("=")
-    known = (*_TABLE_RULES, *_CRAPS_RULES)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+    if name not in usual:
+        near = difflib.get_close_matches(name, usual, 1)
         hint = f"did you mean {near[0]!r}?" if near else "`bitcraps host --help` lists them"
         raise OperatorError(f"{name[:VALUE_CHARS_MAX]!r} is no rule; {hint}")
     if not equals or len(value) > VALUE_CHARS_MAX:
         raise OperatorError(f"rule {text[:VALUE_CHARS_MAX]!r} is not NAME=VALUE")
-    usual = (_TABLE_RULES | _CRAPS_RULES)[name]
-    if isinstance(usual, Limits):
+    if isinstance(usual[name], Limits):
         return name, [_number(name, part) for part in value.split("-", 1)]
-    if isinstance(usual, tuple):
-        return name, [_number(name, part) for part in value.split(",") if value]
+    if isinstance(usual[name], tuple):
+        return name, [_number(name, part) for part in value.split(",") if part]
     return name, _number(name, value)
 
 
@@ -126,15 +162,20 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-def house_rules(texts: Sequence[str]) -> CrapsParams:
-    """Return the craps rules that `NAME=VALUE` texts ask for; raises `OperatorError`."""
-    named = dict(_split_rule(text) for text in texts)
-    params = parse_options({name: value for name, value in named.items() if name in _CRAPS_RULES})
-    if isinstance(params, str):
-        raise OperatorError(params)
-    if wrong := params.problem():
-        raise OperatorError(f"house rules: {wrong}")
-    return params
+def house_rules(game: str, texts: Sequence[str]) -> GameRules:
+    """Return the rules of a game that `NAME=VALUE` texts ask for; raises `OperatorError`.
+
+    Terms of the table may be among the texts.
+    """
+    named = _named(game, texts)
+    number, own = NUMBERS[game], _usual_options(game)
+    options = named_options(number, {name: v for name, v in named.items() if name in own})
+    if isinstance(options, str):
+        raise OperatorError(options)
+    rules = rules_of_table(encode_choice(number, options))
+    if isinstance(rules, str):
+        raise OperatorError(f"house rules: {rules}")
+    return rules
 
 
 def _game_params(buy_in: int, bank: int, table: Mapping[str, object], rules: bytes) -> GameParams:

@@ -1,9 +1,12 @@
 """The seam on which a game stands: what a session needs to know of its rules (PROTOCOL 12).
 
-Everything is a pure function of values. A game has a public `Board` (craps: puck and the progress of
-the hand), seats with bets, and a finite list of outcomes with weights (craps: 21 pairs of dice,
-another game any other list); it says what a bet may be, what each outcome would pay, and what a
-settled outcome leaves behind.
+Everything is a pure function of values. A game has a public `Board` (what it remembers between
+rolls), seats with bets, and a finite list of outcomes with weights; it says what a bet may be, what
+each outcome would pay, and what a settled outcome leaves behind. How a game is written is told in
+`docs/writing-a-game.md`.
+
+The dice lie before one seat, the shooter's, who closes the betting. A game without that office says
+that whoever has a bet may throw, and ends its hand with every roll, so that the dice go round.
 
 Money. A bet holds `stake` and `vig` on the layout, both paid by the rack on entry; `vig` is what
 `GameRules.vig` says for the stake, so a player who puts more on a bet pays the difference and one
@@ -39,6 +42,24 @@ class Bet(Record, frozen=True):
 
 Bets: TypeAlias = Mapping[BetKey, Bet]
 """One seat's bets. No rule depends on their order."""
+
+
+class Odds(NamedTuple):
+    """`win` chips of profit for every `per` chips of stake; a stake pays only in whole `per`."""
+
+    win: int
+    per: int
+
+    @property
+    def text(self) -> str:
+        """The ratio as players read it: `7:6`."""
+        return f"{self.win}:{self.per}"
+
+    def profit(self, stake: int) -> int:
+        """Return what a stake wins; the stake is a multiple of `per`."""
+        profit, rest = divmod(stake * self.win, self.per)
+        assert rest == 0, f"{stake} chips at {self.text} do not pay exactly"
+        return profit
 
 
 class Refusal(Record, frozen=True):
@@ -80,12 +101,41 @@ class Settlement(Record, frozen=True):
     left_vig: int
 
 
+class Offer(NamedTuple):
+    """A bet as the table of odds lists it, and how its odds are worked out.
+
+    `bets` lie on the layout, all made at the moment of `board`, with the least stakes that pay
+    exactly; they are followed until each is decided.
+    """
+
+    name: str
+    pays: str
+    rule: str
+    board: Board
+    bets: tuple[tuple[BetKey, Bet], ...]
+
+
 class GameRules(Protocol):
     """One game under one set of parameters. Outcomes are indices into `outcome_names`."""
 
     @property
     def name(self) -> str:
         """The word that players and the descriptor use."""
+        ...
+
+    @property
+    def options(self) -> Record:
+        """The house options, one record; its defaults are the usual table."""
+        ...
+
+    @property
+    def allows_unsound(self) -> bool:
+        """Whether the table takes bets whose edge is for the player, or beyond what is usual."""
+        ...
+
+    @property
+    def shooter_needs(self) -> str:
+        """What a seat needs before it may throw, as a thing: `a bet`."""
         ...
 
     @property
@@ -110,6 +160,10 @@ class GameRules(Protocol):
 
     def opening_board(self) -> Board:
         """Return the board before the first roll."""
+        ...
+
+    def board_text(self, board: Board) -> str:
+        """Return what a player sees of the board, in one line; may be empty."""
         ...
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
@@ -179,4 +233,15 @@ class GameRules(Protocol):
         self, words: Sequence[str], board: Board, bets: Bets
     ) -> Sequence[tuple[BetKey, int]] | str:
         """Return the bets that typed words ask for, or the sentence why they mean none."""
+        ...
+
+    def offers(self) -> Sequence[Offer]:
+        """Return every bet that this table takes, for its table of odds."""
+        ...
+
+    def seen(self, board: Board, keys: Sequence[BetKey]) -> Board:
+        """Return one board for all that treat these bets alike, now and after any roll.
+
+        The analyser follows boards through this, so that a game with a long memory still has few.
+        """
         ...

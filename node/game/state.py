@@ -509,8 +509,11 @@ class GameState:
         if taken < bet.stake:
             chips = session.lower(index, key, taken)
         else:
-            keys = (key, *rules.dependents(seat.bets, key))
-            chips = sum(b.stake + b.vig for b in [session.remove(index, k) for k in keys])
+            session.remove(index, key)
+            chips = bet.stake + bet.vig
+            for other in rules.dependents(seat.bets, key):
+                hanging = session.remove(index, other)
+                chips += hanging.stake + hanging.vig
         self._give_back(player, chips, bets - len(seat.bets))
         self._came_down(slot, worst)
         return Receipt(Code.DONE, (chips,))

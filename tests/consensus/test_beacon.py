@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from consensus.beacon import Settled, recompute_seed
+from consensus.beacon import BeaconState, Settled, recompute_seed
 from consensus.beacon_dealer import PATIENCE_DELTAS, RETRY_MS_MAX
 from consensus.beacon_items import SETTLE_KIND, DealCertificate
 from consensus.beacon_state import Stock
@@ -15,6 +15,7 @@ from consensus.effects import (
     DealingLogged,
     Effect,
     Persist,
+    RequestEntropy,
     Send,
     SharesLogged,
 )
@@ -287,6 +288,16 @@ def test_repeats_grow_rare_while_somebody_is_away() -> None:
     assert 3 * (pauses - 2) <= len(table.sent) <= 3 * (pauses + 2)
 
 
+def test_a_box_is_repeated_to_those_alone_who_did_not_ack_it() -> None:
+    table = Table(4)
+    for i in (2, 3):
+        table.crash(i)
+    table.run(10_000)
+    boxes = Counter(to for to, sender, data in table.sent if (sender, data[0]) == (0, Number.DEAL))
+    assert boxes[1] == 1
+    assert boxes[2] == boxes[3] > 3
+
+
 def test_who_comes_back_is_given_its_box_at_once() -> None:
     table = Table(4)
     table.crash(3)
@@ -344,6 +355,27 @@ def test_a_crash_between_any_two_effects_contradicts_nothing() -> None:
     else:
         pytest.fail("the crashes never came to the end of the run")
     assert at > 20
+
+
+def test_a_journal_that_is_ahead_of_the_state_keeps_the_dealer_from_dealing_anew() -> None:
+    table = Table(4)
+    table.stock()
+    for _ in range(BATCH // 2):
+        table.roll()
+    assert table.state.next_batch(0) == 2
+    # Only the newest dealing is left of the journal, and the chain is still to be fetched.
+    disk = [r for r in table.nodes[0].disk if not isinstance(r, DealingLogged) or r.batch == 1]
+    beacon = table._boot(0, disk)
+    for dealt in (0, 1):
+        early = BeaconState.genesis(table.context)
+        for batch in range(dealt):
+            item = encode(certify(make_dealing(4, 0, batch), 4, range(4)))
+            assert early.add_certificate(item) is None
+        beacon.finalized(early, table.now, block=bytes(32), wanted=True)
+        effects = beacon.advance(table.now)
+        assert not any(isinstance(effect, RequestEntropy) for effect in effects)
+        boxes = [effect for effect in effects if isinstance(effect, Send)]
+        assert len(boxes) == (3 if dealt == 1 else 0)
 
 
 def test_what_was_published_is_published_again_after_a_restart_and_nothing_else() -> None:
@@ -523,6 +555,13 @@ def test_items_fit_the_state_they_are_for() -> None:
     other = closing.fork()
     other.bind(bytes(32))
     assert beacon.items(other) == ()
+    # As does one that closed with fewer dealers.
+    fewer = BeaconState.genesis(table.context)
+    for dealer in range(3):
+        certificate = encode(certify(make_dealing(4, dealer), 4, range(4)))
+        assert fewer.add_certificate(certificate) is None
+    fewer.close(table.height)
+    assert beacon.items(fewer) == ()
     assert isinstance(draft.settle(item), Settled)
     assert beacon.items(draft) == ()
 

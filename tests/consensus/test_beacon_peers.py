@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from consensus.beacon import DoubleDeal, FalseShare, Settled
-from consensus.beacon_items import RollProof
+from consensus.beacon_items import SETTLE_KIND, RollProof
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import ack_payload
 from consensus.effects import (
@@ -92,7 +92,7 @@ def test_dealings_far_ahead_are_not_kept() -> None:
     assert len(table.sent) == 2
 
 
-def test_a_dealing_by_another_key_or_for_another_epoch_is_reported() -> None:
+def test_a_dealing_by_another_key_is_reported_and_one_of_another_epoch_passed_over() -> None:
     table = Table(4, wanted=False)
     dealing = make_dealing(4, 1)
     forged = sign_envelope(table.signers[2], Domain.DEAL, CHAIN, encode(dealing.header))
@@ -108,7 +108,7 @@ def test_a_dealing_by_another_key_or_for_another_epoch_is_reported() -> None:
         message = dealt.seal(0, table.box_keys[0], deal)
         assert message is not None
         table.deliver(0, 2, frame(Number.DEAL, message))
-    assert [peer for peer, _ in faults(table, 0)] == [2] * 4
+    assert [peer for peer, _ in faults(table, 0)] == [2] * 3
     assert (table.nodes[0].disk, table.sent) == ([], [])
 
 
@@ -281,9 +281,15 @@ def test_a_wrong_share_is_proven_by_no_path(how: str) -> None:
     table = rolling()
     beacon = table.nodes[0].beacon
     lie = lie_of(table, 3)
-    for holder, reveal in ((3, lie), (1, reveal_of(table, 1))):
+    truth = reveal_of(table, 1)
+    table.sent.clear()
+    for holder, reveal in ((3, lie), (1, truth)):
         table.deliver(0, holder, frame(Number.REVEAL, reveal))
     assert beacon._running[0].roll.doubted
+    # All are asked at once, whoever it was that lied.
+    assert [(to, data) for to, _, data in table.sent] == [
+        (holder, frame(Number.GET_REVEAL, GetReveal(0, 0, 1))) for holder in (1, 2, 3)
+    ]
     answers = {holder: paths_of(table, holder) for holder in (1, 2, 3)}
     paths = SPOILED_PATHS[how](table, answers[3])
     table.deliver(0, 3, frame(Number.REVEAL_PATHS, RevealPaths(lie, paths)))
@@ -320,7 +326,9 @@ def test_paths_are_as_many_as_shares(
     forged = reveal_of(table, 2, signer=3)
     table.deliver(0, 2, frame(Number.REVEAL_PATHS, RevealPaths(forged, answer.paths)))
     assert faults(table, 0)[1:] == [(2, "a reveal that holder 2 did not sign")]
-    # Neither keeps the holder's own answer out.
+    spoiled = RevealPaths(answer.reveal, ((),) * 4)
+    table.deliver(0, 1, frame(Number.REVEAL_PATHS, spoiled))
+    # None of these keeps the holder's own answer out.
     table.deliver(0, 2, frame(Number.REVEAL_PATHS, answer))
     assert len(faults(table, 0)) == 2
     assert 2 in table.nodes[0].beacon._running[0].roll.heard_paths
@@ -342,6 +350,22 @@ def test_who_revealed_the_truth_is_not_blamed_for_the_lies_of_others() -> None:
     ]
     assert {share.reveal for share in shares} == {lie_of(table, 6)}
     no_reports(table)
+
+
+def test_a_claim_for_a_holder_whose_share_is_published_counts_for_nothing() -> None:
+    table = Table(4)
+    table.crash(3)
+    table.stock()
+    table.spoil = lambda to, _sender, data: () if to == 0 else (data,)
+    table.block(close=True)
+    table.run(100)
+    payload = decode_as(parse_envelope(reveal_of(table, 1)).payload, RevealPayload)
+    lie = encode(msgspec.structs.replace(payload, shares=(bytes(32),) * len(payload.shares)))
+    envelope = sign_envelope(table.signers[3], Domain.REVEAL, CHAIN, lie)
+    table.deliver(0, 3, frame(Number.REVEAL, envelope))
+    assert not table.nodes[0].beacon._running[0].roll.doubted
+    table.deliver(0, 1, frame(Number.REVEAL, reveal_of(table, 1)))
+    assert SETTLE_KIND in [item[1] for item in table.nodes[0].beacon.items(table.state)]
 
 
 def test_a_lie_that_its_holder_did_not_sign_is_no_evidence() -> None:

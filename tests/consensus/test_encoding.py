@@ -14,6 +14,7 @@ from consensus.encoding import (
     INT_MAX,
     ITEMS_MAX,
     DecodeError,
+    Record,
     Uint,
     Value,
     decode,
@@ -165,6 +166,28 @@ def test_the_greatest_number_of_items_is_decoded_and_one_more_is_not() -> None:
 def test_a_long_value_of_few_items_is_decoded(items: list[Value]) -> None:
     value = [*items, bytes(ITEMS_MAX)]
     assert decode(encode(value)) == value
+
+
+class _Inner(Record, frozen=True):
+    first: Uint
+    second: bytes = b""
+
+
+class _Outer(Record, frozen=True):
+    inner: tuple[_Inner, ...]
+
+
+@pytest.mark.parametrize("kind", [_Inner, _Outer])
+def test_a_record_with_a_field_left_out_or_added_is_refused(kind: type[Record]) -> None:
+    def around(inner: Value) -> bytes:
+        return encode(inner if kind is _Inner else [[inner]])
+
+    whole = decode_as(around([1, b""]), kind)
+    assert encode(whole) == around([1, b""])
+    others: list[Value] = [[1], [1, b"", 0], []]
+    for other in others:
+        with pytest.raises(DecodeError):
+            decode_as(around(other), kind)
 
 
 def test_a_digest_depends_on_its_domain() -> None:

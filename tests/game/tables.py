@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from consensus.encoding import decode_as, digest
-from consensus.merkle import merkle_root
 from node.game.games import GameFactory
 from node.game.operations import CreateSession, Operation, PlaceBet, Ready, Roll, Sit
 from node.game.params import BankMode, GameParams
 from node.game.receipts import Receipt, RollResult
 from node.game.session import GameSession, Phase
-from node.game.state import GameState
+from node.game.state import GameState, roots_of
 from tests.game.tiny import GAME, GAMES
 
 FAST = GameParams(betting_min_ms=2_000, betting_max_ms=30_000, shooter_ms=10_000, absent_ms=90_000)
@@ -47,11 +46,9 @@ def books(leaf: bytes) -> tuple[int, ...]:
 def roots_from_scratch(state: GameState) -> Roots:
     """The same, with every tree built anew from the leaves."""
     leaves = state.leaves()
-    return (
-        merkle_root(leaves.accounts),
-        merkle_root([leaf for leaf, _ in leaves.sessions]),
-        books(leaves.treasury),
-    )
+    found = roots_of(leaves)
+    assert found is not None, "a seat was written to behind the back of its session"
+    return *found, books(leaves.treasury)
 
 
 class Game:

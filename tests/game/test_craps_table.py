@@ -5,9 +5,10 @@ from hypothesis import given, settings, strategies as st
 
 from consensus.encoding import encode
 from node.game.craps.bets import ALL_KEYS, Kind
-from node.game.craps.params import CrapsParams, Limits
-from node.game.games import CRAPS, GAMES, load_games
+from node.game.craps.params import CrapsParams
+from node.game.games import CRAPS, GAMES, Choice, encode_choice, load_games
 from node.game.operations import Leave, PassDice, PlaceBet, Ready, Roll, Sit, Tick
+from node.game.options import Limits
 from node.game.receipts import Code, describe
 from node.game.rules import BetKey
 from node.game.session import Phase
@@ -28,14 +29,21 @@ def test_usual_parameters_are_those_of_no_bytes() -> None:
     rules = load_games(b"")
     assert not isinstance(rules, str)
     assert rules[CRAPS].name == "craps"
-    other = load_games(encode(CrapsParams(bar=2)))
+    other = load_games(encode_choice(CRAPS, CrapsParams(bar=2)))
     assert not isinstance(other, str)
     assert other[CRAPS] is not rules[CRAPS]
 
 
 def test_parameters_that_make_no_game_are_named() -> None:
-    assert load_games(b"\x00") == "options of craps: Expected `array`, got `int`"
-    assert load_games(encode(CrapsParams(bar=3))) == "bar is 3; don't pass can bar 2 or 12"
+    assert load_games(b"\x00") == "the table's game: Expected `array`, got `int`"
+    assert load_games(encode(Choice(99))) == "this version knows no game number 99"
+    assert load_games(encode(Choice(CRAPS, b"\x00"))) == (
+        "options of craps: Expected `array`, got `int`"
+    )
+    assert (
+        load_games(encode_choice(CRAPS, CrapsParams(bar=3)))
+        == "bar is 3; don't pass can bar 2 or 12"
+    )
 
 
 def test_a_hand_of_craps_from_come_out_to_seven_out() -> None:
@@ -89,7 +97,9 @@ def test_a_buy_bet_that_stays_up_pays_its_next_vig_out_of_the_win() -> None:
 
 def test_rake_never_takes_more_than_the_win_brings() -> None:
     options = CrapsParams(vig_minimum=20, vig_on_win=1)
-    game = craps_game(buy_in=31, rake_bp=1_000, rules=encode(options)).seated(0, game=CRAPS)
+    game = craps_game(buy_in=31, rake_bp=1_000, rules=encode_choice(CRAPS, options)).seated(
+        0, game=CRAPS
+    )
     game.bet(0, Kind.PASS, 10)
     game.throw(outcome_of(game, 2, 4))
     game.bet(0, Kind.BUY, 20, 5)
@@ -105,7 +115,7 @@ UNITS = st.sampled_from([1, 2, 5, 6, 10, 12, 20, 30, 60])
 OPTIONS = CrapsParams(feature=Limits(1, 20), line=Limits(1, 60), number=Limits(1, 60))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     bank=st.integers(50, 3_000),
     reserve_bp=st.sampled_from([10_000, 10_000, 12_345]),
@@ -125,7 +135,11 @@ def test_every_bet_of_craps_is_paid_by_a_bank_that_is_nearly_too_small(
     rounds: list[tuple[list[tuple[int, BetKey, int]], int, bool]],
 ) -> None:
     game = craps_game(
-        bank=bank, buy_in=400, reserve_bp=reserve_bp, rake_bp=50, rules=encode(OPTIONS)
+        bank=bank,
+        buy_in=400,
+        reserve_bp=reserve_bp,
+        rake_bp=50,
+        rules=encode_choice(CRAPS, OPTIONS),
     ).seated(0, 1, 2, game=CRAPS)
     for bets, outcome, leaves in rounds:
         line = Kind.DONT_PASS if leaves else Kind.PASS

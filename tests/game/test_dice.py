@@ -247,6 +247,15 @@ def test_an_absent_player_is_taken_out_as_one_who_leaves() -> None:
     assert game.state.shooter(0) == 1
 
 
+def test_who_does_nothing_but_throw_is_there() -> None:
+    game = Game().seated(0)
+    game.bet(0, RIDE, 10)
+    for _ in range(5):
+        game.throw(2, ms=15_000)
+    assert game.refusal(1, Tick(0)).code == Code.NOT_DUE
+    assert game.session().is_seated(0)
+
+
 def test_time_in_front_of_an_empty_layout_makes_nobody_absent() -> None:
     game = Game().seated(0, 1)
     game.done((1, Ready(0)), ms=500_000)

@@ -546,5 +546,5 @@ class Both(RuleBasedStateMachine):
             assert session.holder() == (-1 if holder is None else holder)
 
 
-Both.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+Both.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestTheStateAgreesWithANaiveModel = Both.TestCase

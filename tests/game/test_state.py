@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from consensus.encoding import DecodeError, digest, encode
+from consensus.encoding import INT_MAX, DecodeError, digest, encode
 from node.game.operations import (
     CreateSession,
     Finish,
@@ -28,7 +28,7 @@ from node.game.operations import (
     Working,
 )
 from node.game.params import CHIPS_MAX, BankMode, GameParams
-from node.game.players import Account, parse_account
+from node.game.players import Account, Past, parse_account
 from node.game.receipts import Code
 from node.game.session import Phase
 from node.game.state import GameLeaves, GameState, roots_of
@@ -183,6 +183,14 @@ def test_an_account_survives_its_leaf() -> None:
         parse_account(encode((1, 2, 3)))
 
 
+def test_counters_of_an_account_stop_where_the_protocol_s_integers_do() -> None:
+    account = Account(5, rolls=INT_MAX, won=INT_MAX - 1, lost=INT_MAX - 1)
+    account.remember(Past(1, 2, 40, 50))
+    assert (account.rolls, account.won, account.lost) == (INT_MAX,) * 3
+    assert parse_account(account.leaf()) == account
+    assert account.past() == (Past(1, 2, 40, 50),)
+
+
 def played() -> Game:
     """A table with every kind of thing on it."""
     game = Game(players=5).seated(0, 1, 2).seated(3, 1).seated(4)
@@ -307,7 +315,7 @@ OPERATIONS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     blocks=st.lists(
         st.tuples(

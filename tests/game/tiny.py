@@ -10,7 +10,8 @@ wins 1:2 on a 1 with 5 % vig up front, MOVE travels to the number thrown and the
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Refusal, Settlement
+from node.game.options import NoOptions
+from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Offer, Refusal, Settlement
 
 RIDE, SIDE, FIELD, STAY, LAY, MOVE, ACE = range(1, 8)
 ODD, UNIT, NO_FLAT, CONTRACT, NUMBER, CALL = range(100, 106)
@@ -32,6 +33,9 @@ class TinyGame:
     """`GameRules` of the game above."""
 
     name = "tiny"
+    options = NoOptions()
+    allows_unsound = False
+    shooter_needs = "a ride"
     outcome_names = ("1", "2", "3", "4", "5", "6")
     outcome_weights = (1,) * 6
     kind_names: Mapping[int, str] = {
@@ -157,6 +161,15 @@ class TinyGame:
         self, words: Sequence[str], board: Board, bets: Bets
     ) -> Sequence[tuple[BetKey, int]] | str:
         return "no words here"
+
+    def board_text(self, board: Board) -> str:
+        return f"throw {board[0]}"
+
+    def offers(self) -> Sequence[Offer]:
+        return ()
+
+    def seen(self, board: Board, keys: Sequence[BetKey]) -> Board:
+        return board
 
 
 GAME = 7

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import consensus.restart
+import consensus.validators
+import netsim.invariants
+from consensus.dissemination import Dissemination
+from consensus.effects import Effect, Now
 from consensus.engine import Engine
 from consensus.messages import NO_DIGEST, VoteKind
 from consensus.rounds import Rounds
-from consensus.validators import Validators
-from netsim import invariants
 from tests.netsim import scenarios
 from tests.netsim.scenarios import hunt
 
@@ -22,9 +24,9 @@ Patch = pytest.MonkeyPatch
 
 
 def quorum_of_2f_plus_1(patch: Patch) -> None:
-    patch.setattr(Validators, "q", property(lambda self: 2 * self.f + 1))
+    patch.setattr(consensus.validators, "quorum", lambda n: 2 * ((n - 1) // 3) + 1)
     # The watcher believes in it as well: what fails has to be agreement, not arithmetic.
-    patch.setattr(invariants, "quorum_of", lambda n: 2 * ((n - 1) // 3) + 1)
+    patch.setattr(netsim.invariants, "quorum_of", lambda n: 2 * ((n - 1) // 3) + 1)
 
 
 def finalizing_although_nullified(patch: Patch) -> None:
@@ -43,18 +45,22 @@ def finalizing_although_nullified(patch: Patch) -> None:
 
 
 def fresh_votes_on_rebroadcast(patch: Patch) -> None:
-    repeat = Engine._repeat
+    advance = Engine.advance
 
-    def fresh(self: Engine) -> None:
-        repeat(self)
+    def fresh(self: Engine, now: Now) -> list[Effect]:
+        retries = self._outside._retries
+        effects = advance(self, now)
+        if self._outside._retries <= retries:
+            return effects
         for known in self._rounds.open:
             held, known.nullify, known.finalize = (known.nullify, known.finalize), None, None
             assert known.notarization is not None
             if self._chain.tip_of(known.notarization.digest) is not None:
                 self._vote(VoteKind.FINALIZE, known, known.notarization.digest)
             known.nullify, known.finalize = held
+        return [*effects, *advance(self, now)]
 
-    patch.setattr(Engine, "_repeat", fresh)
+    patch.setattr(Engine, "advance", fresh)
 
 
 def votes_forgotten_at_restart(patch: Patch) -> None:
@@ -71,10 +77,10 @@ def skipped_views_not_checked(patch: Patch) -> None:
 
 
 def no_rebroadcast(patch: Patch) -> None:
-    def put_off(self: Engine) -> None:
-        self._retry_ms = self._now.mono_ms + 1_000
+    def put_off(self: Dissemination, now: Now) -> None:
+        self._retry_ms = now.mono_ms + 1_000
 
-    patch.setattr(Engine, "_repeat", put_off)
+    patch.setattr(Dissemination, "_repeat", put_off)
 
 
 def ancestry_by_own_history(patch: Patch) -> None:
@@ -96,7 +102,7 @@ def ancestry_by_own_history(patch: Patch) -> None:
         return judged(self)
 
     patch.setattr(Engine, "_judged", by_own_history)
-    patch.setattr(Engine, "_ask_certificate", lambda *_args: None)
+    patch.setattr(Dissemination, "_ask_certificate", lambda *_args: None)
 
 
 def sleep_with_an_open_tip(patch: Patch) -> None:
@@ -112,7 +118,7 @@ def sleep_with_an_open_tip(patch: Patch) -> None:
 
 
 def no_help(patch: Patch) -> None:
-    patch.setattr(Engine, "_help", lambda *_args: False)
+    patch.setattr(Dissemination, "_help", lambda *_args: False)
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,11 @@ def start(*words, **options):
     )  # fmt: skip
 
 
-def once(*words, typed="", code=0):
+def once(*words, typed="", code=0, passphrase=""):
     """Run a command to its end with `typed` on its input; return its output and errors."""
     done = subprocess.run(
         command(*words), cwd=ROOT, input=typed, capture_output=True, text=True,
-        timeout=SECONDS_MAX, check=False,
+        timeout=SECONDS_MAX, check=False, env={**os.environ, "BITCRAPS_PASSPHRASE": passphrase},
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
@@ -200,6 +200,8 @@ def test_a_folder_has_one_node_at_a_time(folders, ended):
         (["host", "--name", "x", "--seats", "1", "--public", "0.0.0.0"], "all interfaces"),
         (["host", "--name", "x", "--seats", "1", "--bot", "lucky"], "'lucky' is not one of"),
         (["host", "--name", "x", "--seats", "1", "--rolls", "-1"], "-1 is not in the range"),
+        (["host", "--name", "x", "--seats", "1", "--rolls", "3"], "name one with --bot"),
+        (["run", "--pace", "3"], "name one with --bot"),
         (["join", "hello"], "an invite begins with 'bitcraps1:'"),
         (["join", "bitcraps1:AAAA"], "cut off"),
         (["join", "bitcraps1:!"], "cannot be in one"),
@@ -247,10 +249,10 @@ def test_odds_are_exact_and_follow_the_house_rules(folders):
         (row,) = json.loads(once("odds", "--data", folders[0], "--json", *words)[0])
         return row["house_edge"]
 
-    assert edge("pass:10") == "7/495"
-    assert edge("field:5") == "1/18"
-    assert edge("field:5", "--rule", "field_12=3") == "1/36"
-    output, _ = once("odds", "--data", folders[0], "pass:10", "odds:20")
+    assert edge("--with", "pass:10") == "7/495"
+    assert edge("--with", "field:5") == "1/18"
+    assert edge("--with", "field:5", "--rule", "field_12=3") == "1/36"
+    output, _ = once("odds", "--data", folders[0], "--with", "pass:10,odds:20")
     assert "0.6061 %" in output
 
 
@@ -276,11 +278,11 @@ class Terminal:
         return before
 
     def throw(self):
-        """Throw, again while the players still prepare dice together, and wait for the roll."""
+        """Throw, again while it is too early or dice are still prepared, and see the roll."""
         while True:
             self.type("roll")
-            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|throw again in a moment")
-            if not shown.endswith("moment"):
+            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|\n  roll: .*\n")
+            if not shown.endswith("\n"):
                 return
             time.sleep(0.2)
 
@@ -338,3 +340,21 @@ def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders):
     terminal.type("quit")
     terminal.close()
     assert json.loads(once("status", "--data", folders[0], "--json")[0])["rolls"] >= 1
+    # No node runs any more: `play` runs it itself.
+    output, _ = once("play", "--data", folders[0], typed="pass 10\nfield 5\nroll\n")
+    assert "you bet field 5" in output
+    assert re.search(r"\n +2  [1-6] [1-6]  = \d+ +anna: .*field [+-]", output)
+
+
+def test_sealed_keys_ask_for_their_passphrase(tmp_path):
+    folder = tmp_path / "anna"
+    write_config(Folder(folder), "anna", "127.0.0.1:0")
+    create_keys(Folder(folder).identity, "corkscrew")
+    words = ("host", "--data", folder, "--name", "solo", "--seats", 1)
+    _, errors = once(*words, code=2)
+    assert "set BITCRAPS_PASSPHRASE" in errors
+    _, errors = once(*words, code=2, passphrase="opener")
+    assert "the passphrase does not open" in errors
+    once(*words, "--leash", passphrase="corkscrew")
+    output, _ = once("play", "--data", folder, typed="sit\n", passphrase="corkscrew")
+    assert "you take a seat" in output

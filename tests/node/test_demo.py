@@ -150,7 +150,7 @@ def test_no_node_outlives_the_demo_however_it_ends(tmp_path, number):
 def test_a_killed_node_comes_back_with_the_same_command_and_agrees(tmp_path):
     kept = tmp_path / "kept"
     demo = start("demo", "--rolls", 8, "--keep", kept)
-    wait_until(lambda: answers(kept / "ben"))
+    assert demo.stdout.readline().split()[0] == "1"
     number, words = process_of(kept / "ben")
     os.kill(number, signal.SIGKILL)
     wait_until(lambda: not answers(kept / "ben"))
@@ -167,7 +167,7 @@ def test_a_killed_node_comes_back_with_the_same_command_and_agrees(tmp_path):
 def test_a_node_that_stays_away_is_named_and_the_demo_fails(tmp_path):
     kept = tmp_path / "kept"
     demo = start("demo", "--rolls", 3, "--keep", kept)
-    wait_until(lambda: answers(kept / "ben"))
+    assert demo.stdout.readline().split()[0] == "1"
     number, _ = process_of(kept / "ben")
     os.kill(number, signal.SIGKILL)
     code, _, errors = finish(demo)

@@ -47,6 +47,7 @@ from tests.node.lobbies import (
     run,
 )
 from transport.base import Address
+from transport.link import SILENCE_SECONDS
 
 # Honest people.
 
@@ -57,6 +58,7 @@ def test_all_seats_taken_gives_everybody_the_same_table() -> None:
             for index in (1, 2, 3):
                 nursery.start_soon(hosted.sit, index)
         assert len(hosted.tables) == 4
+        assert trio.current_time() < 2  # nobody waits for one who has saved
         assert hosted.rooms[-1].seats == 4
         assert len(hosted.rooms[-1].nicknames) == 4
         addresses = {
@@ -182,7 +184,8 @@ def test_who_does_not_sign_loses_the_seat_after_half_a_minute() -> None:
                 await frames_of(lazy)
                 assert trio.current_time() - start == pytest.approx(SIGN_SECONDS, abs=1)
                 alive.cancel_scope.cancel()
-            await hosted.until("host", "guest 1")  # who has signed keeps the seat
+            # Who has signed keeps the seat.
+            assert all("guest 1" in room.nicknames for room in hosted.rooms[-2:])
             nursery.start_soon(hosted.sit, 3)
         assert len(hosted.tables) == 3
 
@@ -226,8 +229,10 @@ def test_a_seated_guest_that_sends_garbage_is_closed_and_its_seat_is_free(garbag
         async with lobby(2) as hosted:
             link = await hosted.take_seat(1)
             await hosted.until("host", "guest 1")
+            start = trio.current_time()
             await link.send([garbage])
             await frames_of(link)
+            assert trio.current_time() - start < 1
             await hosted.until("host")
             await hosted.sit(3)
         assert len(hosted.tables) == 2
@@ -262,8 +267,11 @@ def test_a_guest_that_comes_again_under_another_name_makes_new_terms() -> None:
             first = await hosted.take_seat(2, "before")
             await next_of(first, LobbyNumber.DESCRIPTOR)
             start = trio.current_time()
-            nursery.start_soon(partial(hosted.sit, 2, nickname="after"))
+            again = await hosted.take_seat(2, "after")
             await frames_of(first)  # the older connection is closed
+            assert trio.current_time() - start < 1
+            await again.aclose()
+            nursery.start_soon(partial(hosted.sit, 2, nickname="after"))
         assert trio.current_time() - start < SIGN_SECONDS
         names = {member.nickname for member in hosted.tables[0].descriptor.members}
         assert names == {"host", "guest 1", "after"}
@@ -277,9 +285,10 @@ def test_a_guest_that_comes_again_while_all_sign_gets_the_same_terms_at_once() -
         async with lobby(2) as hosted:
             first = await hosted.take_seat(1)
             before = await next_of(first, LobbyNumber.DESCRIPTOR)
+            start = trio.current_time()
             again = await hosted.take_seat(1)
             assert await next_of(again, LobbyNumber.DESCRIPTOR) == before
-            start = trio.current_time()
+            await frames_of(first)  # the older connection is closed
             accept = sign_accept(KEYS[1], decode_as(before, Descriptor))
             await again.send([frame(LobbyNumber.ACCEPT, accept)])
             await next_of(again, LobbyNumber.TABLE)
@@ -302,6 +311,21 @@ def test_a_guest_that_reads_nothing_keeps_nobody_waiting() -> None:
             await deaf.aclose()
             await hosted.until("host", "guest 2")
             await hosted.sit(3)
+
+    run(main)
+
+
+def test_a_guest_that_goes_silent_in_the_waiting_room_frees_its_seat() -> None:
+    async def main() -> None:
+        async with lobby(4) as hosted, trio.open_nursery() as nursery:
+            nursery.start_soon(hosted.sit, 1)  # it pings
+            await hosted.until("host", "guest 1")
+            await hosted.take_seat(2)
+            await hosted.until("host", "guest 1", "guest 2")
+            await hosted.until("host", "guest 1")
+            assert SILENCE_SECONDS - 1 <= trio.current_time() <= SILENCE_SECONDS + 10
+            for index in (3, 4):
+                nursery.start_soon(hosted.sit, index)
 
     run(main)
 

@@ -53,6 +53,7 @@ class CrookedHost:
         self.nonce = bytes(16)
         self.lobby_id = lobby_id_of(self.own.identity, "friday", self.nonce, 2, PARAMS)
         self.address = HERE
+        self.closing = trio.CancelScope()
         self.rooms: list[Room] = []
         self.saved: list[Table] = []
 
@@ -94,7 +95,7 @@ def join_crooked(
                 credentials_of(KEYS[0]), crooked.lobby_id, lambda _: True, Counters(),
                 crooked.serve,
             )  # fmt: skip
-            (crooked.address,) = await nursery.start(door.serve, HERE)
+            (crooked.address,) = await nursery.start(serve_until_closed, crooked, door)
             start = trio.current_time()
             try:
                 outcome.append(await crooked.join())
@@ -105,6 +106,14 @@ def join_crooked(
 
     run(main)
     return outcome[0], took[0], crooked
+
+
+async def serve_until_closed(
+    crooked: CrookedHost, door: Door, task_status: "trio.TaskStatus[list[Address]]"
+) -> None:
+    """Serve until the script has enough."""
+    with crooked.closing:
+        await door.serve(HERE, task_status)
 
 
 async def offer(link: Link, terms: Descriptor) -> bytes:
@@ -296,6 +305,16 @@ def test_a_host_that_dies_with_the_consent_is_dialled_for_ten_seconds_and_no_lon
     assert "the host left before the table started" in str(outcome)
     assert HANDOVER_SECONDS - 1 <= took <= HANDOVER_SECONDS + 2
     assert crooked.saved == []
+
+
+def test_a_host_that_is_gone_for_good_after_the_consent_is_given_up() -> None:
+    async def script(crooked: CrookedHost, link: Link, asked: Join) -> None:
+        await offer(link, crooked.terms(crooked.own, asked.member))
+        crooked.closing.cancel()
+
+    outcome, took, _ = join_crooked(script)
+    assert "the host does not answer" in str(outcome)
+    assert HANDOVER_SECONDS - 1 <= took <= HANDOVER_SECONDS + 2
 
 
 def test_a_link_that_breaks_during_the_handover_costs_nothing() -> None:

@@ -4,8 +4,17 @@ import pytest
 
 from consensus.encoding import digest, encode
 from consensus.messages import ACTION_BYTES_MAX
-from consensus.signing import Domain, PublicKey, SigningKey, parse_envelope, sign_envelope, verify
-from node.game.operations import Ready, Roll
+from consensus.signing import (
+    Domain,
+    KeyId,
+    PublicKey,
+    SigningKey,
+    key_id,
+    parse_envelope,
+    sign_envelope,
+    verify,
+)
+from node.game.operations import PlaceBet, Ready, Roll
 from node.mempool import (
     ACTIONS_AHEAD_MAX,
     OPERATIONS_PER_ACTION_MAX,
@@ -30,9 +39,25 @@ class CountingVerify:
         return verify(key, message, signature)
 
 
+class Four:
+    """A roster of four members."""
+
+    def slot_of(self, kid: KeyId) -> int | None:
+        kids = [key_id(key.public_key) for key in KEYS]
+        return kids.index(kid) if kid in kids else None
+
+    def identity_of(self, slot: int) -> PublicKey:
+        return KEYS[slot].public_key
+
+
+ROSTER = Four()
+
+
 def make_pool() -> tuple[Mempool, CountingVerify]:
     check = CountingVerify()
-    return Mempool(CHAIN, [key.public_key for key in KEYS], check), check
+    pool = Mempool(CHAIN, check)
+    pool.prune([0] * 4)
+    return pool, check
 
 
 def action(player: int, seq: int, *, session: int = 0, operations: int = 1) -> Action:
@@ -40,7 +65,7 @@ def action(player: int, seq: int, *, session: int = 0, operations: int = 1) -> A
 
 
 def admit(pool: Mempool, envelope: bytes) -> str | None:
-    return pool.admit(parse_envelope(envelope), envelope)
+    return pool.admit(parse_envelope(envelope), envelope, ROSTER)
 
 
 def test_an_action_is_verified_once_whether_it_comes_by_gossip_or_in_blocks() -> None:
@@ -48,12 +73,12 @@ def test_an_action_is_verified_once_whether_it_comes_by_gossip_or_in_blocks() ->
     sent = action(1, 1)
     assert admit(pool, sent.envelope) is None
     assert admit(pool, sent.envelope) is None
-    assert pool.find(sent.envelope) == sent
+    assert pool.find(sent.envelope, ROSTER) == sent
     assert check.calls == 1
     other = action(2, 1)
-    assert pool.find(other.envelope) == other
+    assert pool.find(other.envelope, ROSTER) == other
     assert admit(pool, other.envelope) is None
-    assert pool.find(other.envelope) == other
+    assert pool.find(other.envelope, ROSTER) == other
     assert check.calls == 2
 
 
@@ -65,7 +90,7 @@ def test_a_stranger_a_forger_and_another_chain_are_faults_and_are_not_kept() -> 
     forged = good[:-1] + bytes((good[-1] ^ 1,))
     assert admit(pool, forged) == "action whose signature does not verify"
     elsewhere = sign_action(KEYS[0], digest("test", b"other"), 0, 1, [Roll(0)]).envelope
-    assert pool.find(elsewhere) == "action whose signature does not verify"
+    assert pool.find(elsewhere, ROSTER) == "action whose signature does not verify"
     assert len(pool) == 0
 
 
@@ -82,12 +107,12 @@ def test_an_action_of_no_known_operation_or_of_too_many_is_refused() -> None:
         fault = admit(pool, envelope)
         assert fault is not None
         assert "does not parse" in fault
-        assert isinstance(pool.find(envelope), str)
+        assert isinstance(pool.find(envelope, ROSTER), str)
     assert len(pool) == 0
 
 
 def test_the_greatest_action_fits_its_limit() -> None:
-    operations = [Ready(1023)] * OPERATIONS_PER_ACTION_MAX
+    operations = [PlaceBet(1023, 255, 255, 2**53 - 1)] * OPERATIONS_PER_ACTION_MAX
     assert len(sign_action(KEYS[0], CHAIN, 0, 2**62, operations).envelope) <= ACTION_BYTES_MAX
 
 
@@ -109,7 +134,7 @@ def test_the_first_action_of_a_number_stays_and_a_second_one_counts_only_in_a_bl
     assert admit(pool, first.envelope) is None
     assert admit(pool, second.envelope) is None
     assert pool.next_actions([0] * 4, 1, 1 << 20) == [first]
-    assert pool.find(second.envelope) == second
+    assert pool.find(second.envelope, ROSTER) == second
     assert pool.next_actions([0] * 4, 1, 1 << 20) == [first]
 
 
@@ -145,3 +170,14 @@ def test_what_a_chain_lacks_is_offered_again_up_to_a_size() -> None:
     assert list(pool.beyond([0] * 4, len(sent[0].envelope))) == [sent[0].envelope]
     assert pool.has_next([2, 0, 0, 0])
     assert not pool.has_next([3, 0, 0, 0])
+
+
+def test_an_action_of_a_newcomer_that_is_not_final_here_is_checked_but_not_kept() -> None:
+    pool = Mempool(CHAIN, verify)
+    pool.prune([0] * 2)
+    late = action(3, 1)
+    assert pool.find(late.envelope, ROSTER) == late
+    assert len(pool) == 0
+    pool.prune([0] * 4)
+    assert admit(pool, late.envelope) is None
+    assert len(pool) == 1

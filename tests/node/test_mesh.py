@@ -141,6 +141,23 @@ async def test_a_cut_link_is_dialled_again_and_both_ends_hear_of_it():
             assert peer.changes == [(1 - peer.index, up) for up in (True, False, True)]
 
 
+async def test_of_several_addresses_all_are_tried_and_the_good_one_first_next_time(caplog):
+    caplog.set_level("DEBUG", "node.mesh")
+    async with meshes(2, start=[]) as (peers, nursery):
+        first, second = dialler(*peers)
+        dead = [f"{HOST}:{port}" for port in make_table(3)[2]]
+        target = first.mesh._peers[second.index]
+        target.addresses = (*dead[:2], str(second.address), dead[2])
+        await nursery.start(second.run)
+        await nursery.start(first.run)
+        for count in (1, 2):
+            await second.until_up(first.index)
+            assert first.mesh.counters.opened == count
+            assert caplog.text.count("dial failed") == 2
+            target.channel.close("cut by the test")
+            await second.until(lambda: not second.is_up(first.index))
+
+
 async def test_a_peer_that_restarts_is_linked_again():
     async with meshes(2) as (peers, nursery):
         survivor, mortal = peers

@@ -8,7 +8,7 @@ import os
 import pytest
 import trio
 
-from consensus.messages import Number
+from consensus.messages import Number, Status, frame
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Roll, Sit, TakeDown
 from node.game.params import GameParams, encode_params
@@ -97,6 +97,30 @@ async def sit_down(members):
     for member in members:
         await until(member, lambda view: view.session == 0)
         await member.do(Sit(0), PASS)
+
+
+async def test_a_member_that_floods_with_valid_questions_slows_nobody_down_to_a_halt(tmp_path):
+    async with playing(tmp_path, 4, start=[0, 1, 2]) as (members, nursery):
+        await sit_down(members[:3])
+        target, hostile = members[0], members[3]
+        question = Status(1, 0, 1, 0, 0, bytes(32), 1, 0)
+        link = await dial(
+            target.address, credentials_of(hostile.keys), hostile.table.chain_id,
+            lambda _: True, Counters(),
+        )  # fmt: skip
+
+        async def flood():
+            async with contextlib.aclosing(link):
+                while True:
+                    await link.send([frame(Number.STATUS, question)] * 100)
+
+        nursery.start_soon(flood)
+        for _ in range(5):
+            await target.do(PlaceBet(0, Kind.PASS, 0, 1))
+        await all_agree(members[:3])
+        peers = target.runtime.mesh.statistics()
+        assert peers[3].counters.frames_received > 1_000
+        assert peers[1].counters.dropped == peers[2].counters.dropped == 0
 
 
 async def test_four_nodes_agree_on_bets_and_dice_to_the_chip(tmp_path):

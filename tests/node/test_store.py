@@ -19,9 +19,12 @@ from consensus.effects import (
     CertificateLogged,
     DealCertificateLogged,
     DealingLogged,
+    EpochKeysErased,
+    EpochKeysLogged,
     FinalLogged,
     LogRecord,
     RollLogged,
+    SealLogged,
     SharesLogged,
     SnapshotLogged,
     VoteLogged,
@@ -76,6 +79,8 @@ def one_of_each() -> list[LogRecord]:
         DealingLogged(epoch=0, batch=1, entropy=b"e" * 32),
         DealCertificateLogged(epoch=0, batch=1, item=b"certificate"),
         SharesLogged(epoch=0, dealer=2, batch=1, deal=b"deal", shares=b"s" * 2048),
+        EpochKeysLogged(epoch=1, vote_seed=b"v" * 32, box_secret=b"b" * 32),
+        SealLogged(epoch=0, height=2, hash=block.hash, certificate=b"seal"),
     ]
 
 
@@ -91,7 +96,28 @@ def reopened(journal: Journal) -> Journal:
 
 
 def test_every_kind_of_record_there_is_has_a_place() -> None:
-    assert {type(record) for record in one_of_each()} == set(get_args(LogRecord))
+    kinds = {*map(type, one_of_each()), EpochKeysErased}
+    assert kinds == set(get_args(LogRecord))
+
+
+def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_erased(
+    journal: Journal,
+) -> None:
+    old = EpochKeysLogged(epoch=1, vote_seed=b"old vote" * 4, box_secret=b"old box " * 4)
+    new = EpochKeysLogged(epoch=2, vote_seed=b"new vote" * 4, box_secret=b"new box " * 4)
+    dealing = DealingLogged(epoch=1, batch=0, entropy=b"old deal" * 4)
+    journal.append([old, new, dealing])
+    journal.append([EpochKeysErased(epoch=2)])
+    assert journal.load() == (new,)
+    journal.check()
+    journal = reopened(journal)
+    assert journal.load() == (new,)
+    journal.close()
+    data = journal.path.read_bytes()
+    assert old.vote_seed not in data
+    assert old.box_secret not in data
+    assert dealing.entropy not in data
+    assert new.vote_seed in data
 
 
 def test_every_kind_of_record_comes_back_as_it_was(tmp_path: Path) -> None:

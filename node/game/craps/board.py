@@ -6,8 +6,9 @@ counts stop where the last bet stops looking, so that there are finitely many bo
 """
 
 from node.game.craps.bets import CRAPLESS_POINTS, POINTS, SMALL_NUMBERS, TALL_NUMBERS, Kind
-from node.game.craps.dice import PAIRS, SIDES, SUMS
+from node.game.craps.dice import PAIRS, SUMS
 from node.game.craps.pays import HOT_ROLLER, REPEAT_TIMES, REPLAY_TIMES, RIDE_LINE
+from node.game.dice import SIDES
 from node.game.rules import BetKey, Board
 
 POINT = 0

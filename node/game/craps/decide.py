@@ -28,8 +28,7 @@ from node.game.craps.board import (
     times_seen,
 )
 from node.game.craps.params import CrapsParams
-from node.game.craps.pays import Odds
-from node.game.rules import BetKey, Board
+from node.game.rules import BetKey, Board, Odds
 
 _ALL_NUMBERS = (*SMALL_NUMBERS, *TALL_NUMBERS)
 

@@ -3,20 +3,17 @@
 Field order is the wire order. Money is in chips; a flag is 0 or 1.
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
-from consensus.encoding import DecodeError, Record, convert_as
+from consensus.encoding import Record
 from node.game.craps.bets import CRAPLESS_POINTS, FLAT_OF, KIND_NAMES, POINTS, Kind, LimitClass
+from node.game.options import Chips, Flag, Limits, Pay
 from node.game.rules import BetKey
 
-Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
 Multiple = Annotated[int, msgspec.Meta(ge=0, le=100)]
-Pay = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 Number = Annotated[int, msgspec.Meta(ge=2, le=12)]
-Chips = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 VIG_PERCENT = 5
 VIG_EXACT, VIG_DOWN, VIG_NEAREST, VIG_UP = range(4)
@@ -24,13 +21,6 @@ VIG_EXACT, VIG_DOWN, VIG_NEAREST, VIG_UP = range(4)
 VIG_MINIMUM_MAX = 100
 _ODDS_ROW = {3: 0, 2: 1, 1: 2, 4: 3, 5: 4}
 """Place in `CrapsParams.odds` by distance from 7."""
-
-
-class Limits(Record, frozen=True):
-    """Least and greatest total stake of one bet, in chips."""
-
-    least: Chips
-    most: Chips
 
 
 class CrapsParams(Record, frozen=True):
@@ -138,20 +128,6 @@ class CrapsParams(Record, frozen=True):
         if unknown := [kind for kind in self.closed if kind not in KIND_NAMES]:
             return f"closed has {unknown[0]}, which is no kind of bet"
         for limit_class in LimitClass:
-            limits = self.limits(limit_class)
-            if not 1 <= limits.least <= limits.most:
-                name = limit_class.name.lower()
-                return f"the limits of {name} are {limits.least} to {limits.most} chips"
+            if wrong := self.limits(limit_class).problem(limit_class.name.lower()):
+                return wrong
         return None
-
-
-def parse_options(options: Mapping[str, object]) -> CrapsParams | str:
-    """Return the parameters that named options ask for (the rest as usual), or what is wrong."""
-    names = CrapsParams.__struct_fields__
-    if unknown := [name for name in options if name not in names]:
-        return f"{unknown[0]!r} is no option of craps; the options are {', '.join(names)}"
-    usual: dict[str, object] = msgspec.structs.asdict(CrapsParams())
-    try:
-        return convert_as([options.get(name, usual[name]) for name in names], CrapsParams)
-    except DecodeError as error:
-        return f"options of craps: {error}"

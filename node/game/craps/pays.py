@@ -6,25 +6,8 @@ row what has to happen.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
-
-class Odds(NamedTuple):
-    """`win` chips of profit for every `per` chips of stake; a stake pays only in whole `per`."""
-
-    win: int
-    per: int
-
-    @property
-    def text(self) -> str:
-        """The ratio as players read it: `7:6`."""
-        return f"{self.win}:{self.per}"
-
-    def profit(self, stake: int) -> int:
-        """Return what a stake wins; the stake is a multiple of `per`."""
-        profit, rest = divmod(stake * self.win, self.per)
-        assert rest == 0, f"{stake} chips at {self.text} do not pay exactly"
-        return profit
+from node.game.rules import Odds
 
 
 def _by_number(*rows: tuple[tuple[int, ...], int, int]) -> Mapping[int, Odds]:

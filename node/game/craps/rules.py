@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from consensus.encoding import DecodeError, decode_as, encode
-from node.game.craps import dice, words
+from node.game.craps import dice, offers, words
 from node.game.craps.bets import (
     ALL_KEYS,
     FLAT_OF,
@@ -28,9 +27,11 @@ from node.game.craps.params import VIG_EXACT, CrapsParams
 from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
 from node.game.craps.vig import VIG_KINDS, exact_vig_unit, vig_due, win_of
-from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Refusal, Settlement
+from node.game.options import load_options
+from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Offer, Refusal, Settlement
 
 GAME_NAME = "craps"
+SHOOTER_NEEDS = "a pass or don't pass bet"
 
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
@@ -75,6 +76,9 @@ class CrapsRules:
         assert (problem := params.problem()) is None, problem
         self.params = params
         self.name = GAME_NAME
+        self.options = params
+        self.allows_unsound = bool(params.allow_unsound)
+        self.shooter_needs = SHOOTER_NEEDS
         self.outcome_names = dice.NAMES
         self.outcome_weights = dice.WEIGHTS
         self.kind_names = KIND_NAMES
@@ -90,6 +94,10 @@ class CrapsRules:
     def opening_board(self) -> Board:
         """Return the board before the first roll: puck off, a new hand."""
         return OPENING
+
+    def board_text(self, board: Board) -> str:
+        """Return the puck, and the points with the one under it in brackets."""
+        return words.puck_text(self.params, board[POINT])
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, the two dice in order) of a 32-byte seed."""
@@ -334,18 +342,23 @@ class CrapsRules:
         del board  # words mean the same at any time
         return words.parse_bet(self.params, typed, bets)
 
+    def offers(self) -> Sequence[Offer]:
+        """Return every bet that this table takes, for its table of odds."""
+        return tuple(offers.offers(self))
+
+    def seen(self, board: Board, keys: Sequence[BetKey]) -> Board:
+        """Return one board for all that treat these bets alike, now and after any roll."""
+        return offers.seen(board, keys)
+
 
 def load_rules(params: bytes) -> CrapsRules | str:
-    """Return the rules of encoded `CrapsParams`, or what is wrong with them.
+    """Return the rules of encoded `CrapsParams` (none: the usual ones), or what is wrong with them.
 
     Whether the pays are sound is for `node.game.odds.problem`: it has to count.
     """
-    try:
-        options = decode_as(params, CrapsParams)
-    except DecodeError as error:
-        return f"options of craps: {error}"
-    if encode(options) != params:
-        return "options of craps: some are left out, so that two texts would mean one table"
+    options = load_options(CrapsParams, GAME_NAME, params)
+    if isinstance(options, str):
+        return options
     return options.problem() or CrapsRules(options)
 
 

@@ -8,9 +8,7 @@ from node.game.craps.decide import prizes
 from node.game.craps.params import CrapsParams
 from node.game.craps.pays import REPLAY_TIMES
 from node.game.rules import BetKey, Bets
-
-AMOUNT_DIGITS_MAX = 16
-"""No more than 2**53 - 1 chips exist at a table."""
+from node.game.words import whole_number
 
 _WORDS: Mapping[Kind, str] = MappingProxyType(
     {
@@ -170,9 +168,9 @@ def parse_bet(
     if word not in _FORMS:
         return f"{word!r} is no bet; `help` lists them"
     form = _FORMS[word]
-    values = [_number(text) for text in words[1:]]
+    values = [whole_number(text) for text in words[1:]]
     if not values or None in values:
-        strange = next((text for text in words[1:] if _number(text) is None), None)
+        strange = next((text for text in words[1:] if whole_number(text) is None), None)
         what = f"{strange!r} is no whole number" if strange else f"{word!r} needs chips"
         return f"{what}: type `{form}`"
     *numbers, chips = [value for value in values if value is not None]
@@ -187,11 +185,6 @@ def parse_bet(
         wanted = [(key, chips) for key in keys]
     closed = next((key for key, _ in wanted if not params.takes(key)), None)
     return wanted if closed is None else f"{bet_name(closed)} is not taken at this table"
-
-
-def _number(text: str) -> int | None:
-    plain = text.isascii() and text.isdigit() and len(text) <= AMOUNT_DIGITS_MAX
-    return int(text) if plain else None
 
 
 def _hop(numbers: Sequence[int]) -> list[BetKey]:
@@ -256,7 +249,7 @@ def bet_words(params: CrapsParams) -> tuple[tuple[str, str], ...]:
             rows += _rows(params, kind, keys)
     for word, parts in SPLITS.items():
         if all(params.takes(key) for key in parts):
-            rows.append((_FORMS[word], _split_text(parts)))
+            rows.append((_FORMS[word], split_text(parts)))
     return tuple(rows)
 
 
@@ -297,8 +290,21 @@ def _grouped(pays: Sequence[tuple[int, str]], kind: Kind) -> str:
     return ", ".join(f"{text} on {' '.join(map(str, n))}" for text, n in shared.items())
 
 
-def _split_text(parts: Sequence[BetKey]) -> str:
+def split_text(parts: Sequence[BetKey]) -> str:
+    """Return what a word for several bets means."""
     return "equal parts on " + ", ".join(bet_name(key) for key in parts)
+
+
+def puck_text(params: CrapsParams, point: int) -> str:
+    """Return where the puck is: `puck ON 6` and the points, the one under it in brackets."""
+    boxes = "  ".join(f"[{n}]" if n == point else f" {n} " for n in params.points)
+    puck = f"ON {point}" if point else "OFF"
+    return f"puck {puck:<7}{boxes}".rstrip()
+
+
+def rule_text(key: BetKey) -> str:
+    """Return when a bet wins, in one line."""
+    return _NOTES[Kind(key.kind)]
 
 
 def pays_text(params: CrapsParams, key: BetKey, point: int = 0) -> str:

@@ -6,8 +6,9 @@ with 1,000 chips.
 """
 
 from node.game.craps.board import POINT
-from node.game.craps.params import CrapsParams, parse_options
+from node.game.craps.params import CrapsParams
 from node.game.craps.rules import CrapsRules
+from node.game.options import parse_options
 from node.game.rules import Bet, BetKey, Refusal
 from tests.game.craps.table import roll
 
@@ -52,7 +53,7 @@ class Script:
             name: [int(part) for part in text.split(",")] if "," in text else int(text)
             for name, text in named.items()
         }
-        params = parse_options(options)
+        params = parse_options(CrapsParams, "craps", options)
         assert isinstance(params, CrapsParams), params
         self.rules = CrapsRules(params)
         return "ok"

@@ -4,9 +4,10 @@ import pytest
 
 from node.game.craps.bets import ALL_KEYS, KIND_NAMES, Kind, LimitClass
 from node.game.craps.board import OPENING
-from node.game.craps.params import VIG_EXACT, VIG_NEAREST, VIG_UP, CrapsParams, Limits
+from node.game.craps.params import VIG_EXACT, VIG_NEAREST, VIG_UP, CrapsParams
 from node.game.craps.refusals import Code
 from node.game.craps.rules import CrapsRules
+from node.game.options import Limits
 from node.game.rules import Bet, BetKey, Bets
 from tests.game.craps.table import KEYS, RULES, board_at
 

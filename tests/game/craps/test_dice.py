@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 
 from consensus.encoding import digest
-from node.game.craps.dice import NAMES, PAIRS, SUMS, WEIGHTS, die, outcome_of, throw
+from node.game.craps.dice import NAMES, PAIRS, SUMS, WEIGHTS, outcome_of, throw
+from node.game.dice import die
 from tests.game.craps.table import RULES
 
 

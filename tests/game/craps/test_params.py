@@ -3,10 +3,12 @@
 import pytest
 
 from consensus.encoding import decode_as, encode
-from node.game.craps.params import CrapsParams, Limits, parse_options
-from node.game.craps.pays import LAY_ODDS, TRUE_ODDS, Odds
+from node.game.craps.params import CrapsParams
+from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.rules import CrapsRules, load_rules
-from node.game.rules import GameRules
+from node.game.games import CRAPS, named_options
+from node.game.options import Limits
+from node.game.rules import GameRules, Odds
 
 
 def test_usual_parameters_are_the_ones_of_the_rules_page() -> None:
@@ -56,16 +58,20 @@ def test_options_that_contradict_are_refused(params: CrapsParams, sentence: str)
 
 def test_bytes_that_are_no_options_are_refused() -> None:
     assert str(load_rules(b"\x80")).startswith("options of craps: ")
-    assert str(load_rules(encode([1]))).startswith("options of craps: some are left out")
+    assert str(load_rules(encode([1]))).startswith("options of craps: ")
     assert str(load_rules(b"\xff")).startswith("options of craps: ")
 
 
 def test_options_are_read_by_name() -> None:
-    assert parse_options({}) == CrapsParams()
-    assert parse_options({"bar": 2, "line": [5, 50]}) == CrapsParams(bar=2, line=Limits(5, 50))
-    assert str(parse_options({"barr": 2})).startswith("'barr' is no option of craps; the options")
-    assert str(parse_options({"bar": "2"})).startswith("options of craps: ")
-    assert str(parse_options({"bar": 13})).startswith("options of craps: ")
+    assert named_options(CRAPS, {}) == CrapsParams()
+    assert named_options(CRAPS, {"bar": 2, "line": [5, 50]}) == CrapsParams(
+        bar=2, line=Limits(5, 50)
+    )
+    assert str(named_options(CRAPS, {"barr": 2})).startswith(
+        "'barr' is no option of craps; the options"
+    )
+    assert str(named_options(CRAPS, {"bar": "2"})).startswith("options of craps: ")
+    assert str(named_options(CRAPS, {"bar": 13})).startswith("options of craps: ")
 
 
 def test_true_odds_are_the_chances_of_the_number_against_seven() -> None:

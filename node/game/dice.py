@@ -1,0 +1,30 @@
+"""Dice from a seed, every side exactly as likely as it should be (PROTOCOL 10)."""
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+from consensus.encoding import digest
+
+SIDES = 6
+_ACCEPTED = 252
+"""Bytes below this, the greatest multiple of 6 in a byte, give every side 42 times."""
+
+
+def die(byte: int) -> int | None:
+    """Return the side that a byte shows, or None when it must be drawn again."""
+    return byte % SIDES + 1 if byte < _ACCEPTED else None
+
+
+def throw(seed: bytes, dice: int, tag: str) -> tuple[int, ...]:
+    """Return so many dice of a seed of 32 uniform bytes.
+
+    Bytes that would favour a side are passed over; when none is left, the seed is expanded by
+    hashing it with a counter under the game's tag, so there are always enough dice.
+    """
+    return tuple(islice((side for byte in _stream(seed, tag) if (side := die(byte))), dice))
+
+
+def _stream(seed: bytes, tag: str) -> Iterator[int]:
+    yield from seed
+    for block in count(1):
+        yield from digest(tag, seed + block.to_bytes(4, "big"))

@@ -1,0 +1,1 @@
+"""Sic bo: three dice, and bets on what the next roll shows."""

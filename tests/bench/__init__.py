@@ -1,0 +1,1 @@
+"""Tests of bench/: that it runs, and that its figures have names."""
