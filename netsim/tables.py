@@ -181,8 +181,8 @@ class CounterTable:
 
         self.network.at(self.network.now_ms + down_ms, back)
 
-    def settle(self) -> None:
-        """The liveness check: heal everything, and all that was accepted becomes final in time.
+    def settle(self, broken: Sequence[int] = ()) -> None:
+        """The liveness check: heal all but `broken`, and what they accepted becomes final in time.
 
         Raises:
             ViolatedError: Nodes are stuck, or do not come to rest.
@@ -192,7 +192,9 @@ class CounterTable:
         network.heal()
         for index, host in enumerate(network.hosts):
             host.crash_after = None
-            if host.node is None:
+            if index in broken:
+                host.node = None
+            elif host.node is None:
                 network.boot(index)
         limit_ms = network.now_ms + LIVENESS_MS
         while network.now_ms < limit_ms and not self._at_rest():
@@ -208,7 +210,7 @@ class CounterTable:
 
     def _stand(self) -> str:
         return "; ".join(
-            f"{i}: view {node.engine.view} final {node.engine.final.height} awake "
+            f"{node.engine.me}: view {node.engine.view} final {node.engine.final.height} awake "
             f"{node.engine.awake} pool {len(node.app.pool)}"
-            for i, node in zip(self.honest, self.live(), strict=True)
+            for node in self.live()
         )

@@ -34,9 +34,6 @@ BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 SECOND_DIAL_SECONDS = 5.0
 """How long the greater key waits for the smaller one to dial, for it may not be able to."""
-STALL_SECONDS = 45
-"""A write that takes longer ends its link; the same as silence from the peer."""
-WATCH_SECONDS = 5
 HOLD_OFF_SECONDS = 5.0
 """An offender's link stays closed for this long."""
 
@@ -73,7 +70,7 @@ class PeerStatus:
 class _Channel:
     """One open link and what waits to go out on it."""
 
-    __slots__ = ("by_smaller", "link", "queued_bytes", "scope", "waiting", "wanted", "writing")
+    __slots__ = ("by_smaller", "link", "queued_bytes", "scope", "waiting", "wanted")
 
     def __init__(self, link: Link, *, by_smaller: bool) -> None:
         self.link = link
@@ -82,7 +79,6 @@ class _Channel:
         self.waiting: list[bytes] = []
         self.queued_bytes = 0
         self.wanted = trio.Event()
-        self.writing: float | None = None  # since when the write under way takes
 
     def close(self, why: str) -> None:
         """End the link soon, from any task, without waiting."""
@@ -161,7 +157,6 @@ class Mesh:
                 raise OperatorError(f"cannot listen on {listen}: {error.strerror}") from None
             for peer in self._others:
                 nursery.start_soon(self._keep_linked, peer)
-            nursery.start_soon(self._watch)
             task_status.started(bound)
 
     # What the owner pulls and pushes: plain calls, no waiting.
@@ -345,16 +340,6 @@ class Mesh:
         except LinkClosed as error:
             log.info("link down peer=%d name=%s reason=%s", peer.index, peer.name, error)
 
-    async def _watch(self) -> None:
-        """End the links of peers that take nothing: their writes would wait for ever."""
-        while True:
-            await trio.sleep(WATCH_SECONDS)
-            now = trio.current_time()
-            for peer in self._others:
-                channel = peer.channel
-                if channel and channel.writing and now - channel.writing >= STALL_SECONDS:
-                    channel.close(f"took nothing for {STALL_SECONDS} s")
-
     def _changed(self, peer: _Peer, *, up: bool) -> None:
         self._changes.append((peer.index, up))
         self._wake()
@@ -370,9 +355,7 @@ async def _write(counters: PeerCounters, channel: _Channel) -> None:
                 await channel.wanted.wait()
             frames, channel.waiting = channel.waiting, []
             cost = channel.queued_bytes
-            channel.writing = trio.current_time()
             await link.send(frames)
-            channel.writing = None
             channel.queued_bytes -= cost
             counters.frames_sent += len(frames)
             counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)

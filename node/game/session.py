@@ -520,10 +520,10 @@ class GameSession(msgspec.Struct, gc=False):
             for key, bet in seat.bets.items():
                 self.layout += bet.stake + bet.vig
                 stakes[key, bet.working] = stakes.get((key, bet.working), 0) + bet.stake
-        self.exposure = [0] * len(self.rules.outcome_names)
+        self.set_exposure([0] * len(self.rules.outcome_names))
         for (key, working), stake in stakes.items():
-            self.exposure = self.exposed(self.rules.exposure(self.board, key, working), stake)
-        self.worst = max(*self.exposure, 0)
+            exposure = self.rules.exposure(self.board, key, working)
+            self.set_exposure(self.exposed(exposure, stake))
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""

@@ -85,7 +85,11 @@ def test_who_comes_back_is_neither_ready_nor_absent() -> None:
     game = Game().seated(0, 1)
     game.bet(0, RIDE, 10)
     game.throw(2)
-    game.done((0, Ready(0)), (0, Leave(0)))
+    game.done((0, Ready(0)), (0, Leave(0)), (0, Sit(0)))
+    seat = game.session().seats[0]
+    assert seat is not None
+    assert not seat.ready
+    game.done((0, Leave(0)))
     for _ in range(4):
         game.done((1, PlaceBet(0, FIELD, 0, 1)), (1, Tick(0)), ms=30_000)
         game.block(faces=[(0, 2)], ms=0)

@@ -1,10 +1,14 @@
 """PROTOCOL 7 to 10: engines over a counter agree under loss, crashes and partitions."""
 
+import hashlib
 import os
 import random
+import subprocess
+import sys
 
 import pytest
 
+from netsim.faults import storm
 from netsim.network import Links
 from netsim.tables import CounterTable
 
@@ -31,6 +35,58 @@ def test_every_increment_becomes_final_in_one_block_and_then_the_table_sleeps(n:
     assert table.quiet()
     assert table.network.counts.votes == votes
     assert table.network.counts.blocks == 10
+
+
+@pytest.mark.parametrize("n", [10, 31, 100])
+def test_a_large_table_agrees_and_sleeps_as_well(n: int) -> None:
+    table = CounterTable(n, seed=1)
+    feed(table, 3, every_ms=300)
+    table.network.run(3_000)
+    assert table.totals() == [3] * n
+    assert table.quiet()
+    assert table.network.counts.blocks == 3
+
+
+def test_real_signatures_agree_like_stand_ins() -> None:
+    table = CounterTable(4, seed=1, ed25519=True)
+    feed(table, 5, every_ms=50)
+    table.network.run(2_000)
+    assert table.totals() == [5] * 4
+
+
+def trace(seed: int) -> str:
+    """Run through a storm and return a hash of every frame on every link."""
+    heard = hashlib.sha256()
+    table = CounterTable(4, seed)
+    storm(table, random.Random(seed), 5_000)
+    feed(table, 10, every_ms=200)
+
+    def hear(sender: int, receiver: int, data: bytes) -> bool:
+        heard.update(bytes((sender, receiver)) + data)
+        return False
+
+    table.network.drops = hear
+    table.network.run(8_000)
+    return heard.hexdigest()
+
+
+def test_one_seed_is_one_run_whatever_the_hash_seed() -> None:
+    first = trace(5)
+    assert trace(5) == first
+    assert trace(6) != first
+    for hash_seed in ("1", "2"):
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from tests.netsim.test_agreement import trace; print(trace(5))",
+            ],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert found.stdout.strip() == first
 
 
 def test_a_table_without_quorum_stands_still_and_goes_on_when_healed() -> None:

@@ -80,3 +80,18 @@ def test_weather_alone_changes_nothing(n: int, seed: int) -> None:
     feed(table, 30, every_ms=rng.choice((50, 400)))
     table.network.run(20_000)
     table.settle()
+
+
+@pytest.mark.parametrize("n", [4, 5, 7])
+@pytest.mark.parametrize("seed", range(2 * SEEDS))
+def test_after_the_weather_a_quorum_goes_on_without_those_that_stay_down(n: int, seed: int) -> None:
+    rng = random.Random(f"core {n} {seed}")
+    table = CounterTable(n, seed)
+    storm(table, rng, 15_000)
+    feed(table, 30, every_ms=rng.choice((50, 400)))
+    table.network.run(20_000)
+    broken = rng.sample(range(n), (n - 1) // 3)
+    table.settle(broken)
+    for index in broken:
+        table.network.boot(index)
+    table.settle()

@@ -202,6 +202,45 @@ def test_a_golden_is_what_its_cddl_rule_describes(name: str) -> None:
             validate(cbor2.dumps(other))
 
 
+def edges(kind: msgspec.inspect.Type) -> list[object]:
+    """Return values of a field at and just beyond its limits."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        kind = kind.type
+    if isinstance(kind, msgspec.inspect.IntType):
+        limits = [limit for limit in (kind.ge, kind.le) if limit is not None]
+        return [limit + step for limit in limits for step in (-1, 0, 1)]
+    if isinstance(kind, msgspec.inspect.BytesType):
+        sizes = [size for size in (kind.min_length, kind.max_length) if size is not None]
+        return [bytes(size + step) for size in sizes for step in (-1, 0, 1) if size + step >= 0]
+    return []
+
+
+@pytest.mark.parametrize("name", [name for name, golden in GOLDENS.items() if golden.schema])
+def test_schema_and_cddl_rule_draw_the_same_line_for_numbers_and_lengths(name: str) -> None:
+    golden = GOLDENS[name]
+    validate = validator(golden.rule)
+    refusal: type[Exception] = pytest.importorskip("pycddl").ValidationError
+    fields = decode(golden.body)
+    described = msgspec.inspect.type_info(golden.schema)
+    assert isinstance(fields, list)
+    assert isinstance(described, msgspec.inspect.StructType)
+    for at, field in enumerate(described.fields):
+        for value in edges(field.type):
+            data = cbor2.dumps([*fields[:at], value, *fields[at + 1 :]])
+            try:
+                msgspec.convert(cbor2.loads(data), golden.schema, strict=True)
+                by_schema = True
+            except msgspec.ValidationError:
+                by_schema = False
+            try:
+                validate(data)
+                by_rule = True
+            except refusal:
+                by_rule = False
+            shown = value if isinstance(value, int) else f"{len(str(value))} bytes"
+            assert by_rule == by_schema, f"{field.name} = {shown}"
+
+
 def test_every_rule_for_a_message_is_there_and_no_field_is_called_like_a_rule() -> None:
     code = re.sub(r";.*", "", CDDL)
     rules = set(re.findall(r"^([a-z][a-z0-9-]*) =", code, re.MULTILINE))

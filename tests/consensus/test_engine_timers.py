@@ -1,0 +1,343 @@
+"""PROTOCOL 8 and 9: giving up, sleeping, repeating, helping, and coming back from the dead."""
+
+import itertools
+
+import pytest
+from msgspec.structs import replace
+
+from consensus.chain import Tip
+from consensus.effects import (
+    CertificateLogged,
+    Persist,
+    Send,
+    VoteLogged,
+)
+from consensus.encoding import decode_as
+from consensus.messages import (
+    NO_DIGEST,
+    Certificate,
+    GetBlocks,
+    GetCert,
+    Number,
+    Proposal,
+    Status,
+    VoteKind,
+    VotePayload,
+    parse_frame,
+)
+from consensus.signing import parse_envelope
+from tests.consensus.scenes import (
+    DELTA_MS,
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    WALL_MS,
+    Scene,
+)
+
+# R6 and timers.
+
+
+def test_a_silent_leader_is_given_up_after_three_deltas_and_a_late_quorum_after_five() -> None:
+    scene = Scene()
+    scene.work()
+    scene.go(3 * DELTA_MS - 1)
+    assert scene.votes() == []
+    scene.go(1)
+    assert scene.votes() == [(NULLIFY, 1)]
+    scene = Scene()
+    scene.propose(scene.block(1))
+    scene.go(5 * DELTA_MS - 1)
+    assert (NULLIFY, 1) not in scene.votes()
+    scene.go(1)
+    assert scene.votes() == [(NULLIFY, 1)]
+
+
+def test_timers_grow_by_half_for_each_view_without_a_block_and_shrink_when_one_is_final() -> None:
+    scene = Scene(n=7)
+    scene.work(b"z")
+    for view, base in ((1, 150), (2, 225), (3, 337)):
+        assert scene.validators.leader(view) != scene.me
+        scene.go()
+        scene.go(base - 1)
+        assert (NULLIFY, view) not in scene.votes()
+        scene.go(1)
+        assert (NULLIFY, view) in scene.votes()
+        scene.show(scene.certificate(NULLIFY, view))
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_more_than_f_who_give_up_take_everybody_along_and_f_do_not(n: int) -> None:
+    scene = Scene(n)
+    leader = scene.validators.leader(1)
+    quitters = [i for i in scene.others if i != leader]
+    f = (n - 1) // 3
+    for signer in quitters[:f]:
+        scene.vote(signer, NULLIFY, 1)
+    scene.go()
+    assert scene.votes() == []
+    scene.vote(quitters[f], NULLIFY, 1)
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 1)]
+
+
+def test_a_leader_who_gives_its_own_view_up_is_believed_at_once() -> None:
+    scene = Scene()
+    scene.vote(scene.validators.leader(1), NULLIFY, 1)
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 1)]
+
+
+def test_a_leader_that_missed_its_turn_is_not_waited_for_until_it_is_heard() -> None:
+    scene = Scene(n=4)
+    leader = scene.validators.leader(1)
+    signers = sorted((*[i for i in scene.others if i != leader], scene.me))
+    nullified = scene.certificate(NULLIFY, 1)
+    signatures = tuple(
+        parse_envelope(scene.envelope(i, NULLIFY, 1, NO_DIGEST)).signature for i in signers
+    )
+    bits = sum(1 << i for i in signers).to_bytes(1, "little")
+    scene.show(replace(nullified, signers=bits, signatures=signatures), by=signers[0])
+    for view in range(2, 5):
+        scene.show(scene.certificate(NULLIFY, view), by=signers[0])
+    scene.go()
+    assert scene.validators.leader(5) == leader
+    scene.work()
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 5)]
+
+    scene = Scene(n=4)
+    scene.show(replace(nullified, signers=bits, signatures=signatures), by=signers[0])
+    scene.go()
+    scene.tell(leader, Number.STATUS, Status(0, 0, 2, 0, 0, bytes(32), 1, 0))
+    for view in range(2, 5):
+        scene.show(scene.certificate(NULLIFY, view), by=signers[0])
+    scene.go()
+    scene.work()
+    scene.go()
+    assert scene.votes() == []
+
+
+# Quiescence and dissemination.
+
+
+def test_a_sleeper_sets_no_timer_but_that_of_its_status() -> None:
+    scene = Scene()
+    scene.go(10_000)
+    assert scene.engine.deadline_ms == 1_000 + 60_000
+    scene.go(600_000)
+    kinds = {parse_frame(e.frame)[0] for e in scene.effects if isinstance(e, Send)}
+    assert kinds == {Number.STATUS}
+    assert len(scene.effects) == 10
+
+
+def test_repetitions_are_stored_bytes_and_become_rarer() -> None:
+    scene = Scene()
+    scene.propose(scene.block(1))
+    scene.go()
+    ((_, first),) = scene.sent(Number.VOTE)
+    times = []
+    for _ in range(4_000):
+        scene.go(1)
+        for _, again in scene.sent(Number.VOTE):
+            if decode_as(parse_envelope(again).payload, VotePayload).kind == NOTARIZE:
+                assert again == first
+                times.append(scene.ms - 1_000)
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert times[0] == 4 * DELTA_MS
+    assert gaps == sorted(gaps)
+    assert len(times) <= 9
+
+
+@pytest.mark.parametrize("asleep", [True, False])
+def test_a_peer_that_is_behind_is_helped_at_most_once_a_delta(asleep: bool) -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(first)
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.show(scene.certificate(FINALIZE, 1, first.hash))
+    scene.go(1_000)
+    if not asleep:
+        scene.work(b"y")
+        scene.go()
+    assert scene.engine.awake is not asleep
+    behind = Status(1, 0, 1, 0, 0, bytes(32), 1, 0)
+    for _ in range(3):
+        scene.tell(scene.others[1], Number.STATUS, behind)
+    scene.go()
+    assert [
+        (to, decode_as(data, Certificate).kind) for to, data in scene.sent(Number.CERTIFICATE)
+    ] == [(scene.others[1], FINALIZE)]
+    assert len(scene.sent(Number.STATUS)) == 3
+
+
+def test_a_sleeper_repeats_its_votes_to_whoever_is_stuck_in_its_view() -> None:
+    scene = Scene(n=7)
+    for signer in scene.others[:3]:
+        scene.vote(signer, NULLIFY, 1)
+    scene.go(60_000)
+    assert not scene.engine.awake
+    scene.tell(scene.others[1], Number.STATUS, Status(1, 0, 1, 0, 0, bytes(32), 1, 0))
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 1)]
+    assert scene.sent(Number.VOTE)[0][0] == scene.others[1]
+
+
+def test_certificates_are_relayed_only_to_those_not_seen_beyond_them() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(first)
+    scene.go()
+    for signer in scene.others:
+        scene.vote(signer, NOTARIZE, 1, first.hash)
+    scene.go()
+    seen, unseen = scene.others[:2], scene.others[2]
+    for signer in seen:
+        scene.vote(signer, FINALIZE, 1, first.hash)
+    scene.go(2 * DELTA_MS)
+    assert {to for to, _ in scene.sent(Number.CERTIFICATE)} == {unseen}
+
+
+def test_blocks_are_served_within_an_allowance() -> None:
+    scene = Scene()
+    big = tuple(bytes((i,)) * 60_000 for i in range(8))
+    first = scene.block(1, names=big)
+    scene.propose(first)
+    scene.go()
+    for _ in range(200):
+        scene.tell(scene.others[0], Number.GET_BLOCKS, GetBlocks(first.hash, 1, 0))
+    scene.go()
+    served = len(scene.sent(Number.BLOCKS))
+    assert 16 <= served * 480 // 1024 <= 18
+    scene.tell(scene.others[1], Number.GET_BLOCKS, GetBlocks(first.hash, 1, 0))
+    scene.go()
+    assert len(scene.sent(Number.BLOCKS)) == 1
+
+
+def test_get_cert_is_answered_with_what_settles_the_view() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(first)
+    scene.show(scene.certificate(NULLIFY, 1))
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.show(scene.certificate(NULLIFY, 2))
+    scene.go(500)
+
+    def kinds(view: int) -> list[tuple[int, int]]:
+        scene.tell(scene.others[0], Number.GET_CERT, GetCert(0, view))
+        scene.go()
+        answers = [decode_as(data, Certificate) for _, data in scene.sent(Number.CERTIFICATE)]
+        return [(answer.kind, answer.view) for answer in answers]
+
+    assert kinds(1) == [(NOTARIZE, 1), (NULLIFY, 1)]
+    assert kinds(2) == [(NULLIFY, 2)]
+    assert kinds(3) == []
+    scene.show(scene.certificate(FINALIZE, 1, first.hash))
+    scene.go(500)
+    assert kinds(1) == [(FINALIZE, 1)]
+
+
+# Restart.
+
+
+def test_a_restarted_node_repeats_its_stored_votes_and_makes_no_other() -> None:
+    scene = Scene(leads=1)
+    scene.work()
+    scene.go()
+    proposal = scene.sent(Number.PROPOSAL)
+    scene.boot()
+    assert scene.engine.view == 1
+    assert {data for _, data in scene.sent(Number.PROPOSAL)} == {proposal[0][1]}
+    scene.work(b"y")
+    scene.go()
+    assert [decode_as(data, Proposal) for _, data in scene.sent(Number.PROPOSAL)] == []
+    votes = [record for record in scene.disk if isinstance(record, VoteLogged)]
+    assert len(votes) == 1
+
+
+def test_own_votes_count_again_after_a_restart() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(first)
+    scene.go()
+    scene.boot()
+    leader = scene.validators.leader(1)
+    other = next(i for i in scene.others if i != leader)
+    for signer in (leader, other):
+        scene.vote(signer, NOTARIZE, 1, first.hash)
+    scene.go()
+    assert (FINALIZE, 1) in scene.votes()
+
+
+@pytest.mark.parametrize("kind", [NULLIFY, FINALIZE])
+def test_a_vote_of_an_earlier_life_is_not_contradicted(kind: VoteKind) -> None:
+    scene = Scene()
+    first = scene.block(1)
+    if kind is NULLIFY:
+        scene.vote(scene.validators.leader(1), NULLIFY, 1)
+        scene.go()
+    scene.propose(first)
+    scene.go()
+    if kind is FINALIZE:
+        scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+        scene.go()
+    scene.boot()
+    scene.propose(scene.block(1, names=(b"rival",)))
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    for signer in scene.others:
+        scene.vote(signer, NULLIFY, 1)
+    scene.go(10_000)
+    said = {(r.kind, r.digest) for r in scene.disk if isinstance(r, VoteLogged) and r.view == 1}
+    excluded = NULLIFY if kind is FINALIZE else FINALIZE
+    assert excluded not in {one for one, _ in said}
+    assert [about for one, about in said if one == NOTARIZE] == [first.hash]
+
+
+def test_certificates_are_stored_with_the_next_vote_and_resume_the_view() -> None:
+    scene = Scene(n=7)
+    for view in (1, 2):
+        scene.show(scene.certificate(NULLIFY, view))
+    effects = scene.go()
+    assert not any(isinstance(effect, Persist) for effect in effects)
+    scene.work()
+    scene.go(1_000)
+    assert [r.view for r in scene.disk if isinstance(r, CertificateLogged)] == [1, 2]
+    scene.boot()
+    assert scene.engine.view == 3
+
+
+def test_a_node_that_begins_on_a_snapshot_asks_for_the_proof_that_its_block_is_final() -> None:
+    scene = Scene(leads=2)
+    base = Tip(5, 1, scene.block(1, names=()).hash, WALL_MS)
+    scene.boot(base, records=())
+    scene.work()
+    scene.go()
+    ((_, data),) = scene.sent(Number.GET_CERT)
+    assert decode_as(data, GetCert).view == 1
+    scene.show(scene.certificate(FINALIZE, 1, base.hash))
+    scene.go()
+    ((header, body),) = scene.proposals()
+    assert (header.height, header.parent_hash) == (6, base.hash)
+    assert decode_as(body.parent_cert, Certificate).kind == FINALIZE
+
+
+def test_records_of_another_epoch_are_not_resumed() -> None:
+    scene = Scene()
+    scene.propose(scene.block(1))
+    scene.go()
+    other = [
+        record if not isinstance(record, VoteLogged) else _of_epoch(record, 1)
+        for record in scene.disk
+    ]
+    scene.boot(records=other)
+    assert scene.votes() == []
+
+
+def _of_epoch(record: VoteLogged, epoch: int) -> VoteLogged:
+    return VoteLogged(
+        kind=record.kind,
+        epoch=epoch,
+        view=record.view,
+        digest=record.digest,
+        envelope=record.envelope,
+    )
