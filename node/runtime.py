@@ -213,6 +213,8 @@ class ProtocolRuntime:
     def status(self) -> dict[str, object]:
         """Return everything about the node that a person may want to see, as plain values."""
         facts: dict[str, object] = asdict(self.statistics())
+        facts["state_root"] = self._replica.final.root.hex()
+        facts["view"] = self._replica.engine.view
         facts["halted"] = self.halted or ""
         facts["listening"] = [str(address) for address in self.bound]
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
