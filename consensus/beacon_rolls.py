@@ -121,7 +121,7 @@ class _Secret:
             return
         proven = {holder: share for holder, (share, _) in self.proven.items()}
         if not self.suspect:
-            if self._solve(self.claimed | proven):
+            if self._solve(proven | self.claimed):
                 return
             self.suspect = True
         if len(proven) >= self.context.t and not self._solve(proven):

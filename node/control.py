@@ -11,7 +11,8 @@ import os
 import socket
 import stat
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -29,8 +30,10 @@ from node.view import TableView, parse_view
 log = logging.getLogger(__name__)
 
 SOCKET_FILE = "control.sock"
-PATH_BYTES_MAX = 107
+NAME_BYTES_MAX = 107
 """What the operating system stores of a socket's name (unix(7))."""
+OPEN_FILES = Path("/proc/self/fd")
+"""Where Linux names a process's open folders (proc(5))."""
 CLIENTS_MAX = 64
 REQUESTS_MAX = 64
 """Requests of one client under way; it is not read further until one is answered."""
@@ -100,7 +103,7 @@ async def serve_control(
         OperatorError: The socket cannot be made; in a group, as it leaves a nursery.
     """
     path = folder / SOCKET_FILE
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listen(path)))
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listen(folder)))
     server = _Server(runtime)
     try:
         async with trio.open_nursery() as nursery:
@@ -112,23 +115,41 @@ async def serve_control(
         path.unlink(missing_ok=True)
 
 
-def _listen(path: Path) -> socket.socket:
-    name = os.fsencode(path)
-    if len(name) > PATH_BYTES_MAX:
-        raise OperatorError(
-            f"{path} has {len(name)} bytes, and the name of a socket {PATH_BYTES_MAX} at most: "
-            "use a folder with a shorter path"
-        )
+def _listen(folder: Path) -> socket.socket:
+    path = folder / SOCKET_FILE
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
-        listener.bind(name)
+        with _socket_name(folder) as name:
+            listener.bind(name)
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # nobody can connect before it listens
         listener.listen(CLIENTS_MAX)
     except OSError as error:
         listener.close()
         raise OperatorError(f"cannot make {path}: {error.strerror}") from None
+    except OperatorError:
+        listener.close()
+        raise
     return listener
+
+
+@contextmanager
+def _socket_name(folder: Path) -> Iterator[str]:
+    """Yield a name for the folder's socket that fits; a long path is named by an open folder."""
+    path = folder / SOCKET_FILE
+    if len(os.fsencode(path)) <= NAME_BYTES_MAX:
+        yield str(path)
+        return
+    if not OPEN_FILES.is_dir():
+        raise OperatorError(
+            f"{path} has {len(os.fsencode(path))} bytes, and the name of a socket "
+            f"{NAME_BYTES_MAX} at most: use a folder with a shorter path"
+        )
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(OPEN_FILES / str(opened) / SOCKET_FILE)
+    finally:
+        os.close(opened)
 
 
 class _Server:
@@ -276,7 +297,8 @@ async def open_control(folder: Path) -> "ControlClient":
     """
     path = folder / SOCKET_FILE
     try:
-        return ControlClient(await trio.open_unix_socket(path))
+        with _socket_name(folder) as name:
+            return ControlClient(await trio.open_unix_socket(name))
     except (FileNotFoundError, ConnectionRefusedError):
         raise OperatorError(f"no node runs on {folder}") from None
     except OSError as error:

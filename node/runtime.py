@@ -213,6 +213,8 @@ class ProtocolRuntime:
     def status(self) -> dict[str, object]:
         """Return everything about the node that a person may want to see, as plain values."""
         facts: dict[str, object] = asdict(self.statistics())
+        facts["state_root"] = self._replica.final.root.hex()
+        facts["view"] = self._replica.engine.view
         facts["halted"] = self.halted or ""
         facts["listening"] = [str(address) for address in self.bound]
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
@@ -336,7 +338,9 @@ class ProtocolRuntime:
         """Perform effects in order, except that all of a turn's records share the first commit.
 
         A record may be durable earlier than its place says, never later, so nothing is sent that
-        could be forgotten.
+        could be forgotten. The commit runs here, not in a thread: a hop to one adds half of the
+        commit's own CPU time (0.1 to 0.2 ms), what arrives meanwhile waits in the sockets and
+        shares the next commit, and a view can never show what is not durable yet.
         """
         while effects:
             records = [

@@ -481,15 +481,18 @@ def test_reveals_of_far_rolls_are_not_kept() -> None:
 def test_missing_reveals_are_asked_for_and_answered() -> None:
     table = Table(4)
     table.stock()
-    # Node 0 hears nobody at first, the others hear each other.
-    table.spoil = lambda to, _sender, data: () if to == 0 and data[0] == Number.REVEAL else (data,)
+    # Node 0 hears node 1 alone at first, the others hear each other.
+    table.spoil = lambda to, sender, data: (
+        () if to == 0 and sender > 1 and data[0] == Number.REVEAL else (data,)
+    )
     table.block(close=True)
     table.run(100)
     assert table.nodes[0].beacon.items(table.state) == ()
     table.spoil = lambda _to, _sender, data: (data,)
     table.run(500)
     assert len(table.nodes[0].beacon.items(table.state)) == 1
-    assert kinds(table.sent)["GET_REVEAL"] == 3
+    asked = [(to, sender) for to, sender, data in table.sent if data[0] == Number.GET_REVEAL]
+    assert asked == [(2, 0), (3, 0)]
 
 
 def test_a_holder_answers_one_peer_once_in_a_while() -> None:

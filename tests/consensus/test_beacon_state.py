@@ -570,15 +570,18 @@ def test_who_shared_no_secret_deals_no_more_but_its_closed_rolls_complete() -> N
 def test_a_fork_and_its_origin_do_not_see_each_other() -> None:
     chain = Chain(4)
     chain.close()
-    before = chain.state.leaves()
+    before, root = chain.state.leaves(), chain.state.root()
     fork = chain.fork()
-    root = fork.state.root()
-    assert root == chain.state.root()
+    assert fork.state.root() == root
     settled(fork, 0)
     fork.close(2)
     assert fork.add(make_dealing(4, 0, batch=1)) is None
     assert fork.state.root() != root
     assert (chain.state.leaves(), chain.state.root()) == (before, root)
+    assert chain.add(make_dealing(4, 1, batch=1)) is None
+    for one in (chain, fork):
+        rebuilt = BeaconState.from_leaves(one.context, one.state.leaves())
+        assert one.state.root() == rebuilt.root()
 
 
 def test_a_state_is_rebuilt_from_its_leaves_and_goes_on_alike() -> None:

@@ -116,6 +116,33 @@ def test_any_bytes_are_refused_or_reencode_to_themselves(
     assert encode(value) == data
 
 
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "a0",  # a map
+        "a1616101",
+        "c074323031332d30332d32315432303a30343a30305a",  # a date
+        "c11a514b67b0",
+        "c249010000000000000000",  # a bignum
+        "c48221196ab3",  # a decimal fraction
+        "d8236161",  # a regular expression, which a decoder would compile
+        "d81c80",  # a shared value
+        "d9010280",  # a set
+        "d9d9f700",  # "this is CBOR"
+        "d9270f00",  # a tag that nobody knows
+    ],
+)
+def test_maps_and_tags_are_refused_where_a_schema_would_take_anything(encoded: str) -> None:
+    with pytest.raises(DecodeError):
+        decode_as(b"\x81" + bytes.fromhex(encoded), tuple[object])
+
+
+@pytest.mark.parametrize("encoded", ["9fff", "5f4100ff", "7fff", "bfff"])
+def test_an_indefinite_length_is_refused_before_its_content_is_read(encoded: str) -> None:
+    with pytest.raises(DecodeError, match="indefinite"):
+        decode(bytes.fromhex(encoded))
+
+
 MEGABYTE = 1 << 20
 
 
@@ -160,6 +187,11 @@ def test_the_greatest_number_of_items_is_decoded_and_one_more_is_not() -> None:
     assert decode(encode(most)) == most
     with pytest.raises(DecodeError, match=str(ITEMS_MAX)):
         decode(encode([*most, 255]))
+
+
+def test_a_long_text_is_one_item() -> None:
+    text = "\u6c34" * ITEMS_MAX
+    assert decode(encode([text, bytes(2 * ITEMS_MAX)])) == [text, bytes(2 * ITEMS_MAX)]
 
 
 @given(st.lists(st.binary(max_size=20_000) | st.integers(0, INT_MAX), min_size=3, max_size=8))

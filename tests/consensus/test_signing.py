@@ -217,6 +217,13 @@ def test_a_signature_means_nothing_for_another_domain_chain_or_key() -> None:
     assert not verify_envelope(verify, other, Domain.VOTE, CHAIN, envelope)
 
 
+def test_a_signer_cannot_sign_under_the_key_id_of_another() -> None:
+    other = key_id(SigningKey(b"2" * 32).public_key)
+    signature = KEY.sign(signed_bytes(other, Domain.VOTE, CHAIN, b"p"))
+    envelope = parse_envelope(build_envelope(other, b"p", signature))
+    assert not verify_envelope(verify, KEY.public_key, Domain.VOTE, CHAIN, envelope)
+
+
 def test_every_single_bit_flip_of_a_signed_message_fails() -> None:
     data = sign_envelope(KEY, Domain.VOTE, CHAIN, encode([1, 0, 7, bytes(32)]))
     for bit in range(8 * len(data)):

@@ -11,7 +11,7 @@ from node.replica import Answer, Replica
 from node.serving import setup_of
 from tests.node.tables import make_table
 
-NO_GAMES = SimpleNamespace(height=0, time_ms=0, game=SimpleNamespace(sessions=()))
+NO_GAMES = SimpleNamespace(height=0, time_ms=0, root=b"", game=SimpleNamespace(sessions=()))
 
 
 class ListJournal:
@@ -46,6 +46,7 @@ class Scripted:
     """
 
     final = NO_GAMES
+    engine = SimpleNamespace(view=1)
 
     def __init__(self, **outputs):
         self.pipeline = MessageProcessor()

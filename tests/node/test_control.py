@@ -90,6 +90,8 @@ async def test_a_client_sees_plays_and_waits_at_a_real_node(tmp_path):
         assert (status["operations"], status["refused_here"]) == (4, 1)  # and the next keys
         assert status["latency_p50_us"] > 0
         assert (status["halted"], status["peers"][0]["name"]) == ("", "player 0")
+        assert status["state_root"] == (await client.view()).state_root
+        assert status["view"] > status["height"] >= 3
 
 
 async def test_requests_of_one_client_overtake_each_other(tmp_path):
@@ -186,7 +188,7 @@ async def test_only_the_owner_of_the_folder_may_use_the_socket(tmp_path):
 
 
 async def test_a_socket_that_a_crash_left_is_replaced(tmp_path):
-    with contextlib.closing(control_module._listen(tmp_path / SOCKET_FILE)):
+    with contextlib.closing(control_module._listen(tmp_path)):
         pass
     with pytest.raises(OperatorError, match="no node runs on"):
         await open_control(tmp_path)
@@ -194,9 +196,31 @@ async def test_a_socket_that_a_crash_left_is_replaced(tmp_path):
         assert (await client.status())["height"] == 0
 
 
-async def test_a_folder_whose_path_is_too_long_for_a_socket_is_an_operators_error(tmp_path):
+async def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path):
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    async with controlled(folder, Scripted()), await open_control(folder) as client:
+        assert (await client.status())["height"] == 0
+        assert (folder / SOCKET_FILE).is_socket()
+
+
+async def test_where_open_folders_have_no_names_a_long_path_is_an_operators_error(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(control_module, "OPEN_FILES", tmp_path / "nothing")
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
     with pytest.raises(OperatorError, match="107 at most: use a folder with a shorter path"):
-        control_module._listen(tmp_path / ("x" * 100) / SOCKET_FILE)
+        control_module._listen(folder)
+    with pytest.raises(OperatorError, match="107 at most"):
+        await open_control(folder)
+
+
+async def test_a_folder_that_cannot_hold_a_socket_is_an_operators_error(tmp_path):
+    with pytest.raises(OperatorError, match=r"cannot make .*No such file or directory"):
+        control_module._listen(tmp_path / "gone")
+    with pytest.raises(OperatorError, match="no node runs on"):
+        await open_control(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(

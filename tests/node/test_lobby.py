@@ -267,15 +267,26 @@ def test_a_guest_that_comes_again_under_another_name_makes_new_terms() -> None:
             first = await hosted.take_seat(2, "before")
             await next_of(first, LobbyNumber.DESCRIPTOR)
             start = trio.current_time()
-            again = await hosted.take_seat(2, "after")
+            nursery.start_soon(partial(hosted.sit, 2, nickname="after"))
             await frames_of(first)  # the older connection is closed
             assert trio.current_time() - start < 1
-            await again.aclose()
-            nursery.start_soon(partial(hosted.sit, 2, nickname="after"))
         assert trio.current_time() - start < SIGN_SECONDS
         names = {member.nickname for member in hosted.tables[0].descriptor.members}
         assert names == {"host", "guest 1", "after"}
         assert len(hosted.tables) == 3
+
+    run(main)
+
+
+def test_a_lobby_waits_for_no_signature_of_a_seat_that_was_given_anew() -> None:
+    async def main() -> None:
+        async with lobby(2) as hosted:
+            first = await hosted.take_seat(1, "before")
+            await next_of(first, LobbyNumber.DESCRIPTOR)
+            start = trio.current_time()
+            await hosted.sit(1, "after")
+            assert trio.current_time() - start < 2
+            await first.aclose()
 
     run(main)
 

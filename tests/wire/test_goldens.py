@@ -56,6 +56,7 @@ from node.descriptor import (
     parse_invite,
 )
 from node.errors import OperatorError
+from node.identity import check_link
 from node.lobby import LobbyNumber, TableMessage
 from node.mempool import ActionBody
 from tests.wire.goldens import GROUPS, Golden, World, all_goldens, world
@@ -412,6 +413,17 @@ def test_a_reveal_with_paths_carries_the_signed_reveal() -> None:
     carried = decode_as(GOLDENS["reveal-paths"].body, RevealPaths).reveal
     assert carried == GOLDENS["reveal"].body
     assert is_signed(world(), Domain.REVEAL, carried)
+
+
+def test_a_link_signature_covers_what_the_document_says_and_is_no_envelopes() -> None:
+    keys, handshake_hash = world().keys[0], digest("golden", b"handshake")
+    signature = keys.sign_link(handshake_hash)
+    covered = b"bitcraps/1\x09" + handshake_hash
+    assert verify(keys.identity.public_key, covered, signature)
+    assert check_link(keys.identity.public_key, handshake_hash, signature)
+    assert not check_link(world().keys[1].identity.public_key, handshake_hash, signature)
+    kid = key_id(keys.identity.public_key)
+    assert signed_bytes(kid, Domain.LINK, world().chain_id, b"")[:1] != covered[:1]
 
 
 def test_every_altered_character_of_an_invite_is_noticed() -> None:
