@@ -356,8 +356,6 @@ class Engine:
         self._chain.finalize(block)
         self._rounds.finalized(self._chain.final, held)
         self._outside.fetcher.moved()
-        if self.view <= header.view:
-            self._enter(header.view + 1)
         self._outside.relay_soon(self._now)
         self._see_tip()
 
@@ -560,9 +558,11 @@ class Engine:
             if leader != self.me and self._outside.peers[leader].silent:
                 return self._armed_ms
             deltas = LEAD_DELTAS
-        # Views without a notarized block since the last final one, whoever has which certificate.
-        barren = self.view - 1 - self.final.view - len(self._rounds.open)
-        return self._armed_ms + backed_off(deltas * self.delta_ms, max(barren, 0))
+        # Views since the final one that were left without a block, or too late for one: a node that
+        # is always too early makes finality impossible, though others go on without it.
+        fruitful = sum(known.nullify is None for known in self._rounds.open)
+        barren = max(self.view - 1 - self.final.view - fruitful, 0)
+        return self._armed_ms + backed_off(deltas * self.delta_ms, barren)
 
     def _next_deadline(self) -> int | None:
         if self.is_over:

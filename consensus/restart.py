@@ -93,5 +93,4 @@ def _restore_vote(chain: Chain, rounds: Rounds, record: VoteLogged, me: Validato
         case VoteKind.FINALIZE:
             known.finalize = own
     rounds.count_own(kind, record.view, own.digest, parse_envelope(record.envelope))
-    if kind is not FINALIZE:
-        rounds.view = max(rounds.view, record.view)
+    rounds.view = max(rounds.view, record.view)
