@@ -50,6 +50,8 @@ SECRET_BYTES = 16
 TABLE_BYTES_MAX = 64 << 10
 ACCEPT_BYTES_MAX = 128
 """An envelope around 35 bytes has 119."""
+LOBBY_INVITE, TABLE_INVITE = 1, 2
+"""Versions of an invite: to a lobby, to a table that plays."""
 INVITE_PREFIX = "bitcraps1:"
 INVITE_CHARS_MAX = 2048
 _CHECK_BYTES = 4
@@ -108,16 +110,20 @@ class Accept(Record, frozen=True):
 
 
 class Invite(Record, frozen=True):
-    """What the host hands out. `expires_s` is for later versions: nothing expires in this one."""
+    """What the host hands out, or a member of a running table.
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    Version 1 leads to a lobby and lasts as long as it: `expires_s` is 0. Version 2 leads to a table
+    that plays: `lobby_id` is its chain id, `host` the member, `expires_s` Unix time.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=LOBBY_INVITE, le=TABLE_INVITE)]
     lobby_id: Bytes32
     host: Bytes32
     secret: Bytes16
     addresses: Annotated[
         tuple[AddressText, ...], msgspec.Meta(min_length=1, max_length=ADDRESSES_MAX)
     ]
-    expires_s: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class _TableFile(Record, frozen=True):
@@ -347,6 +353,8 @@ def parse_invite(text: str) -> Invite:
         invite = convert_as(decode(body), Invite)
     except DecodeError as error:
         raise OperatorError(f"the invite is not one of this version: {error}") from None
+    if (invite.version == LOBBY_INVITE) != (invite.expires_s == 0):
+        raise OperatorError("the invite cannot be used: only one to a running table expires")
     if problem := problem_of_addresses(invite.addresses):
         raise OperatorError(f"the invite cannot be used: {problem}")
     if not is_acceptable_key(invite.host):

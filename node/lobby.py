@@ -68,7 +68,10 @@ LOBBY_FRAME_BYTES_MAX = 64 << 10
 
 
 class LobbyNumber(enum.IntEnum):
-    """First byte of every lobby frame; JOIN, ACCEPT and DESCRIPTOR as on a table."""
+    """First byte of every lobby frame; JOIN, ACCEPT and DESCRIPTOR as on a table.
+
+    WAITING and CONTACTS are for who joins a table that plays (`node/reception.py`).
+    """
 
     JOIN = 6
     ACCEPT = 7
@@ -77,6 +80,8 @@ class LobbyNumber(enum.IntEnum):
     REFUSED = 33
     TABLE = 34
     SAVED = 35
+    WAITING = 36
+    CONTACTS = 37
 
 
 class RoomMessage(Record, frozen=True):
@@ -132,7 +137,8 @@ def credentials_of(keys: Keys) -> Credentials:
     return Credentials(keys.link_secret, keys.identity.public_key, keys.sign_link, check_link)
 
 
-def _frame(number: LobbyNumber, body: Record | bytes) -> bytes:
+def lobby_frame(number: LobbyNumber, body: Record | bytes) -> bytes:
+    """Return the bytes of a lobby message; an envelope passes as it is."""
     return bytes((number,)) + (body if isinstance(body, bytes) else encode(body))
 
 
@@ -277,7 +283,7 @@ class _Host:
             if refusal := self._seat(link, first):
                 log.info("join refused peer=%s reason=%s", link.remote, refusal)
                 reason = refusal[:REASON_CHARS_MAX]
-                await link.send([_frame(LobbyNumber.REFUSED, Refusal(reason))])
+                await link.send([lobby_frame(LobbyNumber.REFUSED, Refusal(reason))])
                 return
         guest = self.guests.get(link.peer)
         if guest is None or guest.link is not link:
@@ -307,12 +313,12 @@ class _Host:
                 frames.append(room := news)
             if self.descriptor is not None and terms is not self.descriptor:
                 terms = self.descriptor
-                frames.append(_frame(LobbyNumber.DESCRIPTOR, terms))
+                frames.append(lobby_frame(LobbyNumber.DESCRIPTOR, terms))
             if self.table is not None and not told_table:
                 told_table = True
                 table = self.table
                 message = TableMessage(table.chain_id, table.accepts, table.addresses)
-                frames.append(_frame(LobbyNumber.TABLE, message))
+                frames.append(lobby_frame(LobbyNumber.TABLE, message))
             if frames:
                 with contextlib.suppress(LinkClosed):  # the reader finds out too
                     await link.send(frames)
@@ -322,7 +328,7 @@ class _Host:
 
     def _room_frame(self) -> bytes:
         names = tuple(guest.member.nickname for guest in self.guests.values())
-        return _frame(LobbyNumber.ROOM, RoomMessage(self.seats, names))
+        return lobby_frame(LobbyNumber.ROOM, RoomMessage(self.seats, names))
 
     def _seat(self, link: Link, frame: bytes) -> str:
         """Seat a joiner, or return the sentence that it reads."""
@@ -437,7 +443,7 @@ class _Guesting:
         give_up: float | None = None
         while True:
             try:
-                link = await _reach(self.keys, self.invite)
+                link = await reach(self.keys, self.invite)
             except OperatorError:
                 if give_up is None or trio.current_time() >= give_up:
                     raise
@@ -461,10 +467,10 @@ class _Guesting:
                 nursery.start_soon(link.keep_alive)
                 try:
                     envelope = sign_join(self.keys, self.invite.lobby_id, self.request)
-                    await link.send([_frame(LobbyNumber.JOIN, envelope)])
+                    await link.send([lobby_frame(LobbyNumber.JOIN, envelope)])
                     outcome = await self._wait_for_table(link)
                     self.save(outcome)
-                    await _say_saved(link, outcome)
+                    await say_saved(link, Saved(outcome.chain_id))
                 except DecodeError as error:
                     outcome = OperatorError(f"the host sent what cannot be read: {error}")
                 except (OperatorError, LinkClosed) as error:
@@ -507,7 +513,7 @@ class _Guesting:
                 _check_terms(terms, self.request.member, self.invite)
                 self.terms = terms
                 accept = sign_accept(self.keys, terms)
-                await link.send([_frame(LobbyNumber.ACCEPT, accept)])
+                await link.send([lobby_frame(LobbyNumber.ACCEPT, accept)])
             case LobbyNumber.TABLE:
                 return _check_table(decode_as(body, TableMessage), self.terms)
             case number:
@@ -515,15 +521,16 @@ class _Guesting:
         return None
 
 
-async def _say_saved(link: Link, table: Table) -> None:
-    """Tell the host, and let it hang up: a close with its bytes unread could cut this one off."""
+async def say_saved(link: Link, saved: Saved) -> None:
+    """Tell who handed the table over, and let it hang up: a close with its bytes unread could cut this one off."""
     with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(LinkClosed):
-        await link.send([_frame(LobbyNumber.SAVED, Saved(table.chain_id))])
+        await link.send([lobby_frame(LobbyNumber.SAVED, saved)])
         while True:
             await link.receive()
 
 
-async def _reach(keys: Keys, invite: Invite) -> Link:
+async def reach(keys: Keys, invite: Invite) -> Link:
+    """Dial who made an invite, at its addresses in turn; raises `OperatorError`."""
     tried = []
     for text in invite.addresses:
         try:

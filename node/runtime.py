@@ -8,7 +8,7 @@ is to be durable durable in one commit, and only then sends. The loop waits for 
 import logging
 import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Protocol, assert_never
@@ -26,12 +26,15 @@ from consensus.effects import (
     Send,
 )
 from consensus.validators import ValidatorIndex
+from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
-from node.game.operations import Operation
 from node.game.receipts import RollResult
-from node.mesh import Mesh
+from node.membership import Member
+from node.mempool import AnyOperation
+from node.mesh import Contact, Mesh
+from node.reception import Reception
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import RuntimeStatistics, Tally
 from node.view import TableView, build_view
@@ -76,15 +79,24 @@ class ProtocolRuntime:
         replica: Replica,
         journal: Journal,
         table: Table,
-        me: ValidatorIndex,
         credentials: Credentials,
         *,
+        book: AddressBook | None = None,
         wall_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        """Take over the replica: from now on only the runtime calls it."""
+        """Take over the replica: from now on only the runtime calls it.
+
+        Without a `book` the addresses are those of the table file.
+        """
         self.table = table
-        self.me = me
-        self.mesh = Mesh(table, me, credentials, self._wake)
+        self.book = book or AddressBook(table.chain_id, founders_of(table))
+        contacts = [
+            Contact(slot, identity, nickname)
+            for slot, (identity, nickname) in enumerate(self.book.members)
+        ]
+        self.mesh = Mesh(table.chain_id, contacts, self.book, credentials, self._wake)
+        self.reception = Reception(table, credentials.identity, self.book)
+        self.mesh.gate = self.reception
         self.events = EventDispatcher()
         self.halted: str | None = None
         """Why this node stopped voting, if it did."""
@@ -104,7 +116,8 @@ class ProtocolRuntime:
         self._newer = trio.Event()
         self._scope = trio.CancelScope()
         self._ended = ""
-        self._faults = [_FaultMeter() for _ in table.descriptor.members]
+        self._faults: defaultdict[int, _FaultMeter] = defaultdict(_FaultMeter)
+        self._members: tuple[Member, ...] = ()
 
     async def run(
         self,
@@ -136,7 +149,7 @@ class ProtocolRuntime:
 
     # What players and pages call.
 
-    async def submit(self, operations: Sequence[Operation]) -> list[Answer]:
+    async def submit(self, operations: Sequence[AnyOperation]) -> list[Answer]:
         """Submit operations and wait until each is refused here or final; answers in order.
 
         Cancelled or refused halfway, what was submitted stands; only the answers are lost.
@@ -165,7 +178,7 @@ class ProtocolRuntime:
             raise OperatorError(self._ended)
         return [answers[ticket] for ticket in tickets]
 
-    def submit_nowait(self, operation: Operation, callback: Callback) -> int:
+    def submit_nowait(self, operation: AnyOperation, callback: Callback) -> int:
         """Submit an operation; `callback` is called by the owner, must not block, and may submit.
 
         Returns the ticket. Operations submitted before the owner's next turn share one action.
@@ -188,15 +201,45 @@ class ProtocolRuntime:
 
     def view(self) -> TableView:
         """Return the table after the last final block, as the player here sees it."""
-        final = self._replica.final
+        final, me = self._replica.final, self._replica.player
         return build_view(
             final.game,
             self._rolls,
             table=self.table.descriptor.name,
-            names=[member.nickname for member in self.table.descriptor.members],
-            me=self.me,
+            names=[member.nickname for member in final.membership.members],
+            me=-1 if me is None else me,
             state_root=final.root,
+            membership=final.membership,
+            asking=self.reception.asking(me),
         )
+
+    def invite(self) -> str:
+        """Return an invite to this table for one person; raises `OperatorError`."""
+        return self.reception.invite(self._replica.final.membership, self._replica.player)
+
+    def follow_members(self) -> None:
+        """Link to whom the final state names as members, and to no others."""
+        membership = self._replica.final.membership
+        if membership.members is self._members:
+            return
+        self._members = membership.members
+        self.book.enrol([(one.identity, one.nickname) for one in membership.members])
+        contacts = [
+            Contact(
+                slot,
+                member.identity,
+                member.nickname,
+                bool(member.left) and slot not in membership.voters,
+            )
+            for slot, member in enumerate(membership.members)
+        ]
+        further = self.book.members[len(contacts) :]
+        contacts += [
+            Contact(slot, identity, nickname)
+            for slot, (identity, nickname) in enumerate(further, len(contacts))
+        ]
+        self.mesh.update(contacts)
+        self.reception.follow(membership)
 
     async def wait_newer(self, height: int) -> int:
         """Wait until a block above `height` is final; return the final height then.
@@ -390,6 +433,7 @@ class ProtocolRuntime:
         self._tally.count_result(played.result)
         self._tally.look_at_games(self._replica.final.game.sessions, played.result.time_ms)
         self._rolls.extend(played.result.rolls)
+        self.follow_members()
         self.events.publish(played)
         self._newer.set()
         self._newer = trio.Event()
