@@ -1,4 +1,4 @@
-"""Telling others what they may have missed, and asking for what is missing here (PROTOCOL 9, 1.9).
+"""Telling others what they may have missed, and asking for what is missing here (PROTOCOL 8).
 
 Nothing here makes a statement: what goes out are stored votes, byte for byte, held certificates,
 blocks, and Status, which says where a node stands and marks what follows it as a repetition.

@@ -1,4 +1,4 @@
-"""Validators that break the protocol, each in one way, with their own keys only (PROTOCOL 12).
+"""Validators that break the protocol, each in one way, with their own keys only (PROTOCOL 7).
 
 An adversary is an honest node in chains: it hears everything, and what it would send goes through a
 strategy, which may drop, replace, redirect and add. A strategy never gets another's key.

@@ -1,4 +1,4 @@
-"""The replicated state of a table and how a block changes it (PROTOCOL 9, 13).
+"""The replicated state of a table and how a block changes it (PROTOCOL 12.1, 13).
 
 Order inside a block: evidence, deal certificates, settlements, then actions, each with its
 operations in order; the closing of betting comes next, and the seal of an epoch last. States are
@@ -508,7 +508,7 @@ def state_root(
     membership: Membership,
     beacon: BeaconState,
 ) -> Digest:
-    """Return the root over everything replicated (PROTOCOL 9)."""
+    """Return the root over everything replicated (PROTOCOL 12.1)."""
     chain = encode((place, tuple(closed.items()), game.leaf()))
     return digest(
         "state",

@@ -1,4 +1,4 @@
-"""The replicated game of a table: accounts, sessions, treasury (PROTOCOL 11, 12).
+"""The replicated game of a table: accounts, sessions, treasury (PROTOCOL 12).
 
 A state is forked for every block and copies what it writes to, once: an account, a session, a seat
 that this state has `touched` since its roots were last taken is its own, everything else may be

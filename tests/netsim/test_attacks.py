@@ -1,4 +1,4 @@
-"""PROTOCOL 12: up to f validators break every rule that their keys let them break."""
+"""PROTOCOL 7: up to f validators break every rule that their keys let them break."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""PROTOCOL 9, 11: whole replicas play craps under loss, crashes and partitions."""
+"""PROTOCOL 9, 11, 12: whole replicas play craps under loss, crashes and partitions."""
 
 import pytest
 
