@@ -115,10 +115,10 @@ class OneRollRules:
         """Return the empty board: nothing is remembered."""
         return ()
 
-    def board_text(self, board: Board) -> str:
+    def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return nothing: a game without memory has no board to show."""
         del board
-        return ""
+        return ()
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, dice shown) of a 32-byte seed."""

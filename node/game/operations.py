@@ -77,7 +77,7 @@ class Roll(Record, frozen=True, tag=9):
 
 
 class PassDice(Record, frozen=True, tag=10):
-    """The shooter passes the dice before a come-out (R5)."""
+    """The shooter passes the dice, when the game lets it (R5)."""
 
     session: Session
 

@@ -162,8 +162,8 @@ class GameRules(Protocol):
         """Return the board before the first roll."""
         ...
 
-    def board_text(self, board: Board) -> str:
-        """Return what a player sees of the board, in one line; may be empty."""
+    def board_texts(self, board: Board) -> tuple[str, ...]:
+        """Return what a player sees of the board, what changes the game first; may be empty."""
         ...
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:

@@ -5,7 +5,7 @@ gives back is returned as a number of chips, and the state posts it.
 
 Dice. They lie before one seat. Who may throw is the first seat from there, clockwise, whose bets
 let it shoot (R2); if none do, the dice wait where they are. They move on when the hand ends (R4),
-when they are passed before a come-out, when their seat leaves or is too slow (R5).
+when they are passed (R5), when their seat leaves or is too slow (R5).
 
 Timers run only while a bet lies on the layout: the betting window from the later of the last
 payment and the first bet, the shooter's from when the dice came, a seat's from its last operation.
@@ -173,8 +173,8 @@ def _due(moment: Moment, due_ms: int | None) -> Refusal | None:
     return Refusal(Code.NOT_DUE, (next_ms - moment.time_ms,))
 
 
-def guard_come_out(moment: Moment) -> Refusal | None:
-    """R5: dice are passed only before a come-out."""
+def guard_may_pass(moment: Moment) -> Refusal | None:
+    """R5: dice are passed only when the game lets them."""
     session = moment.session
     return None if session.rules.may_pass_dice(session.board) else Refusal(Code.HAND_GOES_ON)
 
@@ -197,7 +197,7 @@ _CALLED = Refusal(Code.ROLL_CALLED)
 _OUT = Refusal(Code.NO_MORE_BETS)
 _BUSY = Refusal(Code.NOT_EMPTY)
 
-_PASS_GUARDS = (guard_holder, guard_come_out, guard_company)
+_PASS_GUARDS = (guard_holder, guard_may_pass, guard_company)
 
 TABLE: Table[Phase, Event, Moment, Effect] = {
     (Phase.OPEN, Event.BET): Transition(Phase.BETTING, (), (Effect.START_TIMERS,)),

@@ -162,8 +162,8 @@ class TinyGame:
     ) -> Sequence[tuple[BetKey, int]] | str:
         return "no words here"
 
-    def board_text(self, board: Board) -> str:
-        return f"throw {board[0]}"
+    def board_texts(self, board: Board) -> tuple[str, ...]:
+        return (f"throw {board[0]}",)
 
     def offers(self) -> Sequence[Offer]:
         return ()

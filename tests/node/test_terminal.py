@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from consensus.encoding import encode
-from node.game.craps.params import CrapsParams
 from node.game.craps.rules import load_rules
 from node.game.operations import (
     CreateSession,
@@ -38,9 +36,7 @@ from node.view import BetView, PaidView, RollView
 from tests.node.views import ANNA, BEN, CARLA, DMITRI, TABLE
 
 GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
-
-
-RULES = load_rules(encode(CrapsParams()))
+RULES = load_rules(b"")
 
 
 def parse(line, view=TABLE):
@@ -56,7 +52,7 @@ def parse(line, view=TABLE):
             "come_out_of_two",
             replace(
                 TABLE, players=(replace(ANNA, bets=()), replace(BEN, bets=())), tolerated=0,
-                point=0, rolls=0, last=(), shooter=-1, bank=0,
+                board_texts=RULES.board_texts(RULES.opening_board()), rolls=0, last=(), shooter=-1, bank=0,
             ),
             (),
         ),
@@ -212,7 +208,7 @@ def test_help_names_every_word_in_columns():
         (TABLE, []),
         (
             replace(
-                TABLE, rolls=18, point=0, shooter=1,
+                TABLE, rolls=18, board_texts=("puck OFF",), shooter=1,
                 last=(RollView(number=18, dice=(3, 3), paid=(PaidView(player=0, name="pass", chips=10),)),),
                 players=(replace(ANNA, bets=()), BEN, CARLA, DMITRI),
             ),

@@ -95,9 +95,9 @@ class CrapsRules:
         """Return the board before the first roll: puck off, a new hand."""
         return OPENING
 
-    def board_text(self, board: Board) -> str:
+    def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return the puck, and the points with the one under it in brackets."""
-        return words.puck_text(self.params, board[POINT])
+        return words.puck_texts(self.params, board[POINT])
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, the two dice in order) of a 32-byte seed."""
