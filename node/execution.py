@@ -200,6 +200,8 @@ class Execution:
         self._system_items = system_items
         self.base = base
         self._finalized: deque[ChainState] = deque()
+        self.replayed: list[BlockResult] = []
+        """Results of the blocks above the newest snapshot, when the journal was replayed."""
         self.trusting = False
         """Whether blocks come from this node's own journal: their signatures were verified and
         their results reported before the restart."""
@@ -296,7 +298,9 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
-        if not self.trusting:
+        if self.trusting:
+            self.replayed.append(self.final.result)
+        else:
             self._finalized.append(self.final)
         self._mempool.prune(self.final.game.seqs())
 

@@ -19,6 +19,7 @@ from node.identity import Keys
 from node.lobby import credentials_of
 from node.logs import logging_to
 from node.membership import founder
+from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime
 from node.store import Journal
@@ -97,8 +98,12 @@ async def serve_node(
         logging_to(folder.root),
     ):
         replica = Replica(setup_of(table, keys), journal.load(), journal.block)
-        runtime = ProtocolRuntime(replica, journal, table, me, credentials_of(keys))
+        known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
+        runtime = ProtocolRuntime(
+            replica, journal, table, me, credentials_of(keys), tally=known.tally, rolls=known.rolls
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)
+            nursery.start_soon(keep_memory, runtime, folder.root)
             await nursery.start(serve_control, runtime, folder.root)
             task_status.started()
