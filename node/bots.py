@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from node.game.games import NUMBERS
 from node.game.operations import Operation, PlaceBet
 from node.game.rules import Bet, BetKey, GameRules
-from node.strategies import LINES_TO_SHOOT
+from node.strategies import LINES_TO_THROW
 from node.strategies.moves import Move, Strategy
 from node.terminal import Play, parse_line
 from node.view import TableView
@@ -21,21 +21,21 @@ def next_moves(
 
     `bet_for` is the number of settled rolls when the bot last bet: it bets once between two rolls,
     whatever became of those bets, so a refused bet is never asked for again and again. A `patient`
-    shooter throws when all are ready, one that is not tries to throw anyway.
+    thrower throws when all are ready, one that is not tries to throw anyway.
     """
     if view.session < 0 or not view.own.seated:
         return ("sit",)
     if not view.betting:
         return ()
     if bet_for < view.rolls:
-        return (*_with_bet_to_shoot(strategy(view), view, rules), "ready")
-    if view.shooter != view.me:
+        return (*_with_bet_to_throw(strategy(view), view, rules), "ready")
+    if view.thrower != view.me:
         return ()
     all_ready = all(player.ready for player in view.players if player.seated)
     return ("roll",) if all_ready or not patient else ()
 
 
-def _with_bet_to_shoot(
+def _with_bet_to_throw(
     moves: tuple[Move, ...], view: TableView, rules: GameRules
 ) -> tuple[Move, ...]:
     """Return the moves, with a bet that lets its seat throw if they do not and the dice are there."""
@@ -44,9 +44,9 @@ def _with_bet_to_shoot(
         if isinstance(operation, PlaceBet):
             key = BetKey(operation.kind, operation.number)
             bets.setdefault(key, Bet(operation.amount, 0))
-    if view.shooter != view.me or rules.may_shoot(view.board, bets):
+    if view.thrower != view.me or rules.may_throw(view.board, bets):
         return moves
-    return (LINES_TO_SHOOT[NUMBERS[rules.name]], *moves)
+    return (LINES_TO_THROW[NUMBERS[rules.name]], *moves)
 
 
 def operations_of(

@@ -116,7 +116,7 @@ class Terminal:
     def _sentence(self, receipt: Receipt) -> str:
         """Return why something was refused, players by their names."""
         sentence = describe(receipt, self._rules)
-        if receipt.code == Code.NOT_SHOOTER:
+        if receipt.code == Code.NOT_THROWER:
             (player,) = receipt.values
             sentence = sentence.replace(f"player {player}", self._view.players[player].name)
         return sentence

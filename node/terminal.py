@@ -89,21 +89,21 @@ def turn_text(view: TableView) -> str:
         return "You are watching: type `sit` to take a seat."
     if not view.betting:
         return "No more bets: the dice are out."
-    if view.shooter < 0:
-        return f"Nobody can throw: {view.shooter_needs} makes you the shooter."
+    if view.thrower < 0:
+        return f"Nobody can throw: it takes {view.thrower_needs}."
     waiting = [
         player.name
         for index, player in enumerate(view.players)
-        if player.seated and not player.ready and index != view.shooter
+        if player.seated and not player.ready and index != view.thrower
     ]
-    if view.shooter == view.me:
+    if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
         return "You have the dice and all are ready: type `roll`."
-    shooter = view.players[view.shooter].name
+    thrower = view.players[view.thrower].name
     if view.own.ready:
-        return f"You are ready; {shooter} has the dice."
-    return f"{shooter} has the dice. Type your bets, then `ready`."
+        return f"You are ready; {thrower} has the dice."
+    return f"{thrower} has the dice. Type your bets, then `ready`."
 
 
 def _head(view: TableView) -> str:
@@ -121,7 +121,7 @@ def _players(view: TableView) -> list[str]:
     width = max(len("player"), *(len(player.name) for player in view.players))
     lines = [f"    {'player':<{width}} {'rack':>11}         bets"]
     for index, player in enumerate(view.players):
-        dice = "*" if index == view.shooter else " "
+        dice = "*" if index == view.thrower else " "
         you = ">" if index == view.me else " "
         state = ("ready" if player.ready else "") if player.seated else "away"
         head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
@@ -176,7 +176,7 @@ def changes(before: TableView, after: TableView) -> list[str]:
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
-    mine = after.shooter == after.me or not after.betting
+    mine = after.thrower == after.me or not after.betting
     if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
         lines.append(f"  {turn_text(after)}")
     return lines

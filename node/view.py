@@ -68,8 +68,8 @@ class RollView:
 class TableView:
     """A session of the table after the final block `height`, as seat `me` sees it.
 
-    `session` is -1 while none is open, `shooter` -1 while nobody can throw, who needs
-    `shooter_needs`. `board_texts` say what a player should see of `board`, the most important
+    `session` is -1 while none is open, `thrower` -1 while nobody can throw, who needs
+    `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
     first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
     are the chips of all sessions' bets. `tolerated` members may be away before the table stops.
     """
@@ -87,9 +87,9 @@ class TableView:
     betting: bool = False
     board: tuple[int, ...] = ()
     board_texts: tuple[str, ...] = ()
-    shooter_needs: str = ""
+    thrower_needs: str = ""
     rolls: int = 0
-    shooter: int = -1
+    thrower: int = -1
     last: tuple[RollView, ...] = ()
 
     @property
@@ -150,7 +150,7 @@ def build_view(
     )
     if session is None or rules is None:
         return common
-    shooter = state.shooter(slot)
+    thrower = state.thrower(slot)
     own = [roll for roll in rolls if roll.serial == session.serial][-ROLLS_SHOWN:]
     return replace(
         common,
@@ -158,9 +158,9 @@ def build_view(
         betting=session.phase in {Phase.OPEN, Phase.BETTING},
         board=session.board,
         board_texts=rules.board_texts(session.board),
-        shooter_needs=rules.shooter_needs,
+        thrower_needs=rules.thrower_needs,
         rolls=session.rolls,
-        shooter=-1 if shooter is None else shooter,
+        thrower=-1 if thrower is None else thrower,
         last=tuple(_roll(roll, rules) for roll in own),
     )
 

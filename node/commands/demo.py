@@ -26,11 +26,11 @@ ROLLS_UNTYPED = 20
 """Rolls of a demo that nobody types at."""
 ROLLS_MAX = 10_000
 YOU = "you"
-SLOW_RULES = ("shooter_ms=600000", "betting_max_ms=600000", "absent_ms=3600000")
+SLOW_RULES = ("thrower_ms=600000", "betting_max_ms=600000", "absent_ms=3600000")
 """With a person at the table: nobody is hurried."""
 PACE_SECONDS = 2.0
 """Between a bot's bets and its throw, so that a person can follow."""
-QUICK_RULES = ("shooter_ms=6000",)
+QUICK_RULES = ("thrower_ms=6000",)
 """With bots alone: a node that is away holds the dice up for seconds only."""
 
 

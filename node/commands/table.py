@@ -167,8 +167,8 @@ async def take_part(
         if seat.bot or may_type:
             async with await open_control(folder.root) as client:
                 if seat.bot:
-                    # Half of the time after which the table takes the dice from a slow shooter.
-                    patience = params_of(table).shooter_ms / 2000
+                    # Half of the time after which the table takes the dice from a slow thrower.
+                    patience = params_of(table).thrower_ms / 2000
                     bot = Bot(
                         client, _strategy(rules, seat.bot), rules,
                         pace_seconds=seat.pace, patience_seconds=patience,

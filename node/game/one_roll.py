@@ -73,7 +73,7 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
 class OneRollRules:
     """`GameRules` of a game that is data. `families` are its bets by kind."""
 
-    shooter_needs = "a bet"
+    thrower_needs = "a bet"
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class OneRollRules:
         del bets, key
         return ()
 
-    def may_shoot(self, board: Board, bets: Bets) -> bool:
+    def may_throw(self, board: Board, bets: Bets) -> bool:
         """Say whether a seat may throw: if it has a bet."""
         del board
         return bool(bets)

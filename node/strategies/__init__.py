@@ -60,5 +60,5 @@ STRATEGIES: Mapping[int, Mapping[str, Style]] = {
 }
 """By the game's number and the name of the strategy; the first four are the demo's."""
 
-LINES_TO_SHOOT: Mapping[int, str] = {CRAPS: craps.TO_SHOOT, SICBO: sicbo.TO_SHOOT}
+LINES_TO_THROW: Mapping[int, str] = {CRAPS: craps.TO_THROW, SICBO: sicbo.TO_THROW}
 """What somebody bets in each game who only wants to throw the dice."""

@@ -99,7 +99,7 @@ class Illegal(_Chance):
         ]
         if view.own.seated:
             moves.append(Sit(session))
-        if view.shooter != view.me:
+        if view.thrower != view.me:
             moves += [Roll(session), PassDice(session)]
         bet = view.own_bets.get(key)
         if bet is None:

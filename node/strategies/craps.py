@@ -6,7 +6,7 @@ from node.view import TableView
 
 FLAT = 10
 ODDS = 20
-TO_SHOOT = "pass 10"
+TO_THROW = "pass 10"
 DOUBLED_MOST = 320
 """Six losses running end a martingale."""
 _LAID = {4: 20, 10: 20, 5: 30, 9: 30, 6: 24, 8: 24}

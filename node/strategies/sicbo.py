@@ -3,7 +3,7 @@
 from node.strategies.moves import Doubler, Move, Strategy, unless_up
 from node.view import TableView
 
-TO_SHOOT = "small 10"
+TO_THROW = "small 10"
 DOUBLED_MOST = 320
 """Six losses running end a martingale."""
 

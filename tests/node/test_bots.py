@@ -105,7 +105,7 @@ def test_all_strategies_together_play_on_and_are_never_refused(game):
     played = play_bots(game, styles, ROLLS)
     assert played.refusals == []
     # The dice went round: more than one of them has thrown.
-    assert len({roll.shooter for roll in played.rolls}) > 1
+    assert len({roll.thrower for roll in played.rolls}) > 1
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])

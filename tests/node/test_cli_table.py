@@ -195,7 +195,7 @@ def test_a_folder_has_one_node_at_a_time(folders, ended):
         (["host", "--name", "x", "--seats", "1", "--rule", "bar=x"], "'x' is not a whole number"),
         (["host", "--name", "x", "--seats", "1", "--rule", "line=9-5"], "line are 9 to 5 chips"),
         (["host", "--name", "x", "--seats", "1", "--rule", "field_12=9"], "house edge"),
-        (["host", "--name", "x", "--seats", "1", "--rule", "shooter_ms=1"], "shooter time-out"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "thrower_ms=1"], "thrower time-out"),
         (["host", "--name", "x", "--seats", "1", "--listen", "here"], "'here' is not host:port"),
         (["host", "--name", "x", "--seats", "1", "--public", "0.0.0.0"], "all interfaces"),
         (["host", "--name", "x", "--seats", "1", "--bot", "lucky"], "'lucky' is not one of"),

@@ -44,9 +44,9 @@ TABLE = TableView(
     betting=True,
     board=(6, *[0] * 20),
     board_texts=("puck ON 6", " 4    5   [6]   8    9    10 "),
-    shooter_needs="a pass or don't pass bet",
+    thrower_needs="a pass or don't pass bet",
     rolls=17,
-    shooter=0,
+    thrower=0,
     last=(
         RollView(
             number=16,
