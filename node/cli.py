@@ -19,7 +19,7 @@ from node.errors import OperatorError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
-    """A craps table with no house and no server, among friends."""
+    """A dice table with no house and no server, among friends."""
 
 
 for command in (demo, init, host, join, play, run, status, odds):

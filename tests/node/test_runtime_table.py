@@ -129,8 +129,8 @@ async def test_four_nodes_agree_on_bets_and_dice_to_the_chip(tmp_path):
         async with trio.open_nursery() as nursery:
             for member in members:
                 nursery.start_soon(bet_much, member)
-        shooter = members[members[0].runtime.view().shooter]
-        await shooter.roll()
+        thrower = members[members[0].runtime.view().thrower]
+        await thrower.roll()
         views = await all_agree(members)
         assert views[0].rolls == 1
         assert len(views[0].last[0].dice) == 2
