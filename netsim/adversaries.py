@@ -273,6 +273,44 @@ class Selective:
         return to_each(audience, send.frame)
 
 
+class Withholder:
+    """Shows each of its votes to one peer only, so that this one alone may hold a certificate."""
+
+    def hear(self, me: Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Nothing to add."""
+        return ()
+
+    def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
+        """Choose one peer for each vote; certificates are for nobody."""
+        match send.frame[0]:
+            case Number.VOTE:
+                return [Send(me.rng.choice(me.others), send.frame)]
+            case Number.CERTIFICATE:
+                return []
+            case _:
+                return [send]
+
+
+class Late:
+    """Says everything, about when the others lose patience."""
+
+    def hear(self, me: Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Nothing to add."""
+        return ()
+
+    def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
+        """Wait a few Δ̂, another time for each peer."""
+        network = me.seat.network
+        patience_ms = me.seat.node.engine.delta_ms
+        for peer in me.others if send.to is None else [send.to]:
+            wait_ms = me.rng.randrange(6 * patience_ms)
+            network.at(
+                network.now_ms + wait_ms,
+                lambda peer=peer: network.transmit(me.index, peer, send.frame),  # type: ignore[misc]
+            )
+        return []
+
+
 class Forger:
     """As leader damages its blocks, another way each time."""
 

@@ -413,6 +413,7 @@ class ProtocolRuntime:
                         self._halt(reason)
                     case _:
                         assert_never(effect)
+            self.mesh.flush()
             effects = further
 
     def _played(self, played: Played) -> None:

@@ -180,8 +180,10 @@ async def test_a_whole_table_that_stops_goes_on_where_it_was(tmp_path):
                 else:
                     assert view.state_root == roots[-1]
                     await members[1].do(PlaceBet(0, Kind.PASS, 0, 1))
-                roots.append((await all_agree(members))[0].state_root)
+                await all_agree(members)
                 nursery.cancel_scope.cancel()
+        # A block may have become final between the agreement and the end.
+        roots.append(members[0].runtime.view().state_root)
     assert len(set(roots)) == 3
 
 
