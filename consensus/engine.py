@@ -59,11 +59,11 @@ __all__ = ["Application", "Built", "Engine", "Tip", "genesis"]
 
 LEAD_DELTAS, ADVANCE_DELTAS = 3, 5
 """Timers for a proposal and for a notarization, in Δ̂: entry skew, proposal and votes take one each
-(1.7, L2)."""
+(PROTOCOL 7.2 L2)."""
 OPEN_TIP_DELTAS = 8
 """An open tip without other work waits this long for its votes before an empty block extends it."""
 RETRY_OPEN_TIP_DELTAS = 2
-"""With only the tip open, finalize votes are repeated sooner: nothing else is under way (1.8)."""
+"""With only the tip open, finalize votes are repeated sooner: nothing else is under way."""
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
 
@@ -287,7 +287,7 @@ class Engine:
         return True
 
     def _took_fetched(self) -> bool:
-        """Take fetched blocks in order; those of a final chain are applied as they come (1.12)."""
+        """Take fetched blocks in order; those of a final chain are applied as they come."""
         found = self._outside.fetcher.next_block()
         if self._outside.fetcher.conflict:
             self._halt("a certified block does not extend the final one: two chains are final")

@@ -1,4 +1,4 @@
-"""Proofs that a validator signed what no honest one signs (PROTOCOL 9, 1.13).
+"""Proofs that a validator signed what no honest one signs (PROTOCOL 9.3).
 
 A proof is two signed votes of one validator about one view that exclude each other: two notarize or
 two finalize votes for different blocks, or a nullify and a finalize vote. It is self-contained:

@@ -1,4 +1,4 @@
-"""Resuming from the journal: never a fresh signature, never a forgotten one (PROTOCOL 9, 1.10).
+"""Resuming from the journal: never a fresh signature, never a forgotten one (PROTOCOL 9.1).
 
 Final blocks are executed again, in order. Certificates above the final block were verified before
 they were stored. Own votes are counted again, and their stored bytes are what goes out.

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import click
 
 from node.commands.demo import demo
+from node.commands.fairness import fairness
 from node.commands.identity import init
 from node.commands.inspect import status
 from node.commands.lobby import host, join
+from node.commands.members import admit, invite, retire, vote
 from node.commands.odds import odds
 from node.commands.table import play, run
 from node.errors import OperatorError
@@ -19,10 +21,12 @@ from node.errors import OperatorError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
-    """A craps table with no house and no server, among friends."""
+    """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds):
+for command in (
+    demo, init, host, join, play, run, status, odds, fairness, invite, admit, vote, retire,
+):  # fmt: skip
     commands.add_command(command)
 
 

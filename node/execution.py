@@ -1,4 +1,4 @@
-"""The replicated state of a table and how a block changes it (PROTOCOL 9, 13).
+"""The replicated state of a table and how a block changes it (PROTOCOL 12.1, 13).
 
 Order inside a block: evidence, deal certificates, settlements, then actions, each with its
 operations in order; the closing of betting comes next, and the seal of an epoch last. States are
@@ -15,7 +15,16 @@ import msgspec
 
 from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState, Settled
-from consensus.encoding import DIGEST_BYTES, Bytes32, Digest, Record, Uint, decode_as, digest, encode
+from consensus.encoding import (
+    DIGEST_BYTES,
+    Bytes32,
+    Digest,
+    Record,
+    Uint,
+    decode_as,
+    digest,
+    encode,
+)
 from consensus.engine import Built
 from consensus.evidence import ITEM_EVIDENCE, verify_evidence
 from consensus.merkle import merkle_root
@@ -200,6 +209,8 @@ class Execution:
         self._system_items = system_items
         self.base = base
         self._finalized: deque[ChainState] = deque()
+        self.replayed: list[BlockResult] = []
+        """Results of the blocks above the newest snapshot, when the journal was replayed."""
         self.trusting = False
         """Whether blocks come from this node's own journal: their signatures were verified and
         their results reported before the restart."""
@@ -296,7 +307,9 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
-        if not self.trusting:
+        if self.trusting:
+            self.replayed.append(self.final.result)
+        else:
             self._finalized.append(self.final)
         self._mempool.prune(self.final.game.seqs())
 
@@ -516,7 +529,7 @@ def state_root(
     membership: Membership,
     beacon: BeaconState,
 ) -> Digest:
-    """Return the root over everything replicated (PROTOCOL 9)."""
+    """Return the root over everything replicated (PROTOCOL 12.1)."""
     chain = encode((place, tuple(closed.items()), game.leaf()))
     return digest(
         "state",

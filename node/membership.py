@@ -383,6 +383,19 @@ class Membership:
         self._root = None
 
 
+def member_facts(membership: Membership, slot: int) -> dict[str, object]:
+    """Return what a person may want to know about a member, as plain values."""
+    member = membership.members[slot]
+    return {
+        "name": member.nickname,
+        "votes": slot in membership.voters,
+        "wants_vote": bool(member.wants),
+        "missed": member.missed,
+        "cheated": bool(member.cheated),
+        "left": bool(member.left),
+    }
+
+
 def open_newcomer(envelope: bytes, chain_id: bytes, verify: Verify) -> Member | None:
     """Return who asks to join by an envelope signed for this chain, or None if it is not one."""
     try:

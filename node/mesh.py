@@ -30,6 +30,9 @@ OUTBOX_BYTES_MAX = 4 << 20
 """What waits for one peer, in flight included; beyond it frames are dropped, the protocol repeats."""
 FRAME_COST_BYTES = 64
 """Charged for each queued frame beside its bytes, so that tiny ones cannot add up to objects."""
+DIRECT_BYTES_MAX = 64 << 10
+"""Up to here a turn's frames for a peer are handed to the system by the owner itself, which saves a
+task switch for each peer; more waits for the peer's own task."""
 INBOX_FRAMES_MAX = 200
 INBOX_BYTES_MAX = 1 << 20
 """From here on a peer is not read until the owner has taken some: only that peer feels it."""
@@ -97,21 +100,63 @@ class Gate(Protocol):
 class _Channel:
     """One open link and what waits to go out on it."""
 
-    __slots__ = ("by_smaller", "link", "queued_bytes", "scope", "waiting", "wanted")
+    __slots__ = (
+        "by_smaller",
+        "counters",
+        "link",
+        "owes_send",
+        "queued_bytes",
+        "scope",
+        "waiting",
+        "wanted",
+    )
 
-    def __init__(self, link: Link, *, by_smaller: bool) -> None:
+    def __init__(self, link: Link, counters: PeerCounters, *, by_smaller: bool) -> None:
         self.link = link
+        self.counters = counters
         self.by_smaller = by_smaller  # dialled by the smaller of the two identity keys
         self.scope = trio.CancelScope()
         self.waiting: list[bytes] = []
         self.queued_bytes = 0
+        self.owes_send = False  # the system has not taken all of the last direct send
         self.wanted = trio.Event()
 
     def queue(self, frame: bytes) -> None:
-        """Let a frame go out behind those that wait."""
+        """Let a frame go out behind those that wait, with the next `flush` or when `run` starts."""
         self.waiting.append(frame)
         self.queued_bytes += len(frame) + FRAME_COST_BYTES
+
+    def flush(self) -> None:
+        """Send what waits at once if that needs no waiting, else let the task of the link do it."""
+        if self.queued_bytes <= DIRECT_BYTES_MAX and not self.link.is_sending:
+            frames, self.waiting = self.waiting, []
+            self.owes_send = not self.link.send_nowait(frames)
+            self.count(frames, self.queued_bytes)
+            if not self.owes_send:
+                self.queued_bytes = 0
+                return
         self.wanted.set()
+
+    async def run(self) -> None:
+        """Send in one write whatever could not be sent at once, for as long as the link is open."""
+        try:
+            while True:
+                while not (self.waiting or self.owes_send):
+                    self.wanted = trio.Event()
+                    await self.wanted.wait()
+                frames, self.waiting = self.waiting, []
+                cost = self.queued_bytes
+                self.owes_send = False
+                await self.link.send(frames)
+                self.queued_bytes -= cost
+                self.count(frames, sum(map(len, frames)) + FRAME_COST_BYTES * len(frames))
+        except LinkClosed:
+            return  # the reader learns it too, and says so
+
+    def count(self, frames: Sequence[bytes], cost: int) -> None:
+        self.counters.frames_sent += len(frames)
+        self.counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)
+        self.counters.writes += 1
 
     def close(self, why: str) -> None:
         """End the link soon, from any task, without waiting."""
@@ -167,6 +212,7 @@ class Mesh:
         self._untended: list[_Peer] = []
         self._grown = trio.Event()
         self._changes: list[tuple[ValidatorIndex, bool]] = []
+        self._unflushed: list[_Channel] = []
         self._turn = 0
         self.update(contacts)
 
@@ -209,9 +255,7 @@ class Mesh:
         Raises:
             OperatorError: The address cannot be listened on (in a group, as it leaves a nursery).
         """
-        door = Door(
-            self._credentials, self._chain_id, self._may_enter, self.counters, self._accept
-        )
+        door = Door(self._credentials, self._chain_id, self._may_enter, self.counters, self._accept)
         async with trio.open_nursery() as nursery:
             try:
                 bound = await nursery.start(door.serve, listen)
@@ -261,7 +305,10 @@ class Mesh:
         return batch
 
     def send(self, to: ValidatorIndex | None, frame: bytes) -> None:
-        """Queue a frame for one peer, or for all; dropped and counted when it cannot be queued."""
+        """Queue a frame for one peer, or for all; dropped and counted when it cannot be queued.
+
+        It goes out with the next `flush`.
+        """
         assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
         cost = len(frame) + FRAME_COST_BYTES
         chosen = self._others if to is None else filter(None, (self._peers.get(to),))
@@ -272,7 +319,15 @@ class Mesh:
             elif channel.queued_bytes + cost > OUTBOX_BYTES_MAX:
                 peer.counters.dropped += 1
             else:
+                if not channel.waiting:
+                    self._unflushed.append(channel)
                 channel.queue(frame)
+
+    def flush(self) -> None:
+        """Send what was queued since the last call: once for all that the owner does in a turn."""
+        for channel in self._unflushed:
+            channel.flush()
+        self._unflushed.clear()
 
     def hold_off(self, index: ValidatorIndex, why: str) -> None:
         """Close the link to an offender, forget what it sent, and refuse it for 5 s."""
@@ -392,7 +447,7 @@ class Mesh:
             old.close("replaced by a newer link")  # of two by one dialler, the newest lives
         if peer.gone:
             return
-        channel = peer.channel = _Channel(link, by_smaller=by_smaller)
+        channel = peer.channel = _Channel(link, peer.counters, by_smaller=by_smaller)
         for frame in self._book.announcements():
             channel.queue(frame)
         peer.counters.links += 1
@@ -404,7 +459,7 @@ class Mesh:
                     channel.scope.deadline = trio.current_time() + FAREWELL_SECONDS
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(link.keep_alive)
-                    nursery.start_soon(_write, peer.counters, channel)
+                    nursery.start_soon(channel.run)
                     await self._read(peer, link, first)
                     nursery.cancel_scope.cancel()
         finally:
@@ -447,6 +502,7 @@ class Mesh:
                 for other in self._others:
                     if other.channel is not None and other is not peer:
                         self.send(other.index, frame)
+                self.flush()
                 self.stir(news)
         return [frame for frame in frames if frame[0] != Number.PEER_ADDRS]
 
@@ -458,25 +514,6 @@ class Mesh:
     def _changed(self, peer: _Peer, *, up: bool) -> None:
         self._changes.append((peer.index, up))
         self._wake()
-
-
-async def _write(counters: PeerCounters, channel: _Channel) -> None:
-    """Send whatever waits in one write, then what has gathered meanwhile."""
-    link = channel.link
-    try:
-        while True:
-            while not channel.waiting:
-                channel.wanted = trio.Event()
-                await channel.wanted.wait()
-            frames, channel.waiting = channel.waiting, []
-            cost = channel.queued_bytes
-            await link.send(frames)
-            channel.queued_bytes -= cost
-            counters.frames_sent += len(frames)
-            counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)
-            counters.writes += 1
-    except LinkClosed:
-        return  # the reader learns it too, and says so
 
 
 def _jittered(seconds: float) -> float:

@@ -10,7 +10,6 @@ import contextlib
 import hmac
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -18,8 +17,7 @@ from typing import Annotated
 import msgspec
 import trio
 
-from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as
-from consensus.messages import Number
+from consensus.encoding import DecodeError, Record, Uint, decode_as
 from consensus.signing import key_id
 from node.addresses import AddressBook, Known, founders_of
 from node.descriptor import (
@@ -55,6 +53,7 @@ from node.lobby import (
     say_saved,
 )
 from node.membership import JOIN_BYTES_MAX, Member, Membership, founder
+from node.view import AskingView
 from transport.base import LinkClosed
 from transport.link import Link
 
@@ -86,17 +85,6 @@ class Contacts(Record, frozen=True):
     known: Annotated[tuple[Known, ...], msgspec.Meta(min_length=1, max_length=KNOWN_PER_FRAME)]
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Somebody who wants to join; `join` is what an `Admit` holds to let them in."""
-
-    nickname: str
-    approvals: int
-    needed: int
-    approved_here: bool
-    join: bytes
-
-
 @dataclass(slots=True)
 class _Open:
     expires_at: float
@@ -116,8 +104,8 @@ class Reception:
 
     def __init__(self, table: Table, identity: bytes, book: AddressBook) -> None:
         """Serve the table at which `identity` is a member."""
-        self.on_asked: Callable[[str], None] = lambda _: None
-        """Called with the nickname when somebody asks for the first time."""
+        self.asked = 0
+        """How many have asked since the start; `wait_asked` waits for more."""
         self._table = table
         self._identity = identity
         self._book = book
@@ -129,8 +117,8 @@ class Reception:
 
     # What the owner of the node calls.
 
-    def invite(self, membership: Membership, me: int | None) -> str:
-        """Return an invite for one person, good for a day; raises `OperatorError`."""
+    def invite(self, membership: Membership, me: int | None, wall_ms: int) -> str:
+        """Return an invite for one person, good for a day from now; raises `OperatorError`."""
         rule = decode_params(self._table.descriptor.params).join_rule
         if rule == JoinRule.CLOSED:
             raise OperatorError("this table takes nobody in: its terms say join_rule=0")
@@ -144,7 +132,7 @@ class Reception:
             del self._open[next(iter(self._open))]
         secret = os.urandom(SECRET_BYTES)
         self._open[secret] = _Open(trio.current_time() + INVITE_SECONDS)
-        expires_s = time.time_ns() // 1_000_000_000 + INVITE_SECONDS
+        expires_s = wall_ms // 1000 + INVITE_SECONDS
         return format_invite(
             Invite(TABLE_INVITE, self._table.chain_id, self._identity, secret, addresses, expires_s)
         )
@@ -157,30 +145,42 @@ class Reception:
                 self._book.learn(request.member.identity, request.join.addresses)
         self._notify()
 
-    def asking(self, me: int | None) -> tuple[Asking, ...]:
+    def asking(self, me: int | None) -> tuple[AskingView, ...]:
         """Return who waits to be let in: proposed ones first, then those at this door."""
         membership = self._membership
         if membership is None:
             return ()
         needed = self._needed(membership)
         proposed = [
-            Asking(
-                one.member.nickname,
-                len(one.approvers),
-                needed,
-                me in one.approvers,
-                one.member.identity,
+            AskingView(
+                name=one.member.nickname,
+                approvals=len(one.approvers),
+                needed=needed,
+                approved=me in one.approvers,
+                join=one.member.identity,
             )
             for one in membership.newcomers
         ]
         here = [
-            Asking(request.member.nickname, 0, needed, approved_here=False, join=request.envelope)
+            AskingView(
+                name=request.member.nickname,
+                approvals=0,
+                needed=needed,
+                approved=False,
+                join=request.envelope,
+            )
             for identity, request in self._requests.items()
             if request.link is not None
             and membership.proposed(identity) is None
             and membership.slot_of(key_id(identity)) is None
         ]
         return (*proposed, *here)
+
+    async def wait_asked(self, count: int) -> int:
+        """Wait until more than `count` have asked since the start; return how many have."""
+        while self.asked <= count:
+            await self._changed.wait()
+        return self.asked
 
     def _needed(self, membership: Membership) -> int:
         rule = decode_params(self._table.descriptor.params).join_rule
@@ -253,8 +253,8 @@ class Reception:
             asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
         )
         self._requests[link.peer] = _Request(frame[1:], join, member, link)
-        if known is None and not is_member:
-            self.on_asked(asked.nickname)
+        if not is_member:
+            self.asked += 1
         self._notify()
         return ""
 
@@ -279,7 +279,9 @@ class Reception:
             return ""
         asked = join.member
         refused = membership.refusal_of(
-            founder(asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False)
+            founder(
+                asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
+            )
         )
         if refused is not None:
             return describe(refused)

@@ -19,6 +19,7 @@ from node.identity import Keys
 from node.lobby import credentials_of
 from node.logs import logging_to
 from node.membership import founder
+from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime, wall_clock_ms
 from node.store import Journal
@@ -106,7 +107,11 @@ async def serve_node(
     ):
         setup = setup_of(table, keys, slots=len(book.members))
         replica = Replica(setup, journal.load(), journal.block)
-        runtime = ProtocolRuntime(replica, journal, table, credentials_of(keys), book=book)
+        known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
+        runtime = ProtocolRuntime(
+            replica, journal, table, credentials_of(keys),
+            book=book, tally=known.tally, rolls=known.rolls,
+        )  # fmt: skip
         runtime.follow_members()
         if table.index_of(keys.identity.public_key) is None:
             # Nobody but the member that let it in has heard where it listens.
@@ -114,5 +119,6 @@ async def serve_node(
             book.announce(keys.identity, own, wall_clock_ms())
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)
+            nursery.start_soon(keep_memory, runtime, folder.root)
             await nursery.start(serve_control, runtime, folder.root)
             task_status.started()

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from node.game.games import CRAPS
+from node.game.games import NUMBERS
 from node.game.operations import (
     CreateSession,
     Leave,
-    Operation,
     PassDice,
     PlaceBet,
     Ready,
@@ -24,7 +23,9 @@ from node.game.operations import (
     Working,
 )
 from node.game.rules import GameRules
-from node.view import BetView, PaidView, PlayerView, RollView, TableView
+from node.membership import Admit, Retire, SetVote
+from node.mempool import AnyOperation
+from node.view import AskingView, BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
 LINE_CHARS_MAX = 200
@@ -33,19 +34,24 @@ NEAR_ENOUGH = 0.7
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
 NAME_WIDTH = 24
-POINTS = (4, 5, 6, 8, 9, 10)
+BOARD_WIDTH = 12
+"""Of the first text of the board; the rest stands beside it."""
 TABLE_WORDS = (
     ("roll", "throw, when you have the dice"),
     ("ready", "no more bets from me before this roll"),
     ("down [BET [CHIPS]]", "take bets down, those that the rules let go"),
     ("off BET, on BET", "call a bet off or on; `default BET` as the rules say"),
-    ("decline", "pass the dice to the next seat, before a come-out"),
+    ("decline", "pass the dice to the next seat, when the game lets you"),
     ("sit, leave", "take a seat, or leave it"),
+    ("admit NAME", "let somebody in who asks to join"),
+    ("vote on, vote off", "ask for a vote, or give yours up and only play"),
+    ("retire", "leave the table for good; leave your game first"),
     ("table", "show the table again (or just press Enter)"),
     ("quit", "leave the terminal; bets stay as they are"),
 )
 _FIRST_WORDS = (
-    "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "table", "quit", "help",
+    "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "admit", "vote", "retire",
+    "table", "quit", "help",
 )  # fmt: skip
 
 
@@ -56,19 +62,33 @@ def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
     """
     parts = [
         _head(view),
-        _puck(view),
+        _board(view),
         "",
         *_players(view),
         *_rolls(view),
         *_wrapped("pending  ", " · ".join(pending) or "nothing: all of the above is final", 2),
-        *_wrapped("", absence_text(len(view.players), view.tolerated), 2),
+        *_wrapped("", absence_text(len(view.players), view.tolerated, len(view.voters)), 2),
+        *(line for text in standing_texts(view) for line in _wrapped("", text, 2)),
         *_wrapped("", turn_text(view), 2),
     ]
     return "\n".join(line.rstrip() for line in parts) + "\n"
 
 
-def absence_text(members: int, tolerated: int) -> str:
-    """Say in words what one absent player means at this table (PROTOCOL 5)."""
+def absence_text(members: int, tolerated: int, voters: int | None = None) -> str:
+    """Say in words what one absent player means at this table (PROTOCOL 5).
+
+    All members vote unless there are fewer `voters`.
+    """
+    if voters is not None and voters != members:
+        if voters == 1:
+            return "One player votes for all: without that one the table stops."
+        if tolerated == 0:
+            return (
+                f"{voters} of {members} players vote and all {voters} must agree: "
+                "a voter who is absent stops the table until they are back."
+            )
+        some = "1 voter" if tolerated == 1 else f"{tolerated} voters"
+        return f"{voters} of {members} players vote: the table goes on with up to {some} absent."
     if members == 1:
         return "You are alone at this table: it plays whenever you do."
     if tolerated == 0:
@@ -80,29 +100,69 @@ def absence_text(members: int, tolerated: int) -> str:
     return f"The table goes on with up to {some} absent."
 
 
+def standing_texts(view: TableView) -> list[str]:
+    """Say who does not vote and why, who misses turns, and who waits to be let in."""
+    texts = []
+    staying = [player for player in view.players if not player.left]
+    for names, what in (
+        ([p.name for p in staying if not p.votes and not p.wants_vote and not p.cheated],
+         ("plays without a vote", "play without a vote")),
+        ([p.name for p in staying if p.wants_vote and not p.votes],
+         ("waits for a vote", "wait for a vote")),
+        ([p.name for p in view.players if p.cheated],
+         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
+        ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
+    ):  # fmt: skip
+        if names:
+            texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} missed {player.missed} turns in a row."
+        for player in view.players
+        if player.votes and player.missed > 1
+    ]
+    texts += [asking_text(asking) for asking in view.asking]
+    return texts
+
+
+def asking_text(asking: AskingView) -> str:
+    """Say who asks to join, and what the player here can do about it."""
+    stands = f" ({asking.approvals} of {asking.needed} votes)" if asking.needed > 1 else ""
+    if asking.approved:
+        return f"{asking.name} asks to join{stands}: you have said yes."
+    return f"{asking.name} asks to join{stands}: type `admit {asking.name}`."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
 def turn_text(view: TableView) -> str:
     """Say what the table waits for, as a sentence to the player here."""
+    if view.me < 0:
+        return "You are not at the table yet: this node is catching up."
+    if view.own.left:
+        return "You have left the table: `quit` when you like."
     if view.session < 0:
         return "No game is open yet: type `sit` to open one."
     if not view.own.seated:
         return "You are watching: type `sit` to take a seat."
     if not view.betting:
         return "No more bets: the dice are out."
-    if view.shooter < 0:
-        return "Nobody can throw: a pass or don't pass bet makes you the shooter."
+    if view.thrower < 0:
+        return f"Nobody can throw: it takes {view.thrower_needs}."
     waiting = [
         player.name
         for index, player in enumerate(view.players)
-        if player.seated and not player.ready and index != view.shooter
+        if player.seated and not player.ready and index != view.thrower
     ]
-    if view.shooter == view.me:
+    if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
         return "You have the dice and all are ready: type `roll`."
-    shooter = view.players[view.shooter].name
+    thrower = view.players[view.thrower].name
     if view.own.ready:
-        return f"You are ready; {shooter} has the dice."
-    return f"{shooter} has the dice. Type your bets, then `ready`."
+        return f"You are ready; {thrower} has the dice."
+    return f"{thrower} has the dice. Type your bets, then `ready`."
 
 
 def _head(view: TableView) -> str:
@@ -110,10 +170,8 @@ def _head(view: TableView) -> str:
     return f"  {view.table:<{WIDTH - 2 - len(right)}}{right}\n  {'─' * (WIDTH - 2)}"
 
 
-def _puck(view: TableView) -> str:
-    boxes = "  ".join(f"[{n}]" if n == view.point else f" {n} " for n in POINTS)
-    puck = f"ON {view.point}" if view.point else "OFF"
-    left = f"  puck {puck:<7}{boxes}"
+def _board(view: TableView) -> str:
+    left = "  " + "".join(f"{text:<{BOARD_WIDTH}}" for text in view.board_texts)
     right = f"bank {view.bank:,}"
     return f"{left:<{WIDTH - len(right)}}{right}"
 
@@ -122,7 +180,7 @@ def _players(view: TableView) -> list[str]:
     width = max(len("player"), *(len(player.name) for player in view.players))
     lines = [f"    {'player':<{width}} {'rack':>11}         bets"]
     for index, player in enumerate(view.players):
-        dice = "*" if index == view.shooter else " "
+        dice = "*" if index == view.thrower else " "
         you = ">" if index == view.me else " "
         state = ("ready" if player.ready else "") if player.seated else "away"
         head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
@@ -166,9 +224,9 @@ def changes(before: TableView, after: TableView) -> list[str]:
     names = [player.name for player in after.players]
     rolled = [roll for roll in after.last if roll.number > before.rolls]
     lines = [line for roll in rolled for line in render_roll(roll, names)]
-    if after.point != before.point:
-        lines.append(f"  puck ON {after.point}" if after.point else "  puck OFF")
-    for index, (old, new) in enumerate(zip(before.players, after.players, strict=True)):
+    if after.board_texts[:1] != before.board_texts[:1]:
+        lines += [f"  {text}" for text in after.board_texts[:1]]
+    for index, (old, new) in enumerate(zip(before.players, after.players, strict=False)):
         done = [] if rolled else _bet_changes(old, new)
         if new.seated != old.seated:
             done.insert(0, ("take", "a seat") if new.seated else ("leave", "the table"))
@@ -176,11 +234,26 @@ def changes(before: TableView, after: TableView) -> list[str]:
             lines += [f"  you {verb} {what}" for verb, what in done]
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
+    lines += [f"  {text}" for text in _membership_changes(before, after)]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
-    mine = after.shooter == after.me or not after.betting
+    mine = after.thrower == after.me or not after.betting
     if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
         lines.append(f"  {turn_text(after)}")
     return lines
+
+
+def _membership_changes(before: TableView, after: TableView) -> list[str]:
+    """Return what changed about who belongs to the table and who votes, a sentence each."""
+    texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
+    for old, new in zip(before.players, after.players, strict=False):
+        if new.cheated and not old.cheated:
+            texts.append(f"{new.name} was caught cheating and loses the vote.")
+        if new.left and not old.left:
+            texts.append(f"{new.name} leaves the table for good.")
+    if after.epoch != before.epoch:
+        texts.append(f"From now on {_listed(after.voters)} vote.")
+    known = {asking.name for asking in before.asking}
+    return texts + [asking_text(one) for one in after.asking if one.name not in known]
 
 
 def _bet_changes(old: PlayerView, new: PlayerView) -> list[tuple[str, str]]:
@@ -218,7 +291,7 @@ def _wrapped(head: str, text: str, indent: int) -> list[str]:
 class Play:
     """Operations to submit together, in order."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[AnyOperation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +339,16 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return Quit()
         case ["help" | "?"]:
             return Help()
+        case ["admit", *name]:
+            return admission(" ".join(name), view)
+        case ["vote", "on" | "off" as wish]:
+            return Play((SetVote(int(wish == "on")),))
+        case ["vote", *_]:
+            return Say("say `vote on` to ask for a vote, `vote off` to give yours up")
+        case ["retire"]:
+            return Play((Retire(),))
         case ["sit"]:
-            return _sit(view)
+            return _sit(view, rules)
         case [word, *_] if view.session < 0 or not view.own.seated:
             return Say(f"{word!r} needs a seat: type `sit` first")
         case ["leave"]:
@@ -288,6 +369,16 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return _bet(words, view, rules)
 
 
+def admission(name: str, view: TableView) -> Play | Say:
+    """Return what lets in the one of this name who asks to join."""
+    for asking in view.asking:
+        if asking.name.casefold() == name.casefold():
+            return Play((Admit(asking.join),))
+    if not view.asking:
+        return Say("nobody asks to join")
+    return Say(f"no {name!r} asks to join; {_listed([one.name for one in view.asking])} would")
+
+
 def _bet(words: Sequence[str], view: TableView, rules: GameRules) -> Command:
     wanted = rules.parse_bet(words, view.board, view.own_bets)
     if isinstance(wanted, str):
@@ -302,10 +393,10 @@ def _suggestion(word: str, rules: GameRules) -> str:
     return f" (did you mean {near[0]!r}?)" if near and word not in known else ""
 
 
-def _sit(view: TableView) -> Command:
+def _sit(view: TableView, rules: GameRules) -> Command:
     if view.session < 0:
         # With no game open the lowest slot is free; if others open it first, the seat is there.
-        return Play((CreateSession(CRAPS), Sit(0)))
+        return Play((CreateSession(NUMBERS[rules.name]), Sit(0)))
     return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
 
 

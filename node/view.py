@@ -11,12 +11,11 @@ import msgspec
 
 from consensus.encoding import Digest
 from consensus.validators import faults_tolerated
-from node.game.craps.board import POINT
-from node.game.games import CRAPS
 from node.game.receipts import BetResult, RollResult
 from node.game.rules import Bet, BetKey, GameRules
 from node.game.session import GameSession, Phase, Seat
 from node.game.state import GameState
+from node.membership import Membership
 
 ROLLS_SHOWN = 6
 
@@ -35,13 +34,32 @@ class BetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayerView:
-    """One player by index: the rack, and the seat if it has one in this session."""
+    """One player by index: the rack, the seat if it has one in this session, and its vote.
+
+    `missed` counts turns in a row, `cheated` means proven; who has `left` the table never acts.
+    """
 
     name: str
     rack: int
     seated: bool = False
     ready: bool = False
     bets: tuple[BetView, ...] = ()
+    votes: bool = True
+    wants_vote: bool = True
+    missed: int = 0
+    cheated: bool = False
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingView:
+    """Somebody who asks to join. `join` is what lets them in, `approved` whether this node said yes."""
+
+    name: str
+    approvals: int
+    needed: int
+    approved: bool
+    join: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +88,11 @@ class RollView:
 class TableView:
     """A session of the table after the final block `height`, as seat `me` sees it.
 
-    `session` is -1 while none is open, `shooter` -1 while nobody can throw, `point` 0 while the
-    puck is off. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones.
-    `layout` are the chips of all sessions' bets. `tolerated` members may be away before the table
-    stops.
+    `session` is -1 while none is open, `thrower` -1 while nobody can throw, who needs
+    `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
+    first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
+    are the chips of all sessions' bets. `tolerated` of the voters may be away before the table
+    stops. `me` is -1 while the table has not admitted the player here.
     """
 
     table: str
@@ -88,15 +107,23 @@ class TableView:
     session: int = -1
     betting: bool = False
     board: tuple[int, ...] = ()
-    point: int = 0
+    board_texts: tuple[str, ...] = ()
+    thrower_needs: str = ""
     rolls: int = 0
-    shooter: int = -1
+    thrower: int = -1
     last: tuple[RollView, ...] = ()
+    epoch: int = 0
+    asking: tuple[AskingView, ...] = ()
 
     @property
     def own(self) -> PlayerView:
-        """The player at this node."""
-        return self.players[self.me]
+        """The player at this node, without anything while it is none."""
+        return self.players[self.me] if self.me >= 0 else PlayerView(name="", rack=0, votes=False)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """The names of those who vote."""
+        return tuple(player.name for player in self.players if player.votes)
 
     @property
     def own_bets(self) -> Mapping[BetKey, Bet]:
@@ -125,11 +152,13 @@ def build_view(
     names: Sequence[str],
     me: int,
     state_root: Digest,
+    membership: Membership | None = None,
+    asking: Sequence[AskingView] = (),
 ) -> TableView:
     """Return what player `me` sees after the final block of `state`.
 
     `rolls` are the latest settled rolls of all sessions, oldest first; the session shown is the one
-    in which `me` has a seat, else the first open one.
+    in which `me` has a seat, else the first open one. Without a `membership` everybody votes.
     """
     slot = _session_of(state, me)
     session = None if slot < 0 else state.sessions[slot]
@@ -138,29 +167,34 @@ def build_view(
         _player(name, account.chips, _seat_of(session, index), rules)
         for index, (name, account) in enumerate(zip(names, state.accounts, strict=True))
     )
+    if membership is not None:
+        players = tuple(_with_vote(p, index, membership) for index, p in enumerate(players))
     common = TableView(
         table=table,
         height=state.height,
         state_root=state_root.hex(),
         me=me,
-        tolerated=faults_tolerated(len(names)),
+        tolerated=faults_tolerated(sum(player.votes for player in players)),
         players=players,
         bank=state.bank,
         layout=state.treasury.layout,
         minted=state.minted,
+        epoch=0 if membership is None else membership.epoch,
+        asking=tuple(asking),
     )
     if session is None or rules is None:
         return common
-    shooter = state.shooter(slot)
+    thrower = state.thrower(slot)
     own = [roll for roll in rolls if roll.serial == session.serial][-ROLLS_SHOWN:]
     return replace(
         common,
         session=slot,
         betting=session.phase in {Phase.OPEN, Phase.BETTING},
         board=session.board,
-        point=session.board[POINT] if session.game == CRAPS else 0,
+        board_texts=rules.board_texts(session.board),
+        thrower_needs=rules.thrower_needs,
         rolls=session.rolls,
-        shooter=-1 if shooter is None else shooter,
+        thrower=-1 if thrower is None else thrower,
         last=tuple(_roll(roll, rules) for roll in own),
     )
 
@@ -194,6 +228,18 @@ def _player(name: str, rack: int, seat: Seat | None, rules: GameRules | None) ->
         for key, bet in sorted(seat.bets.items())
     )
     return PlayerView(name=name, rack=rack, seated=not seat.riding, ready=seat.ready, bets=bets)
+
+
+def _with_vote(player: PlayerView, slot: int, membership: Membership) -> PlayerView:
+    member = membership.members[slot]
+    return replace(
+        player,
+        votes=slot in membership.voters,
+        wants_vote=bool(member.wants),
+        missed=member.missed,
+        cheated=bool(member.cheated),
+        left=bool(member.left),
+    )
 
 
 def _roll(roll: RollResult, rules: GameRules) -> RollView:

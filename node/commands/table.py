@@ -1,5 +1,6 @@
 """`bitcraps run` and `bitcraps play`: a node at its table, and who sits at it."""
 
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +10,24 @@ from typing import TypeVar
 import click
 import trio
 
-from node.bots import STYLES
 from node.commands.inputs import checking_input, data_option, unlock
 from node.commands.running import run_until_ended
 from node.config import Folder, read_config
 from node.control import ControlClient, open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
-from node.game.games import CRAPS, GAMES
+from node.game.games import NUMBERS
 from node.game.rules import GameRules
 from node.identity import Keys
-from node.playing import Bot, Terminal
-from node.serving import params_of, serve_node
+from node.playing import Bot, Doorman, Terminal
+from node.serving import params_of, rules_of, serve_node
+from node.strategies import STRATEGIES
+from node.strategies.moves import Strategy
 from node.terminal import LINE_CHARS_MAX
 
 R = TypeVar("R")
 
+_STYLES = tuple(dict.fromkeys(name for styles in STRATEGIES.values() for name in styles))
 _PIECE_CHARS = LINE_CHARS_MAX + 2
 """Enough to see that a line is too long."""
 
@@ -34,12 +37,14 @@ class Seat:
     """Who sits at the node: a bot with a style, else a person if there is a terminal, else nobody.
 
     `rolls` is when a bot stops betting, `pace` its seconds before a throw; `leash` ends the node when standard input ends.
+    `admit_all` says yes to everybody who asks to join; a bot does so in any case.
     """
 
     bot: str | None
     rolls: int | None
     pace: float
     leash: bool
+    admit_all: bool
 
 
 def seat_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -52,14 +57,22 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         rolls: int | None,
         pace: float,
         leash: bool,
+        admit_all: bool,
         **rest: object,
     ) -> R:
         if bot is None and (rolls is not None or pace):
             raise click.UsageError("--rolls and --pace are for a bot: name one with --bot")
-        seat = Seat(bot=bot, rolls=rolls, pace=pace, leash=leash)
+        seat = Seat(
+            bot=bot, rolls=rolls, pace=pace, leash=leash, admit_all=admit_all or bot is not None
+        )
         return command(*args, seat=seat, **rest)
 
     for option in (
+        click.option(
+            "--admit-all",
+            is_flag=True,
+            help="Say yes to everybody who asks to join; a bot always does.",
+        ),
         click.option(
             "--leash",
             is_flag=True,
@@ -81,7 +94,7 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         ),
         click.option(
             "--bot",
-            type=click.Choice(tuple(STYLES)),
+            type=click.Choice(_STYLES),
             help="Let a bot of this betting style play here.",
         ),
     ):
@@ -96,6 +109,7 @@ def run(folder: Folder, seat: Seat) -> int | None:
     """Run the node of a folder that has a table, without a terminal; a bot may play."""
     with checking_input():
         table, keys, host = _load(folder)
+        check_style(rules_of(table), seat.bot)
 
     async def serve() -> int:
         return await take_part(folder, table, keys, host, seat, may_type=False)
@@ -128,19 +142,22 @@ def play(folder: Folder) -> int | None:
     return run_until_ended(attach)
 
 
-NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False)
-
-
-def rules_of(table: Table) -> GameRules:
-    """Return the rules of the game that this table plays; raises `OperatorError`."""
-    rules = GAMES[CRAPS](params_of(table).rules)
-    if isinstance(rules, str):
-        raise OperatorError(f"the house rules of {table.descriptor.name!r} are unsound: {rules}")
-    return rules
+NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False, admit_all=False)
 
 
 def _load(folder: Folder) -> tuple[Table, Keys, str]:
     return load_table(folder.table), unlock(folder), read_config(folder).listen.host
+
+
+def check_style(rules: GameRules, style: str | None) -> None:
+    """Check that bots know how to bet in this style at this game; raises `OperatorError`."""
+    known = STRATEGIES[NUMBERS[rules.name]]
+    if style is not None and style not in known:
+        raise OperatorError(f"no bot bets {style!r} at {rules.name}; they bet {', '.join(known)}")
+
+
+def _strategy(rules: GameRules, style: str) -> Strategy:
+    return STRATEGIES[NUMBERS[rules.name]][style].make(rules, secrets.randbits(64))
 
 
 async def take_part(
@@ -151,24 +168,33 @@ async def take_part(
     `may_type` None means: if standard input is a terminal. Returns the exit code.
     """
     rules = rules_of(table)
+    check_style(rules, seat.bot)
     if may_type is None:
         may_type = sys.stdin.isatty() and not seat.leash
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_node, folder, table, keys, host)
         click.echo(f"{table.descriptor.name}: at the table", err=True)
+        if seat.admit_all:
+            nursery.start_soon(_admit_all, folder)
         if seat.bot or may_type:
             async with await open_control(folder.root) as client:
                 if seat.bot:
-                    # Half of the time after which the table takes the dice from a slow shooter.
-                    patience = params_of(table).shooter_ms / 2000
+                    # Half of the time after which the table takes the dice from a slow thrower.
+                    patience = params_of(table).thrower_ms / 2000
                     bot = Bot(
-                        client, seat.bot, rules, pace_seconds=seat.pace, patience_seconds=patience
-                    )
+                        client, _strategy(rules, seat.bot), rules,
+                        pace_seconds=seat.pace, patience_seconds=patience,
+                    )  # fmt: skip
                     await bot.run(seat.rolls)
                 else:
                     await type_at(client, rules)
             nursery.cancel_scope.cancel()
     return 0
+
+
+async def _admit_all(folder: Folder) -> None:
+    async with await open_control(folder.root) as client:
+        await Doorman(client).run()
 
 
 async def type_at(client: ControlClient, rules: GameRules, *, first: str = "") -> None:

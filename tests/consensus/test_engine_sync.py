@@ -138,6 +138,18 @@ def test_a_liar_is_passed_over_at_once_and_what_it_said_forgotten() -> None:
     assert fetching.ms == 1_000
 
 
+def test_a_block_that_was_not_asked_for_is_a_fault_in_every_phase() -> None:
+    fetching = Fetching(blocks(40))
+    for _ in range(3):
+        peer, request = fetching.ask()
+        pair = (fetching.made[6].header_bytes, b"")
+        lie = Blocks(request.hash, (pair,))
+        assert fetching.fetcher.take(ValidatorIndex(peer), lie)
+        peer, request = fetching.ask()
+        assert not fetching.fetcher.take(ValidatorIndex(peer), fetching.answer(request))
+        fetching.take()
+
+
 def test_a_peer_that_gives_little_is_passed_over() -> None:
     fetching = Fetching(blocks(40))
     peer, request = fetching.ask()

@@ -11,7 +11,10 @@ from node.replica import Answer, Replica
 from node.serving import setup_of
 from tests.node.tables import make_table
 
-NO_GAMES = SimpleNamespace(height=0, time_ms=0, root=b"", game=SimpleNamespace(sessions=()))
+NO_GAMES = SimpleNamespace(
+    height=0, time_ms=0, root=b"", game=SimpleNamespace(sessions=()),
+    membership=SimpleNamespace(members=(), voters=(), epoch=0),
+)  # fmt: skip
 
 
 class ListJournal:

@@ -30,9 +30,7 @@ def make_runtime(machine, *, size=1, me=0, journal=None, table=None):
     """Return a runtime and the address it is to listen on."""
     table, keys, ports = table or make_table(size)
     journal = journal or ListJournal()
-    runtime = ProtocolRuntime(
-        machine, journal, table, me, credentials_of(keys[me]), wall_ms=lambda: 7
-    )
+    runtime = ProtocolRuntime(machine, journal, table, credentials_of(keys[me]), wall_ms=lambda: 7)
     return runtime, Address(HOST, ports[me])
 
 
@@ -116,7 +114,7 @@ async def test_frames_reach_the_replica_in_batches_of_at_most_a_hundred():
 
 async def guest(runtime):
     """Link to a runtime of two members as the other one, by hand."""
-    other = make_table(2, ports=[1, 2])[1][1 - runtime.me]
+    other = make_table(2, ports=[1, 2])[1][1]
     return await dial(
         Address(HOST, runtime.bound[0].port),
         credentials_of(other),

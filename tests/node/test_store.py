@@ -267,7 +267,9 @@ def test_the_store_of_another_table_or_identity_is_refused(
     journal: Journal, chain_id: bytes, owner: bytes
 ) -> None:
     journal.close()
-    with pytest.raises(OperatorError, match=f"key {OWNER.hex()} of table {CHAIN_ID.hex()}, not to key"):
+    with pytest.raises(
+        OperatorError, match=f"key {OWNER.hex()} of table {CHAIN_ID.hex()}, not to key"
+    ):
         Journal(journal.path.parent, chain_id, owner)
     reopened(journal).close()
 
