@@ -14,6 +14,7 @@ from node.commands.identity import init
 from node.commands.inspect import status
 from node.commands.lobby import host, join
 from node.commands.odds import odds
+from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
 
@@ -23,7 +24,7 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, fairness):
+for command in (demo, init, host, join, play, run, status, odds, simulate, fairness):
     commands.add_command(command)
 
 
