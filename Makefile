@@ -24,6 +24,7 @@ coverage: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
 	$(BIN)/python -m bench.runtime --json
+	$(BIN)/python -m bench.game --json
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -15,6 +15,7 @@ from node.commands.inspect import status
 from node.commands.lobby import host, join
 from node.commands.odds import odds
 from node.commands.proofs import USAGE, prove, verify
+from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
 
@@ -24,7 +25,7 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, fairness, verify, prove):
+for command in (demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove):
     commands.add_command(command)
 
 
