@@ -6,9 +6,9 @@ It sits down, bets once for each roll, says so, and throws when it is its turn.
 from collections.abc import Sequence
 
 from node.game.games import NUMBERS
-from node.game.operations import PlaceBet
+from node.game.operations import Operation, PlaceBet
 from node.game.rules import Bet, BetKey, GameRules
-from node.mempool import AnyOperation
+from node.membership import MEMBER_OPERATIONS
 from node.strategies import LINES_TO_THROW
 from node.strategies.moves import Move, Strategy
 from node.terminal import Play, parse_line
@@ -54,12 +54,14 @@ def _with_bet_to_throw(
 
 def operations_of(
     moves: Sequence[Move], view: TableView, rules: GameRules
-) -> tuple[AnyOperation, ...]:
+) -> tuple[Operation, ...]:
     """Return what the moves mean at this table now; a line that means nothing is left out."""
-    operations: list[AnyOperation] = []
+    operations: list[Operation] = []
     for move in moves:
         if not isinstance(move, str):
             operations.append(move)
         elif isinstance(command := parse_line(move, view, rules), Play):
-            operations += command.operations
+            operations += [
+                one for one in command.operations if not isinstance(one, MEMBER_OPERATIONS)
+            ]
     return tuple(operations)

@@ -488,23 +488,28 @@ class Mesh:
             log.info("link down peer=%d name=%s reason=%s", peer.index, peer.name, error)
 
     def _without_addresses(self, peer: _Peer, frames: Sequence[bytes]) -> Sequence[bytes]:
-        """Take out what members say of their addresses; pass on what is news."""
+        """Take out what members say of their addresses; pass on what is news.
+
+        What proves nothing stays in: the owner counts it as a fault like any that does not parse.
+        """
         if not any(frame[0] == Number.PEER_ADDRS for frame in frames):
             return frames
+        left = []
         for frame in frames:
             if frame[0] != Number.PEER_ADDRS:
+                left.append(frame)
                 continue
             news = self._book.take(frame[1:], trio.current_time())
             if isinstance(news, str):
-                self.hold_off(peer.index, news)
-                return []
-            if news is not None:
+                log.info("announcement refused peer=%d reason=%s", peer.index, news)
+                left.append(frame)
+            elif news is not None:
                 for other in self._others:
                     if other.channel is not None and other is not peer:
                         self.send(other.index, frame)
                 self.flush()
                 self.stir(news)
-        return [frame for frame in frames if frame[0] != Number.PEER_ADDRS]
+        return left
 
     def stir(self, identity: bytes) -> None:
         """Dial a member soon: an address of it was learnt."""

@@ -18,7 +18,7 @@ from node.game.rules import GameRules
 from node.identity import Keys
 from node.lobby import credentials_of
 from node.logs import logging_to
-from node.membership import founder
+from node.membership import founders_of
 from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime, wall_clock_ms
@@ -50,19 +50,9 @@ def setup_of(table: Table, keys: Keys, *, slots: int = 0) -> Setup:
     `slots` is how many members there are by now, as far as this node has heard.
     """
     descriptor = table.descriptor
-    members = tuple(
-        founder(
-            member.identity,
-            member.nickname,
-            member.consensus_key,
-            member.dealing_key,
-            votes=slot in descriptor.validators,
-        )
-        for slot, member in enumerate(descriptor.members)
-    )
     return Setup(
         chain_id=table.chain_id,
-        members=members,
+        members=founders_of(descriptor),
         voters=descriptor.validators,
         params=params_of(table),
         identity=keys.identity,
