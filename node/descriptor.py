@@ -83,7 +83,8 @@ class Member(Record, frozen=True):
 class Descriptor(Record, frozen=True):
     """Every term of a table. Members are sorted by consensus key.
 
-    `validators` and `seats` index `members`: who votes and who plays. Both are everybody for now.
+    `validators` and `seats` index `members`: who votes as the table begins, and who plays, which is
+    everybody.
     """
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
@@ -161,12 +162,18 @@ def problem_of_name(what: str, name: str) -> str | None:
 
 
 def build_descriptor(
-    name: str, nonce: bytes, members: Sequence[Member], params: ParamsBytes
+    name: str,
+    nonce: bytes,
+    members: Sequence[Member],
+    params: ParamsBytes,
+    voters: int | None = None,
 ) -> Descriptor:
-    """Return the descriptor in which all members vote and play."""
-    indices = tuple(range(len(members)))
+    """Return the descriptor in which all members play, and the first `voters` of them vote."""
+    voting = members[: len(members) if voters is None else voters]
     ordered = tuple(sorted(members, key=lambda member: member.consensus_key))
-    return Descriptor(1, name, nonce, ordered, indices, indices, params)
+    indices = tuple(range(len(members)))
+    voters_at = tuple(index for index in indices if ordered[index] in voting)
+    return Descriptor(1, name, nonce, ordered, voters_at, indices, params)
 
 
 def problem_of_members(members: Sequence[Member]) -> str | None:
@@ -202,8 +209,11 @@ def problem_of_descriptor(descriptor: Descriptor) -> str | None:
     if keys != sorted(keys):
         return "the members are not sorted by consensus key"
     everybody = tuple(range(len(members)))
-    if descriptor.validators != everybody or descriptor.seats != everybody:
-        return "validators and seats are not all members"
+    if descriptor.seats != everybody:
+        return "the seats are not all members"
+    voters = descriptor.validators
+    if list(voters) != sorted(dict.fromkeys(voters)) or voters[-1] >= len(members):
+        return "the voters are not members in order, each once"
     return None
 
 
@@ -212,9 +222,17 @@ def chain_id_of(descriptor: Descriptor) -> Digest:
     return digest("table", encode(descriptor))
 
 
-def lobby_id_of(host: bytes, name: str, nonce: bytes, seats: int, params: ParamsBytes) -> Digest:
-    """Return the id of a lobby: the host cannot change name, seats or params after inviting."""
-    return digest("lobby", encode((host, name, nonce, seats, params)))
+def lobby_id_of(  # noqa: PLR0917  (what a lobby is about)
+    host: bytes, name: str, nonce: bytes, seats: int, params: ParamsBytes, voters: int | None = None
+) -> Digest:
+    """Return the id of a lobby: the host cannot change what is in it after inviting.
+
+    The number of voters is named only where not all vote.
+    """
+    terms: tuple[object, ...] = (host, name, nonce, seats, params)
+    if voters is not None and voters != seats:
+        terms = (*terms, voters)
+    return digest("lobby", encode(terms))
 
 
 def sign_join(keys: Keys, lobby_id: bytes, join: Join) -> bytes:
@@ -282,7 +300,8 @@ class Table:
 
     def validators(self) -> Validators:
         """Return the voters of epoch 0; their leader order is seeded by the chain id."""
-        keys = tuple(PublicKey(member.consensus_key) for member in self.descriptor.members)
+        members = self.descriptor.members
+        keys = tuple(PublicKey(members[at].consensus_key) for at in self.descriptor.validators)
         return Validators(keys, self.chain_id)
 
     def index_of(self, identity: bytes) -> ValidatorIndex | None:

@@ -153,10 +153,12 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
     on_change: Callable[[Room], None],
     save: Callable[[Table], None],
     public_hosts: Sequence[str] = (),
+    voters: int | None = None,
 ) -> Table:
     """Seat `seats` people (1..16, the host among them) and return the table they agreed to.
 
     `listen` is also where the table will be reached; port 0 takes a free one.
+    The first `voters` of them vote, in order of arrival, the host first; None means all.
     `public_hosts` are the hosts to invite to when it listens on all interfaces. `on_change` is called
     first with the invite, then whenever somebody comes or goes.
 
@@ -169,7 +171,11 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
         raise OperatorError(problem)
     if not 1 <= seats <= MEMBERS_MAX:
         raise OperatorError(f"a table of {seats} seats; allowed are 1 to {MEMBERS_MAX}")
-    lobby = _Host(keys, own, name, params, seats, on_change)
+    if voters is not None and not 1 <= voters <= seats:
+        raise OperatorError(
+            f"{voters} voters at a table of {seats} seats; allowed are 1 to {seats}"
+        )
+    lobby = _Host(keys, own, name, params, seats, on_change, voters)
     door = Door(credentials_of(keys), lobby.lobby_id, lambda _: True, Counters(), lobby.serve_guest)
     outcome: Table | OperatorError | None = None
     async with trio.open_nursery() as nursery:
@@ -201,6 +207,7 @@ class _Host:
     params: bytes
     seats: int
     on_change: Callable[[Room], None]
+    voters: int | None = None
     nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))
     secret: bytes = field(default_factory=lambda: os.urandom(SECRET_BYTES))
     guests: dict[bytes, _Guest] = field(default_factory=dict)
@@ -212,7 +219,7 @@ class _Host:
     def __post_init__(self) -> None:
         """Name the lobby; the name binds all that the host may not change later."""
         self.lobby_id = lobby_id_of(
-            self.own.identity, self.name, self.nonce, self.seats, self.params
+            self.own.identity, self.name, self.nonce, self.seats, self.params, self.voters
         )
 
     async def run(self, reach: Sequence[Address]) -> Table:
@@ -234,7 +241,9 @@ class _Host:
         """Offer terms to a full room until all have signed, the room changes, or 30 s are over."""
         offered = dict(self.guests)
         members = [guest.member for guest in offered.values()]
-        descriptor = self.descriptor = build_descriptor(self.name, self.nonce, members, self.params)
+        descriptor = self.descriptor = build_descriptor(
+            self.name, self.nonce, members, self.params, self.voters
+        )
         for guest in offered.values():
             guest.accept = b""
         self.guests[self.own.identity].accept = sign_accept(self.keys, descriptor)
@@ -555,8 +564,9 @@ def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
     if problem := problem_of_descriptor(descriptor):
         raise OperatorError(f"the host sent wrong terms: {problem}")
     lobby_id = lobby_id_of(
-        invite.host, descriptor.name, descriptor.nonce, len(descriptor.members), descriptor.params
-    )
+        invite.host, descriptor.name, descriptor.nonce, len(descriptor.members), descriptor.params,
+        len(descriptor.validators),
+    )  # fmt: skip
     if lobby_id != invite.lobby_id:
         raise OperatorError("the host sent other terms than those of the invite")
     if own not in descriptor.members:

@@ -9,6 +9,7 @@ id of the invite and then follows the chain from its first block, so nobody has 
 import contextlib
 import hmac
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -351,14 +352,11 @@ async def ask_to_join(
     request = Join(invite.secret, member_of(keys, nickname), tuple(listen))
     envelope = sign_join(keys, invite.lobby_id, request)
     asking = _AskToJoin(keys, invite, envelope, on_wait, save, problem_of_params)
-    last = trio.current_time()
-    is_first = True
     while True:
         try:
             link = await reach(keys, invite)
-        except OperatorError:
-            if is_first or trio.current_time() - last >= GIVE_UP_SECONDS:
-                raise
+        except OperatorError as error:
+            problem = error
         else:
             outcome = await asking.talk(link)
             if isinstance(outcome, Admitted):
@@ -366,8 +364,9 @@ async def ask_to_join(
             if isinstance(outcome, OperatorError):
                 raise outcome
             log.info("link to the inviting member broke reason=%s", outcome)
-            last = trio.current_time()
-        is_first = False
+            problem = OperatorError("the member lets nobody in with this invite: ask for a new one")
+        if trio.current_time() - asking.answered_at >= GIVE_UP_SECONDS:
+            raise problem
         await trio.sleep(REDIAL_SECONDS)
 
 
@@ -384,6 +383,7 @@ class _AskToJoin:
     terms: Descriptor | None = None
     table: Table | None = None
     known: list[Known] = field(default_factory=list)
+    answered_at: float = -math.inf
 
     async def talk(self, link: Link) -> Admitted | OperatorError | LinkClosed:
         """Run one link to its end and return what it came to."""
@@ -413,6 +413,7 @@ class _AskToJoin:
         if patience.cancelled_caught:
             raise OperatorError("the member does not answer the request to join")
         while True:
+            self.answered_at = trio.current_time()
             for frame in frames:
                 if (admitted := await self._take(frame)) is not None:
                     return admitted

@@ -9,6 +9,7 @@ from functools import partial
 
 import click
 
+from consensus.validators import faults_tolerated
 from node import lobby
 from node.addresses import AddressBook
 from node.commands.inputs import checking_input, data_option, unlock
@@ -40,6 +41,7 @@ from node.identity import Keys
 from node.lobby import Room
 from node.reception import Admitted, Waiting, ask_to_join
 from node.runtime import wall_clock_ms
+from node.terminal import absence_text
 from transport.base import Address
 
 
@@ -60,6 +62,10 @@ def listen_options(command: Callable[..., object]) -> Callable[..., object]:
 @data_option
 @click.option("--name", required=True, help="The table's name: 1 to 24 characters.")
 @click.option("--seats", required=True, type=click.IntRange(1, 16), help="Players, you included.")
+@click.option(
+    "--voters", type=click.IntRange(1, 16), metavar="M",
+    help="How many vote, those who come first; the others only play. Usually all.",
+)  # fmt: skip
 @terms_options
 @listen_options
 @seat_options
@@ -67,6 +73,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
     folder: Folder,
     name: str,
     seats: int,
+    voters: int | None,
     terms: Terms,
     listen: str | None,
     public: tuple[str, ...],
@@ -80,6 +87,8 @@ def host(  # noqa: PLR0917  (click passes all by name)
     with checking_input():
         if problem := problem_of_name("table name", name):
             raise OperatorError(problem)
+        if voters is not None and voters > seats:
+            raise OperatorError(f"--voters {voters} of --seats {seats}: at most all of them vote")
         params = terms.encoded(seats)
         check_style(house_rules(terms.game, terms.house), seat.bot)
         config = _overridden(read_config(folder), listen, public)
@@ -88,6 +97,11 @@ def host(  # noqa: PLR0917  (click passes all by name)
             terms.check_sound()
         else:
             _check_same_terms(folder, table, name, seats, params)
+            if voters is not None and len(table.descriptor.validators) != voters:
+                raise OperatorError(
+                    f"{folder.root} holds the table {name!r} already, "
+                    f"with {len(table.descriptor.validators)} voters and not {voters}"
+                )
         keys = unlock(folder)
 
     async def play() -> int:
@@ -99,8 +113,9 @@ def host(  # noqa: PLR0917  (click passes all by name)
             at = await lobby.host(
                 keys, config.nickname, name, params, seats, address,
                 on_change=_Announcer().show, save=partial(save_table, folder.table),
-                public_hosts=hosts,
+                public_hosts=hosts, voters=voters,
             )  # fmt: skip
+            _say_absence(at)
         return await take_part(folder, at, keys, config.listen.host, seat)
 
     return run_until_ended(play, leash=seat.leash)
@@ -143,6 +158,7 @@ def join(
                         on_change=_Announcer().show, save=partial(save_table, folder.table),
                         problem_of_params=problem_of_terms,
                     )  # fmt: skip
+                    _say_absence(at)
         return await take_part(folder, at, keys, config.listen.host, seat)
 
     return run_until_ended(play, leash=seat.leash)
@@ -176,6 +192,12 @@ def _overridden(config: Config, listen: str | None, public: tuple[str, ...]) -> 
     )
 
 
+def _say_absence(table: Table) -> None:
+    """Tell a person what absences the new table stands."""
+    members, voters = len(table.descriptor.members), len(table.descriptor.validators)
+    click.echo(absence_text(members, faults_tolerated(voters), voters), err=True)
+
+
 def _saved_table(folder: Folder) -> Table | None:
     return load_table(folder.table) if folder.table.exists() else None
 
@@ -199,8 +221,9 @@ def _check_same_lobby(folder: Folder, table: Table, invite: Invite) -> None:
     lobby_id = table.chain_id
     if invite.version == LOBBY_INVITE:
         lobby_id = lobby_id_of(
-            invite.host, there.name, there.nonce, len(there.members), there.params
-        )
+            invite.host, there.name, there.nonce, len(there.members), there.params,
+            len(there.validators),
+        )  # fmt: skip
     if lobby_id != invite.lobby_id:
         raise OperatorError(
             f"{folder.root} holds the table {there.name!r} already, and this invite is to another "
