@@ -14,6 +14,7 @@ from consensus.effects import (
     CertificateLogged,
     Committed,
     FinalLogged,
+    Halt,
     LogRecord,
     Persist,
     Report,
@@ -121,6 +122,8 @@ class Invariants:
                 self._valid(f"host {host} sends", data[1:])
             case Committed():
                 self._committed(host, effect)
+            case Halt(reason):
+                raise ViolatedError(f"host {host} halts: {reason}")
             case Report(peer, fault) if peer not in self.byzantine:
                 raise ViolatedError(f"host {host} blames honest host {peer}: {fault}")
             case _:

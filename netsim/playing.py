@@ -18,7 +18,9 @@ from consensus.signing import (
 )
 from consensus.validators import Validators
 from netsim.invariants import Invariants, ViolatedError
-from netsim.network import Disk, Links, Network
+from netsim.fabric import Links
+from netsim.host import Disk
+from netsim.network import Network
 from netsim.tables import LIVENESS_MS, StandInScheme
 from node.descriptor import Join, Member as Seat
 from node.epoch import EpochKeys

@@ -10,7 +10,9 @@ from consensus.signing import PublicKey, Signer, SigningKey, Verify, verify
 from consensus.validators import ValidatorIndex, Validators
 from netsim.counter import Counter, CounterNode, root_of
 from netsim.invariants import Invariants, ViolatedError
-from netsim.network import Disk, Links, Network, Simulated
+from netsim.fabric import Links
+from netsim.host import Disk, Simulated
+from netsim.network import Network
 
 CHAIN_ID = digest("simulated", b"counter")
 LIVENESS_MS = 400_000

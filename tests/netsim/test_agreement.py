@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from netsim.faults import storm
-from netsim.network import Links
+from netsim.fabric import Links
 from netsim.tables import CounterTable
 
 SEEDS = int(os.environ.get("NETSIM_SEEDS", "6"))

@@ -5,7 +5,7 @@ import pytest
 from consensus.beacon import recompute_seed
 from consensus.effects import RollLogged
 from consensus.encoding import digest
-from netsim.network import Links
+from netsim.fabric import Links
 from netsim.playing import CRAPS, PlayingTable
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Roll, Sit, TakeDown
