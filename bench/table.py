@@ -17,7 +17,7 @@ PARAMS = GameParams(
     operations_per_block=65_536,
     betting_min_ms=3_000,
     betting_max_ms=TIMER_MS_MAX,
-    shooter_ms=TIMER_MS_MAX,
+    thrower_ms=TIMER_MS_MAX,
     absent_ms=TIMER_MS_MAX,
 )
 """Nobody rolls, and no timer does it for them."""

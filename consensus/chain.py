@@ -75,7 +75,7 @@ class Tip:
 
 
 def genesis(chain_id: bytes) -> Tip:
-    """Return the implicit first block: height 0, view 0, final by definition (1.3)."""
+    """Return the implicit first block: height 0, view 0, final by definition."""
     return Tip(0, 0, BlockHash(digest("genesis", chain_id)), 0)
 
 

@@ -1,4 +1,4 @@
-"""Telling others what they may have missed, and asking for what is missing here (PROTOCOL 9, 1.9).
+"""Telling others what they may have missed, and asking for what is missing here (PROTOCOL 8).
 
 Nothing here makes a statement: what goes out are stored votes, byte for byte, held certificates,
 blocks, and Status, which says where a node stands and marks what follows it as a repetition.
@@ -33,6 +33,8 @@ RETRIES_ALONE_MAX = 8
 """A node that gave a view up, and has no work of its own, repeats itself so often, then sleeps: a
 faulty leader may have shown its proposal to nobody else, so no certificate will ever come."""
 FINALIZE_VOTES_REPEATED = 16
+RELAYS_FIRST = 2
+"""Nodes that look after one peer after Δ̂/2; if both are faulty, the others do after 2 Δ̂."""
 STATUS_IDLE_MS = 60_000
 """An idle node tells one neighbour where it stands this often: no vote, no block."""
 
@@ -61,6 +63,9 @@ class Dissemination:
         self._retries = 0
         self._retry_ms = 0
         self._relay_ms: int | None = None
+        self._relay_all_ms: int | None = None
+        self._relay_mark = self._relay_all_mark = (0, 0)
+        self._old_mark = (0, 0)  # where everybody had time to be
         self._status_ms = 0
         self._ask_ms = 0
 
@@ -79,6 +84,7 @@ class Dissemination:
     def start(self, now: Now) -> None:
         """Tell everybody where this node stands; stored votes go out again at once."""
         self._status_ms = now.mono_ms + STATUS_IDLE_MS
+        self._old_mark = self._mark()
         if not self.peers:
             return
         if self._rounds.has_own_votes():
@@ -101,12 +107,21 @@ class Dissemination:
     def relay_soon(self, now: Now) -> None:
         """Pass certificates on in a moment, to those not seen to have them by then.
 
-        The nodes take turns, so that most find nothing left to do.
+        Two nodes look after each peer; all others only when that did not help, in turn.
         """
+        n = self._validators.n
         if self._relay_ms is None:
-            n = self._validators.n
+            self._relay_ms = now.mono_ms + self.delta_ms // 2 + 1
+            self._relay_mark = self._mark()
+        if self._relay_all_ms is None:
             turn = (self._me + self._rounds.view) % n
-            self._relay_ms = now.mono_ms + self.delta_ms * (n + turn) // (2 * n) + 1
+            self._relay_all_ms = now.mono_ms + self.delta_ms * (2 * n + turn) // n
+            self._relay_all_mark = self._mark()
+
+    def _mark(self) -> tuple[int, int]:
+        """Return the view and the final view that held certificates lead to."""
+        final = self._rounds.better or self._rounds.finalization
+        return self._rounds.view, final.view if final is not None else 0
 
     def woke(self, now: Now, deltas: int) -> None:
         """Timers run from now on: repeat what is not answered after so many Δ̂."""
@@ -129,7 +144,7 @@ class Dissemination:
         peer.view, peer.final_view = status.view, status.final_view
         if now.mono_ms < peer.help_ms:
             return
-        helped = self._help(sender)
+        helped = self._is_before(sender, self._old_mark) and self._help(sender)
         if status.ask and not awake and status.view == self._rounds.view:
             helped |= self._repeat_votes(sender)
         if helped:
@@ -177,8 +192,13 @@ class Dissemination:
             return
         if self._relay_ms is not None and now_ms >= self._relay_ms:
             self._relay_ms = None
-            for peer, _ in self.peers.others():
-                self._help(peer)
+            n = self._validators.n
+            first = [p for p, _ in self.peers.others() if (self._me - p - view) % n < RELAYS_FIRST]
+            self._relay(first, self._relay_mark, now)
+        if self._relay_all_ms is not None and now_ms >= self._relay_all_ms:
+            self._relay_all_ms = None
+            self._old_mark = self._relay_all_mark
+            self._relay([peer for peer, _ in self.peers.others()], self._old_mark, now)
         if awake and now_ms >= self._retry_ms:
             self._repeat(now)
         self.fetcher.seek(missing, final=is_final, leader=self._validators.leader(view - 1))
@@ -193,11 +213,24 @@ class Dissemination:
     def deadlines(self, *, awake: bool, unsettled: int | None) -> Iterator[int | None]:
         """Yield when `speak` has something to say."""
         if self.peers:
-            yield from (self._status_ms, self._relay_ms, self.fetcher.deadline_ms)
+            yield from (self._status_ms, self._relay_ms, self._relay_all_ms)
+            yield self.fetcher.deadline_ms
             if awake:
                 yield self._retry_ms
             if unsettled is not None:
                 yield self._ask_ms
+
+    def _relay(self, peers: list[ValidatorIndex], mark: tuple[int, int], now: Now) -> None:
+        """Help those who did not reach a mark; what came after it has its own time."""
+        for peer in peers:
+            if self._is_before(peer, mark):
+                self._help(peer)
+        if mark != self._mark():
+            self.relay_soon(now)
+
+    def _is_before(self, peer: ValidatorIndex, mark: tuple[int, int]) -> bool:
+        known = self.peers[peer]
+        return known.view < mark[0] or known.final_view < mark[1]
 
     def _help(self, to: ValidatorIndex) -> bool:
         """Send the certificates that bring a peer to where this node is, if it is behind."""

@@ -59,11 +59,11 @@ __all__ = ["Application", "Built", "Engine", "Tip", "genesis"]
 
 LEAD_DELTAS, ADVANCE_DELTAS = 3, 5
 """Timers for a proposal and for a notarization, in Δ̂: entry skew, proposal and votes take one each
-(1.7, L2)."""
+(PROTOCOL 7.2 L2)."""
 OPEN_TIP_DELTAS = 8
 """An open tip without other work waits this long for its votes before an empty block extends it."""
 RETRY_OPEN_TIP_DELTAS = 2
-"""With only the tip open, finalize votes are repeated sooner: nothing else is under way (1.8)."""
+"""With only the tip open, finalize votes are repeated sooner: nothing else is under way."""
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
 
@@ -287,7 +287,7 @@ class Engine:
         return True
 
     def _took_fetched(self) -> bool:
-        """Take fetched blocks in order; those of a final chain are applied as they come (1.12)."""
+        """Take fetched blocks in order; those of a final chain are applied as they come."""
         found = self._outside.fetcher.next_block()
         if self._outside.fetcher.conflict:
             self._halt("a certified block does not extend the final one: two chains are final")
@@ -356,8 +356,6 @@ class Engine:
         self._chain.finalize(block)
         self._rounds.finalized(self._chain.final, held)
         self._outside.fetcher.moved()
-        if self.view <= header.view:
-            self._enter(header.view + 1)
         self._outside.relay_soon(self._now)
         self._see_tip()
 
@@ -560,9 +558,11 @@ class Engine:
             if leader != self.me and self._outside.peers[leader].silent:
                 return self._armed_ms
             deltas = LEAD_DELTAS
-        # Views without a notarized block since the last final one, whoever has which certificate.
-        barren = self.view - 1 - self.final.view - len(self._rounds.open)
-        return self._armed_ms + backed_off(deltas * self.delta_ms, max(barren, 0))
+        # Views since the final one that were left without a block, or too late for one: a node that
+        # is always too early makes finality impossible, though others go on without it.
+        fruitful = sum(known.nullify is None for known in self._rounds.open)
+        barren = max(self.view - 1 - self.final.view - fruitful, 0)
+        return self._armed_ms + backed_off(deltas * self.delta_ms, barren)
 
     def _next_deadline(self) -> int | None:
         if self.is_over:

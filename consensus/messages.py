@@ -43,7 +43,7 @@ CertificateBytes = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MA
 
 
 class VoteKind(enum.IntEnum):
-    """The three statements of a validator about a view (1.4)."""
+    """The three statements of a validator about a view (PROTOCOL 7)."""
 
     NOTARIZE = 1
     NULLIFY = 2
@@ -103,7 +103,7 @@ class Header(Record, frozen=True):
 
 
 class Body(Record, frozen=True):
-    """A block's body: its justification (1.3), system items, signed actions in order.
+    """A block's body: its justification (PROTOCOL 7 R1), system items, signed actions in order.
 
     `parent_cert` is empty when the parent is genesis. `skips` holds one nullification for each view
     between the parent's and the block's, lowest first. Items are encoded records, kept as received.
@@ -124,7 +124,7 @@ class Proposal(Record, frozen=True):
 
 
 class Status(Record, frozen=True):
-    """Where a peer stands (1.9, 1.12), and its clock for the table clock.
+    """Where a peer stands (PROTOCOL 8), and its clock for the table clock.
 
     `ask` = 1 wants a Status back. `echo_ms` returns the asker's `wall_ms`, 0 in an unasked Status.
     """

@@ -1,4 +1,4 @@
-"""What a node knows of where its peers stand, and what it owes each of them (PROTOCOL 9, 1.9).
+"""What a node knows of where its peers stand, and what it owes each of them (PROTOCOL 8).
 
 Only what came over a peer's own link counts, so nothing here is verified, and a lie costs its teller
 a certificate that it might have missed.

@@ -1,4 +1,4 @@
-"""Resuming from the journal: never a fresh signature, never a forgotten one (PROTOCOL 9, 1.10).
+"""Resuming from the journal: never a fresh signature, never a forgotten one (PROTOCOL 9.1).
 
 Final blocks are executed again, in order. Certificates above the final block were verified before
 they were stored. Own votes are counted again, and their stored bytes are what goes out.
@@ -93,5 +93,4 @@ def _restore_vote(chain: Chain, rounds: Rounds, record: VoteLogged, me: Validato
         case VoteKind.FINALIZE:
             known.finalize = own
     rounds.count_own(kind, record.view, own.digest, parse_envelope(record.envelope))
-    if kind is not FINALIZE:
-        rounds.view = max(rounds.view, record.view)
+    rounds.view = max(rounds.view, record.view)

@@ -1,4 +1,4 @@
-"""Fetching a certified block with all its unknown ancestors, and serving them (PROTOCOL 10, 1.12).
+"""Fetching a certified block with all its unknown ancestors, and serving them (PROTOCOL 10).
 
 Headers come backwards by hash from the certified block until one builds on a block that is known
 here; bodies then come forward. Whatever a peer sends is held against hashes that a certificate

@@ -1,4 +1,4 @@
-"""What a node knows of delays and clocks: the estimate Δ̂ and the table clock (PROTOCOL 8, 1.7).
+"""What a node knows of delays and clocks: the estimate Δ̂ and the table clock (PROTOCOL 8).
 
 Every figure comes from questions of our own that peers answered, so a peer can only spoil its own
 entry; quantiles and medians over all validators leave up to f liars without influence.
@@ -23,7 +23,7 @@ _SMOOTHING = 4
 
 
 def backed_off(base_ms: int, steps: int) -> int:
-    """Return `base_ms` grown by half per step: the delay bound is unknown (1.7)."""
+    """Return `base_ms` grown by half per step: the delay bound is unknown."""
     if steps == 0:
         return min(base_ms, TIMER_MS_MAX)
     steps = min(steps, BACKOFF_STEPS_MAX)

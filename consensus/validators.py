@@ -54,7 +54,7 @@ class Validators:
         object.__setattr__(self, "_order", tuple(order))
 
     def leader(self, view: int) -> ValidatorIndex:
-        """Return the leader of `view` (1.5): known to all without clock or history."""
+        """Return the leader of `view`: known to all without clock or history."""
         return self._order[view % self.n]
 
 

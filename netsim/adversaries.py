@@ -1,4 +1,4 @@
-"""Validators that break the protocol, each in one way, with their own keys only (PROTOCOL 12).
+"""Validators that break the protocol, each in one way, with their own keys only (PROTOCOL 7).
 
 An adversary is an honest node in chains: it hears everything, and what it would send goes through a
 strategy, which may drop, replace, redirect and add. A strategy never gets another's key.
@@ -271,6 +271,44 @@ class Selective:
         validators = me.seat.validators
         audience = me.rng.sample(me.others, validators.q - validators.f)
         return to_each(audience, send.frame)
+
+
+class Withholder:
+    """Shows each of its votes to one peer only, so that this one alone may hold a certificate."""
+
+    def hear(self, me: Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Nothing to add."""
+        return ()
+
+    def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
+        """Choose one peer for each vote; certificates are for nobody."""
+        match send.frame[0]:
+            case Number.VOTE:
+                return [Send(me.rng.choice(me.others), send.frame)]
+            case Number.CERTIFICATE:
+                return []
+            case _:
+                return [send]
+
+
+class Late:
+    """Says everything, about when the others lose patience."""
+
+    def hear(self, me: Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Nothing to add."""
+        return ()
+
+    def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
+        """Wait a few Δ̂, another time for each peer."""
+        network = me.seat.network
+        patience_ms = me.seat.node.engine.delta_ms
+        for peer in me.others if send.to is None else [send.to]:
+            wait_ms = me.rng.randrange(6 * patience_ms)
+            network.at(
+                network.now_ms + wait_ms,
+                lambda peer=peer: network.transmit(me.index, peer, send.frame),  # type: ignore[misc]
+            )
+        return []
 
 
 class Forger:

@@ -1,4 +1,4 @@
-"""What must hold at every step of every run, stated apart from the code that it judges (1.18).
+"""What must hold at every step of every run, stated apart from the code that it judges (PROTOCOL 7.1).
 
 The names are those of the protocol's proof: I1 to I6 hold for each honest validator over all its
 lives, G1 to G8 over all of them together. Nobody asks an engine whether it is right: what is judged

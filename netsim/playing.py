@@ -201,7 +201,7 @@ class PlayingTable:
         seat = session.seats[session.seat_of[index]] if index in session.seat_of else None
         if seat is None or seat.riding:
             return (Sit(0),)
-        if game.shooter(0) == index and seat.bets:
+        if game.thrower(0) == index and seat.bets:
             return (Roll(0),)
         bets = (PlaceBet(0, Kind.PASS, 0, 10), PlaceBet(0, Kind.FIELD, 0, 5))
         return (*bets, Ready(0)) if self.network.rng.random() < 0.5 else bets

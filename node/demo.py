@@ -16,12 +16,13 @@ from typing import Any
 import trio
 
 from node.agreement import Standing, disagreement
-from node.bots import STYLES
 from node.config import Folder, write_config
 from node.control import open_control
 from node.errors import OperatorError
+from node.game.games import NUMBERS
 from node.identity import create_keys
 from node.inspection import read_standing
+from node.strategies import STRATEGIES
 from node.terminal import render_roll
 from node.view import TableView
 
@@ -30,6 +31,9 @@ NAMES = (
     "ines", "jonas", "kira", "luis", "mina", "noor", "olga", "pablo",
 )  # fmt: skip
 LISTEN = "127.0.0.1:0"
+GAME = next(iter(NUMBERS))
+STYLES = 4
+"""Of the strategies of a game, the first ones, which the bots play in turn."""
 START_SECONDS = 60
 """For sixteen interpreters to start on a small machine, and their lobby to end."""
 STOP_SECONDS = 10
@@ -98,6 +102,7 @@ class Plan:
     you: str | None
     rolls: int | None
     rules: tuple[str, ...] = ()
+    game: str = GAME
     pace_seconds: float = 0
     table: str = "demo"
 
@@ -117,7 +122,7 @@ def _seat_arguments(plan: Plan, index: int) -> tuple[str, ...]:
     data = ("--data", str(plan.root / plan.names[index]))
     if plan.names[index] == plan.you:
         return data
-    styles = tuple(STYLES)
+    styles = tuple(STRATEGIES[NUMBERS[plan.game]])[:STYLES]
     limit = () if plan.rolls is None else ("--rolls", str(plan.rolls))
     pace = ("--pace", str(plan.pace_seconds)) if plan.pace_seconds else ()
     return (*data, "--bot", styles[index % len(styles)], *limit, *pace)
@@ -144,7 +149,8 @@ async def _start(plan: Plan, nodes: Sequence[NodeProcess]) -> None:
     host, *guests = nodes
     rules = [word for rule in plan.rules for word in ("--rule", rule)]
     seats = str(len(nodes))
-    host.arguments = ("host", "--name", plan.table, "--seats", seats, *rules, *host.arguments)
+    table = ("--name", plan.table, "--seats", seats, "--game", plan.game)
+    host.arguments = ("host", *table, *rules, *host.arguments)
     with trio.move_on_after(START_SECONDS):
         await host.start()
         invite = await _read_invite(host)

@@ -1,4 +1,4 @@
-"""The replicated state of a table and how a block changes it (PROTOCOL 9, 13).
+"""The replicated state of a table and how a block changes it (PROTOCOL 12.1, 13).
 
 Order inside a block: evidence, deal certificates, settlements, then actions, each with its
 operations in order; the closing of betting comes next, and the seal of an epoch last. States are
@@ -200,6 +200,8 @@ class Execution:
         self._system_items = system_items
         self.base = base
         self._finalized: deque[ChainState] = deque()
+        self.replayed: list[BlockResult] = []
+        """Results of the blocks above the newest snapshot, when the journal was replayed."""
         self.trusting = False
         """Whether blocks come from this node's own journal: their signatures were verified and
         their results reported before the restart."""
@@ -296,7 +298,9 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
-        if not self.trusting:
+        if self.trusting:
+            self.replayed.append(self.final.result)
+        else:
             self._finalized.append(self.final)
         self._mempool.prune(self.final.game.seqs())
 
@@ -508,7 +512,7 @@ def state_root(
     membership: Membership,
     beacon: BeaconState,
 ) -> Digest:
-    """Return the root over everything replicated (PROTOCOL 9)."""
+    """Return the root over everything replicated (PROTOCOL 12.1)."""
     chain = encode((place, tuple(closed.items()), game.leaf()))
     return digest(
         "state",

@@ -14,10 +14,10 @@ from node.agreement import RollFacts, Standing
 from node.config import Folder
 from node.descriptor import load_table
 from node.errors import OperatorError
-from node.game.craps.dice import throw
+from node.game.rules import GameRules
 from node.identity import Keys
 from node.replica import Replica
-from node.serving import setup_of
+from node.serving import rules_of, setup_of
 from node.store import Store
 
 ROOTS_READ = 32
@@ -46,7 +46,7 @@ def read_standing(folder: Folder) -> Standing:
     with open_store(folder) as store:
         records = store.load()
         replica = Replica(setup_of(table, _NOBODY), records, store.block)
-        rolls = tuple(read_rolls(store))
+        rolls = tuple(read_rolls(store, rules_of(table)))
         height = replica.final.height
         roots = {at: state_root_at(store, at) for at in range(max(1, height - ROOTS_READ), height)}
     game = replica.final.game
@@ -70,11 +70,11 @@ def state_root_at(store: Store, height: int) -> str:
     return "" if final is None else decode_as(final.header, Header).state_root.hex()
 
 
-def read_rolls(store: Store) -> Iterator[RollFacts]:
+def read_rolls(store: Store, rules: GameRules) -> Iterator[RollFacts]:
     """Yield every settled roll, its dice recomputed from its proof."""
     for record in store.rolls():
         try:
-            dice = dice_of(record.proof, record.session, record.number)
+            dice = dice_of(rules, record.proof, record.session, record.number)
         except DecodeError as error:
             raise OperatorError(f"roll {record.number} has no proof: {error}") from None
         yield RollFacts(
@@ -86,10 +86,10 @@ def read_rolls(store: Store) -> Iterator[RollFacts]:
         )
 
 
-def dice_of(proof: bytes, serial: int, number: int) -> tuple[int, int]:
+def dice_of(rules: GameRules, proof: bytes, serial: int, number: int) -> tuple[int, ...]:
     """Return the dice of roll `number` of session `serial`; raises `DecodeError`."""
-    seed = recompute_seed(proof)
-    return throw(digest("dice", seed + serial.to_bytes(8, "big") + number.to_bytes(8, "big")))
+    seed = recompute_seed(proof) + serial.to_bytes(8, "big") + number.to_bytes(8, "big")
+    return rules.outcome(digest("dice", seed))[1]
 
 
 def recipe(roll: RollFacts) -> str:
@@ -103,7 +103,7 @@ def recipe(roll: RollFacts) -> str:
         f"p = bytes.fromhex('{roll.proof.hex()}'); "
         r"s = h(b'\x04roll' + p).digest(); "
         rf"d = h(b'\x04dice' + s + bytes.fromhex('{what.hex()}')).digest(); "
-        'print([b % 6 + 1 for b in d if b < 252][:2])"'
+        f'print([b % 6 + 1 for b in d if b < 252][:{len(roll.dice)}])"'
     )
 
 
@@ -114,7 +114,7 @@ def find_roll(folder: Folder, number: int, session: int | None) -> RollFacts:
         OperatorError: There is none; the text names how many there are.
     """
     with open_store(folder) as store:
-        rolls = list(read_rolls(store))
+        rolls = list(read_rolls(store, rules_of(load_table(folder.table))))
     found = [roll for roll in rolls if roll.number == number and session in (None, roll.session)]
     if found:
         return max(found, key=lambda roll: roll.session)

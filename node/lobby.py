@@ -404,17 +404,19 @@ async def join(
     *,
     on_change: Callable[[Room], None],
     save: Callable[[Table], None],
+    problem_of_params: Callable[[bytes], str | None] = lambda _: None,
 ) -> Table:
     """Take a seat by an invite and return the table, once all have agreed.
 
     `listen` are the concrete addresses at which the others will reach this node at the table.
+    `problem_of_params` says why the game's terms are not to be signed; it may take seconds.
 
     Raises:
         OperatorError: The invite, the host's refusal, or what the host sent is at fault.
     """
     parsed = parse_invite(invite)
     request = Join(parsed.secret, member_of(keys, nickname), tuple(map(str, listen)))
-    return await _Guesting(keys, parsed, request, on_change, save).run()
+    return await _Guesting(keys, parsed, request, on_change, save, problem_of_params).run()
 
 
 @dataclass
@@ -426,6 +428,7 @@ class _Guesting:
     request: Join
     on_change: Callable[[Room], None]
     save: Callable[[Table], None]
+    problem_of_params: Callable[[bytes], str | None]
     terms: Descriptor | None = None
 
     async def run(self) -> Table:
@@ -505,6 +508,8 @@ class _Guesting:
             case LobbyNumber.DESCRIPTOR:
                 terms = decode_as(body, Descriptor)
                 _check_terms(terms, self.request.member, self.invite)
+                if wrong := await trio.to_thread.run_sync(self.problem_of_params, terms.params):
+                    raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
                 self.terms = terms
                 accept = sign_accept(self.keys, terms)
                 await link.send([_frame(LobbyNumber.ACCEPT, accept)])

@@ -1,4 +1,4 @@
-"""Signed actions that wait for a block, and every action that a block may need again (PROTOCOL 9).
+"""Signed actions that wait for a block, and every action that a block may need again (PROTOCOL 11.8).
 
 An action is decoded and its signature verified once, here, whether it comes by gossip or inside a
 block. Bounds are per player, so that one player's flood never takes another's place.

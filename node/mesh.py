@@ -27,6 +27,9 @@ OUTBOX_BYTES_MAX = 4 << 20
 """What waits for one peer, in flight included; beyond it frames are dropped, the protocol repeats."""
 FRAME_COST_BYTES = 64
 """Charged for each queued frame beside its bytes, so that tiny ones cannot add up to objects."""
+DIRECT_BYTES_MAX = 64 << 10
+"""Up to here a turn's frames for a peer are handed to the system by the owner itself, which saves a
+task switch for each peer; more waits for the peer's own task."""
 INBOX_FRAMES_MAX = 200
 INBOX_BYTES_MAX = 1 << 20
 """From here on a peer is not read until the owner has taken some: only that peer feels it."""
@@ -70,15 +73,58 @@ class PeerStatus:
 class _Channel:
     """One open link and what waits to go out on it."""
 
-    __slots__ = ("by_smaller", "link", "queued_bytes", "scope", "waiting", "wanted")
+    __slots__ = (
+        "by_smaller",
+        "counters",
+        "link",
+        "owes_send",
+        "queued_bytes",
+        "scope",
+        "waiting",
+        "wanted",
+    )
 
-    def __init__(self, link: Link, *, by_smaller: bool) -> None:
+    def __init__(self, link: Link, counters: PeerCounters, *, by_smaller: bool) -> None:
         self.link = link
+        self.counters = counters
         self.by_smaller = by_smaller  # dialled by the smaller of the two identity keys
         self.scope = trio.CancelScope()
         self.waiting: list[bytes] = []
         self.queued_bytes = 0
+        self.owes_send = False  # the system has not taken all of the last direct send
         self.wanted = trio.Event()
+
+    def flush(self) -> None:
+        """Send what waits at once if that needs no waiting, else let the task of the link do it."""
+        if self.queued_bytes <= DIRECT_BYTES_MAX and not self.link.is_sending:
+            frames, self.waiting = self.waiting, []
+            self.owes_send = not self.link.send_nowait(frames)
+            self.count(frames, self.queued_bytes)
+            if not self.owes_send:
+                self.queued_bytes = 0
+                return
+        self.wanted.set()
+
+    async def run(self) -> None:
+        """Send in one write whatever could not be sent at once, for as long as the link is open."""
+        try:
+            while True:
+                while not (self.waiting or self.owes_send):
+                    self.wanted = trio.Event()
+                    await self.wanted.wait()
+                frames, self.waiting = self.waiting, []
+                cost = self.queued_bytes
+                self.owes_send = False
+                await self.link.send(frames)
+                self.queued_bytes -= cost
+                self.count(frames, sum(map(len, frames)) + FRAME_COST_BYTES * len(frames))
+        except LinkClosed:
+            return  # the reader learns it too, and says so
+
+    def count(self, frames: Sequence[bytes], cost: int) -> None:
+        self.counters.frames_sent += len(frames)
+        self.counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)
+        self.counters.writes += 1
 
     def close(self, why: str) -> None:
         """End the link soon, from any task, without waiting."""
@@ -131,6 +177,7 @@ class Mesh:
         self._others = [peer for peer in self._peers if peer.index != me]
         self._by_identity = {peer.identity: peer for peer in self._others}
         self._changes: list[tuple[ValidatorIndex, bool]] = []
+        self._unflushed: list[_Channel] = []
         self._turn = 0
 
     async def run(
@@ -195,7 +242,10 @@ class Mesh:
         return batch
 
     def send(self, to: ValidatorIndex | None, frame: bytes) -> None:
-        """Queue a frame for one peer, or for all; dropped and counted when it cannot be queued."""
+        """Queue a frame for one peer, or for all; dropped and counted when it cannot be queued.
+
+        It goes out with the next `flush`.
+        """
         assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
         cost = len(frame) + FRAME_COST_BYTES
         for peer in self._others if to is None else (self._peers[to],):
@@ -205,9 +255,16 @@ class Mesh:
             elif channel.queued_bytes + cost > OUTBOX_BYTES_MAX:
                 peer.counters.dropped += 1
             else:
+                if not channel.waiting:
+                    self._unflushed.append(channel)
                 channel.waiting.append(frame)
                 channel.queued_bytes += cost
-                channel.wanted.set()
+
+    def flush(self) -> None:
+        """Send what was queued since the last call: once for all that the owner does in a turn."""
+        for channel in self._unflushed:
+            channel.flush()
+        self._unflushed.clear()
 
     def hold_off(self, index: ValidatorIndex, why: str) -> None:
         """Close the link to an offender, forget what it sent, and refuse it for 5 s."""
@@ -306,7 +363,7 @@ class Mesh:
             return
         if old is not None:
             old.close("replaced by a newer link")  # of two by one dialler, the newest lives
-        channel = peer.channel = _Channel(link, by_smaller=by_smaller)
+        channel = peer.channel = _Channel(link, peer.counters, by_smaller=by_smaller)
         peer.counters.links += 1
         self._changed(peer, up=True)
         log.info("link up peer=%d name=%s remote=%s", peer.index, peer.name, link.remote)
@@ -314,7 +371,7 @@ class Mesh:
             with channel.scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(link.keep_alive)
-                    nursery.start_soon(_write, peer.counters, channel)
+                    nursery.start_soon(channel.run)
                     await self._read(peer, link)
                     nursery.cancel_scope.cancel()
         finally:
@@ -343,25 +400,6 @@ class Mesh:
     def _changed(self, peer: _Peer, *, up: bool) -> None:
         self._changes.append((peer.index, up))
         self._wake()
-
-
-async def _write(counters: PeerCounters, channel: _Channel) -> None:
-    """Send whatever waits in one write, then what has gathered meanwhile."""
-    link = channel.link
-    try:
-        while True:
-            while not channel.waiting:
-                channel.wanted = trio.Event()
-                await channel.wanted.wait()
-            frames, channel.waiting = channel.waiting, []
-            cost = channel.queued_bytes
-            await link.send(frames)
-            channel.queued_bytes -= cost
-            counters.frames_sent += len(frames)
-            counters.bytes_sent += cost - FRAME_COST_BYTES * len(frames)
-            counters.writes += 1
-    except LinkClosed:
-        return  # the reader learns it too, and says so
 
 
 def _jittered(seconds: float) -> float:

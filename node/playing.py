@@ -1,4 +1,4 @@
-"""Who sits at a node: a person at a terminal, or a bot with a style.
+"""Who sits at a node: a person at a terminal, or a bot with a strategy.
 
 Both see the table through the node's control socket and type the same words; neither knows whether
 the node runs in this process.
@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from node.bots import next_lines
+from node.bots import next_moves, operations_of
 from node.control import ControlClient
 from node.errors import OperatorError
 from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
+from node.strategies.moves import Move, Strategy
 from node.terminal import (
     Command,
     Help,
@@ -115,7 +116,7 @@ class Terminal:
     def _sentence(self, receipt: Receipt) -> str:
         """Return why something was refused, players by their names."""
         sentence = describe(receipt, self._rules)
-        if receipt.code == Code.NOT_SHOOTER:
+        if receipt.code == Code.NOT_THROWER:
             (player,) = receipt.values
             sentence = sentence.replace(f"player {player}", self._view.players[player].name)
         return sentence
@@ -145,12 +146,12 @@ class Terminal:
 
 
 class Bot:
-    """A style at a node: looks at every final block, and once a second in any case."""
+    """A strategy at a node: looks at every final block, and once a second in any case."""
 
     def __init__(
         self,
         client: ControlClient,
-        style: str,
+        strategy: Strategy,
         rules: GameRules,
         *,
         pace_seconds: float,
@@ -162,7 +163,7 @@ class Bot:
         `patience_seconds` for others that are not ready.
         """
         self._client = client
-        self._style = style
+        self._strategy = strategy
         self._rules = rules
         self._pace_seconds = pace_seconds
         self._patience_seconds = patience_seconds
@@ -186,16 +187,16 @@ class Bot:
                 if view.session < 0:
                     await self._pause(OPENING_SECONDS * view.me)
                     view = await self._client.view()
-                lines: tuple[str, ...] = ()
+                moves: tuple[Move, ...] = ()
                 if rolls_max is None or view.rolls < rolls_max:
                     waited = trio.current_time() - bet_at
                     patient = waited < self._patience_seconds
-                    lines = next_lines(self._style, view, bet_for, patient=patient)
-                    if lines == ("roll",) and waited < self._pace_seconds:
+                    moves = next_moves(self._strategy, view, self._rules, bet_for, patient=patient)
+                    if moves == ("roll",) and waited < self._pace_seconds:
                         await self._pause(self._pace_seconds - waited)
                         continue
-                if lines and await _type(self._client, lines, view, self._rules):
-                    if lines[-1] == "ready":
+                if moves and await self._do(moves, view):
+                    if moves[-1] == "ready":
                         bet_for, bet_at = view.rolls, trio.current_time()
                 elif self._height <= view.height:
                     await self._pause(RETRY_SECONDS)
@@ -211,18 +212,10 @@ class Bot:
         with trio.move_on_after(seconds):
             await self._newer.wait()
 
-
-async def _type(
-    client: ControlClient, lines: Sequence[str], view: TableView, rules: GameRules
-) -> bool:
-    """Submit what the lines mean, together; say whether the last of them was done."""
-    operations = [
-        operation
-        for line in lines
-        if isinstance(command := parse_line(line, view, rules), Play)
-        for operation in command.operations
-    ]
-    if not operations:
-        return False
-    answers = await client.submit(operations)
-    return answers[-1].receipt.code == 0
+    async def _do(self, moves: Sequence[Move], view: TableView) -> bool:
+        """Submit what the moves mean, together; say whether the last of them was done."""
+        operations = operations_of(moves, view, self._rules)
+        if not operations:
+            return False
+        answers = await self._client.submit(operations)
+        return answers[-1].receipt.code == 0

@@ -266,6 +266,12 @@ class Replica:
         """The slot of this node's member, None while the table has not admitted it."""
         return self.final.membership.slot_of(self._kid)
 
+    def take_replayed(self) -> list[BlockResult]:
+        """Return, once, what the journal's blocks above its snapshot did: it was reported before."""
+        replayed, execution = self._epoch.execution.replayed, self._epoch.execution
+        execution.replayed = []
+        return replayed
+
     @property
     def pending(self) -> tuple[AnyOperation, ...]:
         """The operations of this player that no final block holds."""

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Protocol, assert_never
 
@@ -29,11 +29,12 @@ from consensus.validators import ValidatorIndex
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
+from node.fairness import Fairness, fairness_facts
 from node.game.operations import Operation
 from node.game.receipts import RollResult
 from node.mesh import Mesh
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
-from node.statistics import RuntimeStatistics, Tally
+from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view
 from transport.base import Address
 from transport.link import Credentials
@@ -80,8 +81,13 @@ class ProtocolRuntime:
         credentials: Credentials,
         *,
         wall_ms: Callable[[], int] = wall_clock_ms,
+        tally: Tally | None = None,
+        rolls: Iterable[RollResult] = (),
     ) -> None:
-        """Take over the replica: from now on only the runtime calls it."""
+        """Take over the replica: from now on only the runtime calls it.
+
+        `tally` and `rolls` are what was counted and settled before this start.
+        """
         self.table = table
         self.me = me
         self.mesh = Mesh(table, me, credentials, self._wake)
@@ -95,12 +101,12 @@ class ProtocolRuntime:
         self._replica = replica
         self._journal = journal
         self._wall_ms = wall_ms
-        self._tally = Tally()
+        self._tally = tally or Tally()
         self._awaited = trio.Event()
         self._submitted: deque[Submission] = deque()
         self._callbacks: dict[int, tuple[Callback, int]] = {}
         self._last_ticket = 0
-        self._rolls: deque[RollResult] = deque(maxlen=ROLLS_KEPT)
+        self._rolls: deque[RollResult] = deque(rolls, maxlen=ROLLS_KEPT)
         self._newer = trio.Event()
         self._scope = trio.CancelScope()
         self._ended = ""
@@ -217,13 +223,15 @@ class ProtocolRuntime:
         facts["view"] = self._replica.engine.view
         facts["halted"] = self.halted or ""
         facts["listening"] = [str(address) for address in self.bound]
+        if (fairness := self.fairness()) is not None:
+            facts["fairness"] = fairness_facts(fairness)
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
         return facts
 
     def statistics(self) -> RuntimeStatistics:
         """Return what this node did since it started."""
         tally, door, links = self._tally, self._replica.pipeline, self.mesh.counters
-        final = self._replica.final
+        final, counts, before = self._replica.final, self._tally.counts, self._tally.before
         tally.look_at_games(final.game.sessions, final.time_ms)
         peers = [peer.counters for peer in self.mesh.statistics()]
         uptime_ms = max(1, self._now().mono_ms - tally.started_ms)
@@ -233,26 +241,29 @@ class ProtocolRuntime:
 
         return RuntimeStatistics(
             uptime_ms=uptime_ms,
+            ran_ms=before.ran_ms + uptime_ms,
             height=final.height,
-            blocks=tally.blocks,
-            blocks_per_s=per_s(tally.blocks),
-            actions=tally.actions,
-            operations=tally.operations,
-            operations_per_s=per_s(tally.operations),
-            games_total=tally.games_total,
-            games_active=tally.games_total - tally.games_ended,
-            games_ended_per_s=per_s(tally.games_ended),
-            game_mean_ms=tally.games_ended_ms // max(1, tally.games_ended),
-            rolls=tally.rolls,
-            rolls_per_s=per_s(tally.rolls),
-            outcomes=dict(sorted(tally.outcomes.items())),
-            volume=tally.volume,
-            house_profit=tally.house_profit,
-            submitted=tally.submitted,
+            blocks=counts.blocks,
+            blocks_per_s=per_s(counts.blocks - before.blocks),
+            actions=counts.actions,
+            operations=counts.operations,
+            operations_per_s=per_s(counts.operations - before.operations),
+            games_total=counts.games_total,
+            games_active=counts.games_total - counts.games_ended,
+            games_ended_per_s=per_s(counts.games_ended - before.games_ended),
+            game_mean_ms=counts.games_ended_ms // max(1, counts.games_ended),
+            rolls=counts.rolls,
+            rolls_per_s=per_s(counts.rolls - before.rolls),
+            outcomes=dict(sorted(counts.outcomes.items())),
+            volume=counts.volume,
+            house_profit=counts.house_profit,
+            submitted=counts.submitted,
             waiting=len(self._callbacks),
-            refused_here=tally.refused_here,
+            refused_here=counts.refused_here,
             latency_p50_us=tally.latencies.quantile_us(500),
+            latency_p90_us=tally.latencies.quantile_us(900),
             latency_p99_us=tally.latencies.quantile_us(990),
+            latency_p999_us=tally.latencies.quantile_us(999),
             steps=tally.steps,
             commits=tally.commits,
             records=tally.records,
@@ -270,9 +281,27 @@ class ProtocolRuntime:
                 "malformed": door.malformed,
             },
             link_faults={fault.name: count for fault, count in links.faults.items()},
-            peer_faults=dict(tally.faults),
+            peer_faults=dict(counts.faults),
             subscribers=len(self.events),
             events_lost=self.events.lost,
+        )
+
+    def fairness(self) -> Fairness | None:
+        """Return what the table's rolls say of its dice, None where nobody measures."""
+        meter = self._tally.fairness
+        return None if meter is None else meter.report()
+
+    def memory(self) -> Memory:
+        """Return what the next run of this node should know."""
+        tally, counts = self._tally, self._tally.counts
+        counts.ran_ms = tally.before.ran_ms + self._now().mono_ms - tally.started_ms
+        return Memory(
+            chain_id=self.table.chain_id.hex(),
+            height=self._replica.final.height,
+            counts=counts,
+            latencies=tally.latencies.kept(),
+            fairness=None if tally.fairness is None else tally.fairness.state(),
+            rolls=list(self._rolls),
         )
 
     # The owner.
@@ -326,7 +355,7 @@ class ProtocolRuntime:
         if self._submitted:
             batch = list(self._submitted)
             self._submitted.clear()
-            self._tally.submitted += len(batch)
+            self._tally.counts.submitted += len(batch)
             effects += replica.submit(batch, now)
         deadline_ms = replica.deadline_ms
         if deadline_ms is not None and deadline_ms <= now.mono_ms:
@@ -384,15 +413,24 @@ class ProtocolRuntime:
                         self._halt(reason)
                     case _:
                         assert_never(effect)
+            self.mesh.flush()
             effects = further
 
     def _played(self, played: Played) -> None:
+        was_alarmed = self._is_alarmed
         self._tally.count_result(played.result)
+        if self._is_alarmed and not was_alarmed:
+            log.warning("dice alarm height=%d", played.height)
         self._tally.look_at_games(self._replica.final.game.sessions, played.result.time_ms)
         self._rolls.extend(played.result.rolls)
         self.events.publish(played)
         self._newer.set()
         self._newer = trio.Event()
+
+    @property
+    def _is_alarmed(self) -> bool:
+        meter = self._tally.fairness
+        return meter is not None and meter.is_alarmed
 
     def _answer(self, answer: Answer, now_ns: int) -> None:
         callback, submitted_ns = self._callbacks.pop(answer.ticket, (None, 0))
@@ -401,7 +439,7 @@ class ProtocolRuntime:
         if answer.height:
             self._tally.latencies.add((now_ns - submitted_ns) // 1000)
         else:
-            self._tally.refused_here += 1
+            self._tally.counts.refused_here += 1
         callback(answer)
 
     def _report(self, peer: ValidatorIndex, fault: str, now: Now) -> None:

@@ -1,5 +1,7 @@
 """From a folder to a running node: journal, replica, runtime and control socket."""
 
+from contextlib import closing
+
 import trio
 
 from consensus.encoding import DecodeError
@@ -15,7 +17,9 @@ from node.game.params import GameParams, decode_params
 from node.game.rules import GameRules
 from node.identity import Keys
 from node.lobby import credentials_of
+from node.logs import logging_to
 from node.membership import founder
+from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime
 from node.store import Journal
@@ -89,13 +93,17 @@ async def serve_node(
     """
     me = index_at(table, keys)
     listen = Address(host, parse_address(table.addresses[me][0]).port)
-    journal = Journal(folder.root, table.chain_id, me)
-    try:
+    with (
+        closing(Journal(folder.root, table.chain_id, me)) as journal,
+        logging_to(folder.root),
+    ):
         replica = Replica(setup_of(table, keys), journal.load(), journal.block)
-        runtime = ProtocolRuntime(replica, journal, table, me, credentials_of(keys))
+        known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
+        runtime = ProtocolRuntime(
+            replica, journal, table, me, credentials_of(keys), tally=known.tally, rolls=known.rolls
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)
+            nursery.start_soon(keep_memory, runtime, folder.root)
             await nursery.start(serve_control, runtime, folder.root)
             task_status.started()
-    finally:
-        journal.close()

@@ -330,6 +330,13 @@ class Store:
         with closing(Store(self.path.parent)) as own:
             yield from own._every_roll()  # noqa: SLF001  (it is one of us)
 
+    def rolls_above(self, height: int) -> Iterator[RollLogged]:
+        """Yield the rolls settled above a height, in the order of their blocks."""
+        with self._errors_named(), self._one_moment():
+            where = "WHERE height > ? ORDER BY height, session, number"
+            for _, row in self._rows(_ROLLS, where, (height,)):
+                yield row
+
     def _every_roll(self) -> Iterator[RollLogged]:
         with self._errors_named(), self._one_moment():
             seal, found = self._sealed(), _Sum()

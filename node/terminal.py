@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from node.game.games import CRAPS
+from node.game.games import NUMBERS
 from node.game.operations import (
     CreateSession,
     Leave,
@@ -33,13 +33,14 @@ NEAR_ENOUGH = 0.7
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
 NAME_WIDTH = 24
-POINTS = (4, 5, 6, 8, 9, 10)
+BOARD_WIDTH = 12
+"""Of the first text of the board; the rest stands beside it."""
 TABLE_WORDS = (
     ("roll", "throw, when you have the dice"),
     ("ready", "no more bets from me before this roll"),
     ("down [BET [CHIPS]]", "take bets down, those that the rules let go"),
     ("off BET, on BET", "call a bet off or on; `default BET` as the rules say"),
-    ("decline", "pass the dice to the next seat, before a come-out"),
+    ("decline", "pass the dice to the next seat, when the game lets you"),
     ("sit, leave", "take a seat, or leave it"),
     ("table", "show the table again (or just press Enter)"),
     ("quit", "leave the terminal; bets stay as they are"),
@@ -56,7 +57,7 @@ def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
     """
     parts = [
         _head(view),
-        _puck(view),
+        _board(view),
         "",
         *_players(view),
         *_rolls(view),
@@ -88,21 +89,21 @@ def turn_text(view: TableView) -> str:
         return "You are watching: type `sit` to take a seat."
     if not view.betting:
         return "No more bets: the dice are out."
-    if view.shooter < 0:
-        return "Nobody can throw: a pass or don't pass bet makes you the shooter."
+    if view.thrower < 0:
+        return f"Nobody can throw: it takes {view.thrower_needs}."
     waiting = [
         player.name
         for index, player in enumerate(view.players)
-        if player.seated and not player.ready and index != view.shooter
+        if player.seated and not player.ready and index != view.thrower
     ]
-    if view.shooter == view.me:
+    if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
         return "You have the dice and all are ready: type `roll`."
-    shooter = view.players[view.shooter].name
+    thrower = view.players[view.thrower].name
     if view.own.ready:
-        return f"You are ready; {shooter} has the dice."
-    return f"{shooter} has the dice. Type your bets, then `ready`."
+        return f"You are ready; {thrower} has the dice."
+    return f"{thrower} has the dice. Type your bets, then `ready`."
 
 
 def _head(view: TableView) -> str:
@@ -110,10 +111,8 @@ def _head(view: TableView) -> str:
     return f"  {view.table:<{WIDTH - 2 - len(right)}}{right}\n  {'─' * (WIDTH - 2)}"
 
 
-def _puck(view: TableView) -> str:
-    boxes = "  ".join(f"[{n}]" if n == view.point else f" {n} " for n in POINTS)
-    puck = f"ON {view.point}" if view.point else "OFF"
-    left = f"  puck {puck:<7}{boxes}"
+def _board(view: TableView) -> str:
+    left = "  " + "".join(f"{text:<{BOARD_WIDTH}}" for text in view.board_texts)
     right = f"bank {view.bank:,}"
     return f"{left:<{WIDTH - len(right)}}{right}"
 
@@ -122,7 +121,7 @@ def _players(view: TableView) -> list[str]:
     width = max(len("player"), *(len(player.name) for player in view.players))
     lines = [f"    {'player':<{width}} {'rack':>11}         bets"]
     for index, player in enumerate(view.players):
-        dice = "*" if index == view.shooter else " "
+        dice = "*" if index == view.thrower else " "
         you = ">" if index == view.me else " "
         state = ("ready" if player.ready else "") if player.seated else "away"
         head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
@@ -166,8 +165,8 @@ def changes(before: TableView, after: TableView) -> list[str]:
     names = [player.name for player in after.players]
     rolled = [roll for roll in after.last if roll.number > before.rolls]
     lines = [line for roll in rolled for line in render_roll(roll, names)]
-    if after.point != before.point:
-        lines.append(f"  puck ON {after.point}" if after.point else "  puck OFF")
+    if after.board_texts[:1] != before.board_texts[:1]:
+        lines += [f"  {text}" for text in after.board_texts[:1]]
     for index, (old, new) in enumerate(zip(before.players, after.players, strict=True)):
         done = [] if rolled else _bet_changes(old, new)
         if new.seated != old.seated:
@@ -177,7 +176,7 @@ def changes(before: TableView, after: TableView) -> list[str]:
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
-    mine = after.shooter == after.me or not after.betting
+    mine = after.thrower == after.me or not after.betting
     if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
         lines.append(f"  {turn_text(after)}")
     return lines
@@ -267,7 +266,7 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
         case ["help" | "?"]:
             return Help()
         case ["sit"]:
-            return _sit(view)
+            return _sit(view, rules)
         case [word, *_] if view.session < 0 or not view.own.seated:
             return Say(f"{word!r} needs a seat: type `sit` first")
         case ["leave"]:
@@ -302,10 +301,10 @@ def _suggestion(word: str, rules: GameRules) -> str:
     return f" (did you mean {near[0]!r}?)" if near and word not in known else ""
 
 
-def _sit(view: TableView) -> Command:
+def _sit(view: TableView, rules: GameRules) -> Command:
     if view.session < 0:
         # With no game open the lowest slot is free; if others open it first, the seat is there.
-        return Play((CreateSession(CRAPS), Sit(0)))
+        return Play((CreateSession(NUMBERS[rules.name]), Sit(0)))
     return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
 
 

@@ -11,8 +11,6 @@ import msgspec
 
 from consensus.encoding import Digest
 from consensus.validators import faults_tolerated
-from node.game.craps.board import POINT
-from node.game.games import CRAPS
 from node.game.receipts import BetResult, RollResult
 from node.game.rules import Bet, BetKey, GameRules
 from node.game.session import GameSession, Phase, Seat
@@ -70,10 +68,10 @@ class RollView:
 class TableView:
     """A session of the table after the final block `height`, as seat `me` sees it.
 
-    `session` is -1 while none is open, `shooter` -1 while nobody can throw, `point` 0 while the
-    puck is off. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones.
-    `layout` are the chips of all sessions' bets. `tolerated` members may be away before the table
-    stops.
+    `session` is -1 while none is open, `thrower` -1 while nobody can throw, who needs
+    `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
+    first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
+    are the chips of all sessions' bets. `tolerated` members may be away before the table stops.
     """
 
     table: str
@@ -88,9 +86,10 @@ class TableView:
     session: int = -1
     betting: bool = False
     board: tuple[int, ...] = ()
-    point: int = 0
+    board_texts: tuple[str, ...] = ()
+    thrower_needs: str = ""
     rolls: int = 0
-    shooter: int = -1
+    thrower: int = -1
     last: tuple[RollView, ...] = ()
 
     @property
@@ -151,16 +150,17 @@ def build_view(
     )
     if session is None or rules is None:
         return common
-    shooter = state.shooter(slot)
+    thrower = state.thrower(slot)
     own = [roll for roll in rolls if roll.serial == session.serial][-ROLLS_SHOWN:]
     return replace(
         common,
         session=slot,
         betting=session.phase in {Phase.OPEN, Phase.BETTING},
         board=session.board,
-        point=session.board[POINT] if session.game == CRAPS else 0,
+        board_texts=rules.board_texts(session.board),
+        thrower_needs=rules.thrower_needs,
         rolls=session.rolls,
-        shooter=-1 if shooter is None else shooter,
+        thrower=-1 if thrower is None else thrower,
         last=tuple(_roll(roll, rules) for roll in own),
     )
 

@@ -71,7 +71,18 @@ class Carrier(Protocol):
         ...
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
-        """Send all in one write; raises `LinkClosed`. Cancelled, it leaves the carrier unusable."""
+        """Send all in one write; raises `LinkClosed`. Cancelled, it leaves the carrier unusable.
+
+        What `send_nowait` could not send goes out first.
+        """
+        ...
+
+    def send_nowait(self, frames: Sequence[bytes]) -> bool:
+        """Take all and send what goes out without waiting; say whether that is all.
+
+        If not, or if the carrier is closed, `send_frames` has to be called next, with nothing or
+        more. Not to be called while a `send_frames` is under way.
+        """
         ...
 
     async def receive_frames(self) -> list[bytes]:

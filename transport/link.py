@@ -172,6 +172,7 @@ class Link:
         self._ended: LinkClosed | None = None
         self._sent_at = self._heard_at = trio.current_time()
         self._writing_since: float | None = None
+        self._owes_send = False
 
     @property
     def remote(self) -> str:
@@ -188,6 +189,28 @@ class Link:
             assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
         await self._write(frames)
         self._counters.frames_sent += len(frames)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a send is under way, or one is owed after `send_nowait`."""
+        return self._owes_send or self._send_lock.locked()
+
+    def send_nowait(self, frames: Sequence[bytes]) -> bool:
+        """Take all frames and send what goes out without waiting; say whether that is all.
+
+        If not, `send` has to be called next, with nothing or more; it also says why a link has
+        ended. Not to be called while `is_sending`.
+        """
+        assert not self.is_sending, "another send is under way"
+        for frame in frames:
+            assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
+        if self._ended:
+            return False
+        stream = memoryview(join_frames(frames))
+        self._owes_send = not self._carrier.send_nowait(self._seal(stream))
+        self._count_write(len(stream))
+        self._counters.frames_sent += len(frames)
+        return not self._owes_send
 
     async def receive(self) -> list[bytes]:
         """Wait for a frame and return all that have arrived whole, up to 100 in order.
@@ -251,12 +274,8 @@ class Link:
         async with self._send_lock:
             if self._ended:
                 raise LinkClosed(self._ended.fault, self._ended.detail)
-            records = []
-            for start in range(0, len(stream), RECORD_PLAIN_BYTES_MAX):
-                piece = stream[start : start + RECORD_PLAIN_BYTES_MAX]
-                records.append(self._sending.encrypt(b"", piece))
-                if self._sending.nonce % REKEY_RECORDS == 0:
-                    self._sending.rekey()
+            self._owes_send = False
+            records = self._seal(stream)
             self._writing_since = trio.current_time()
             try:
                 await self._carrier.send_frames(records)
@@ -269,9 +288,21 @@ class Link:
                 raise
             finally:
                 self._writing_since = None
+        self._count_write(len(stream))
+
+    def _seal(self, stream: memoryview) -> list[bytes]:
+        records = []
+        for start in range(0, len(stream), RECORD_PLAIN_BYTES_MAX):
+            piece = stream[start : start + RECORD_PLAIN_BYTES_MAX]
+            records.append(self._sending.encrypt(b"", piece))
+            if self._sending.nonce % REKEY_RECORDS == 0:
+                self._sending.rekey()
+        return records
+
+    def _count_write(self, size: int) -> None:
         self._sent_at = trio.current_time()
         self._counters.writes += 1
-        self._counters.bytes_sent += len(stream)
+        self._counters.bytes_sent += size
 
     async def _end(self, reason: LinkClosed) -> LinkClosed:
         """End once: the first reason counts, later calls return it."""

@@ -21,6 +21,7 @@ class MemoryCarrier:
         """Made by `memory_pair`."""
         self._sending, self._receiving, self._remote = sending, receiving, remote
         self._ready: list[bytes] = []
+        self._unsent: tuple[bytes, ...] = ()
 
     @property
     def remote(self) -> str:
@@ -29,12 +30,23 @@ class MemoryCarrier:
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
         """Send all in one write; raises `LinkClosed`."""
+        frames, self._unsent = (*self._unsent, *frames), ()
         try:
-            await self._sending.send(tuple(frames))
+            await self._sending.send(frames)
         except trio.ClosedResourceError:
             raise LinkClosed(Fault.LOCAL) from None
         except trio.BrokenResourceError:
             raise LinkClosed(Fault.CUT) from None
+
+    def send_nowait(self, frames: Sequence[bytes]) -> bool:
+        """Take all; say whether all could go at once."""
+        self._unsent += tuple(frames)
+        try:
+            self._sending.send_nowait(self._unsent)
+        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+            return False
+        self._unsent = ()
+        return True
 
     async def receive_frames(self) -> list[bytes]:
         """Wait for at least one frame and return one write's; raises `LinkClosed`."""

@@ -1,7 +1,9 @@
 """Frames over TCP: dialing, and a listener that no connection can bring down (PROTOCOL 14)."""
 
+import contextlib
 import ipaddress
 import logging
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -37,6 +39,7 @@ class StreamCarrier:
         self._stream = stream
         self._reader = FrameReader(RECORD_BYTES_MAX)
         self._ready: list[bytes] = []
+        self._unsent = b""
         self._remote = remote
 
     @property
@@ -46,12 +49,23 @@ class StreamCarrier:
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
         """Send all in one write; raises `LinkClosed`."""
+        data, self._unsent = self._unsent + join_frames(frames), b""
         try:
-            await self._stream.send_all(join_frames(frames))
+            await self._stream.send_all(data)
         except trio.ClosedResourceError:
             raise LinkClosed(Fault.LOCAL) from None
         except trio.BrokenResourceError as error:
             raise LinkClosed(Fault.CUT, str(error)) from None
+
+    def send_nowait(self, frames: Sequence[bytes]) -> bool:
+        """Take all and send what the system takes at once; say whether that is all."""
+        data = self._unsent + join_frames(frames)
+        self._unsent = data
+        if isinstance(self._stream, trio.SocketStream) and os.name == "posix":
+            # trio has no send that never waits. Errors are left to `send_frames`, which names them.
+            with contextlib.suppress(OSError):
+                self._unsent = data[os.write(self._stream.socket.fileno(), data) :]
+        return not self._unsent
 
     async def receive_frames(self) -> list[bytes]:
         """Wait for at least one frame and return all that arrived; raises `LinkClosed`."""

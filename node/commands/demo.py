@@ -14,25 +14,28 @@ from node.agreement import Standing, common_height
 from node.commands.inputs import checking_input
 from node.commands.inspect import roll_facts
 from node.commands.running import run_until_ended
-from node.commands.table import rules_of, type_at
+from node.commands.table import type_at
+from node.commands.terms import game_option
 from node.control import open_control
 from node.demo import NAMES, Plan, Report, open_table, play_rolls, prepare
 from node.descriptor import load_table
 from node.errors import OperatorError
+from node.serving import rules_of
 
 ROLLS_UNTYPED = 20
 """Rolls of a demo that nobody types at."""
 ROLLS_MAX = 10_000
 YOU = "you"
-SLOW_RULES = ("shooter_ms=600000", "betting_max_ms=600000", "absent_ms=3600000")
+SLOW_RULES = ("thrower_ms=600000", "betting_max_ms=600000", "absent_ms=3600000")
 """With a person at the table: nobody is hurried."""
 PACE_SECONDS = 2.0
 """Between a bot's bets and its throw, so that a person can follow."""
-QUICK_RULES = ("shooter_ms=6000",)
+QUICK_RULES = ("thrower_ms=6000",)
 """With bots alone: a node that is away holds the dice up for seconds only."""
 
 
 @click.command()
+@game_option
 @click.option(
     "--nodes", type=click.IntRange(1, len(NAMES)), default=4, show_default=True,
     help="Node processes at the table.",
@@ -46,8 +49,8 @@ QUICK_RULES = ("shooter_ms=6000",)
     help="Make the nodes' folders in DIR and leave them there.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when it is over.")
-def demo(nodes: int, rolls: int | None, keep: Path | None, as_json: bool) -> int | None:
-    """Play craps with bots, each a node of its own on this machine; or let bots play alone.
+def demo(game: str, nodes: int, rolls: int | None, keep: Path | None, as_json: bool) -> int | None:
+    """Play with bots, each a node of its own on this machine; or let bots play alone.
 
     At a terminal you sit at the last node. Without one, or with --rolls, bots play; then every
     node's store is read, and the exit code is 0 only if all hold the same rolls and state root and
@@ -62,12 +65,12 @@ def demo(nodes: int, rolls: int | None, keep: Path | None, as_json: bool) -> int
         if alone:
             plan = Plan(
                 root=root, names=NAMES[:nodes], you=None, rolls=rolls or ROLLS_UNTYPED,
-                rules=QUICK_RULES,
+                rules=QUICK_RULES, game=game,
             )  # fmt: skip
             return _play_alone(plan, as_json)
         plan = Plan(
             root=root, names=(*NAMES[: nodes - 1], YOU), you=YOU, rolls=None,
-            rules=SLOW_RULES, pace_seconds=PACE_SECONDS,
+            rules=SLOW_RULES, game=game, pace_seconds=PACE_SECONDS,
         )  # fmt: skip
         return _play_along(plan)
 

@@ -73,7 +73,7 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
         height = store.final_height()
         root = state_root_at(store, height)
         member = table.descriptor.members[store.member].nickname
-        rolls = sum(1 for _ in read_rolls(store))
+        rolls = sum(1 for _ in read_rolls(store, rules_of(table)))
     return {
         "table": table.descriptor.name,
         "chain_id": table.chain_id.hex(),

@@ -12,8 +12,8 @@ import click
 from node import lobby
 from node.commands.inputs import checking_input, data_option, unlock
 from node.commands.running import run_until_ended
-from node.commands.table import Seat, seat_options, take_part
-from node.commands.terms import Terms, terms_options
+from node.commands.table import Seat, check_style, seat_options, take_part
+from node.commands.terms import Terms, house_rules, problem_of_terms, terms_options
 from node.config import (
     Config,
     Folder,
@@ -74,6 +74,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
         if problem := problem_of_name("table name", name):
             raise OperatorError(problem)
         params = terms.encoded(seats)
+        check_style(house_rules(terms.game, terms.house), seat.bot)
         config = _overridden(read_config(folder), listen, public)
         table = _saved_table(folder)
         if table is None:
@@ -125,6 +126,7 @@ def join(
                 at = await lobby.join(
                     keys, config.nickname, invite, reachable(address, config.public),
                     on_change=_Announcer().show, save=partial(save_table, folder.table),
+                    problem_of_params=problem_of_terms,
                 )  # fmt: skip
         return await take_part(folder, at, keys, config.listen.host, seat)
 

@@ -1,5 +1,6 @@
 """`bitcraps run` and `bitcraps play`: a node at its table, and who sits at it."""
 
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +10,24 @@ from typing import TypeVar
 import click
 import trio
 
-from node.bots import STYLES
 from node.commands.inputs import checking_input, data_option, unlock
 from node.commands.running import run_until_ended
 from node.config import Folder, read_config
 from node.control import ControlClient, open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
-from node.game.games import CRAPS, GAMES
+from node.game.games import NUMBERS
 from node.game.rules import GameRules
 from node.identity import Keys
 from node.playing import Bot, Terminal
-from node.serving import params_of, serve_node
+from node.serving import params_of, rules_of, serve_node
+from node.strategies import STRATEGIES
+from node.strategies.moves import Strategy
 from node.terminal import LINE_CHARS_MAX
 
 R = TypeVar("R")
 
+_STYLES = tuple(dict.fromkeys(name for styles in STRATEGIES.values() for name in styles))
 _PIECE_CHARS = LINE_CHARS_MAX + 2
 """Enough to see that a line is too long."""
 
@@ -81,7 +84,7 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         ),
         click.option(
             "--bot",
-            type=click.Choice(tuple(STYLES)),
+            type=click.Choice(_STYLES),
             help="Let a bot of this betting style play here.",
         ),
     ):
@@ -96,6 +99,7 @@ def run(folder: Folder, seat: Seat) -> int | None:
     """Run the node of a folder that has a table, without a terminal; a bot may play."""
     with checking_input():
         table, keys, host = _load(folder)
+        check_style(rules_of(table), seat.bot)
 
     async def serve() -> int:
         return await take_part(folder, table, keys, host, seat, may_type=False)
@@ -131,16 +135,19 @@ def play(folder: Folder) -> int | None:
 NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False)
 
 
-def rules_of(table: Table) -> GameRules:
-    """Return the rules of the game that this table plays; raises `OperatorError`."""
-    rules = GAMES[CRAPS](params_of(table).rules)
-    if isinstance(rules, str):
-        raise OperatorError(f"the house rules of {table.descriptor.name!r} are unsound: {rules}")
-    return rules
-
-
 def _load(folder: Folder) -> tuple[Table, Keys, str]:
     return load_table(folder.table), unlock(folder), read_config(folder).listen.host
+
+
+def check_style(rules: GameRules, style: str | None) -> None:
+    """Check that bots know how to bet in this style at this game; raises `OperatorError`."""
+    known = STRATEGIES[NUMBERS[rules.name]]
+    if style is not None and style not in known:
+        raise OperatorError(f"no bot bets {style!r} at {rules.name}; they bet {', '.join(known)}")
+
+
+def _strategy(rules: GameRules, style: str) -> Strategy:
+    return STRATEGIES[NUMBERS[rules.name]][style].make(rules, secrets.randbits(64))
 
 
 async def take_part(
@@ -151,6 +158,7 @@ async def take_part(
     `may_type` None means: if standard input is a terminal. Returns the exit code.
     """
     rules = rules_of(table)
+    check_style(rules, seat.bot)
     if may_type is None:
         may_type = sys.stdin.isatty() and not seat.leash
     async with trio.open_nursery() as nursery:
@@ -159,11 +167,12 @@ async def take_part(
         if seat.bot or may_type:
             async with await open_control(folder.root) as client:
                 if seat.bot:
-                    # Half of the time after which the table takes the dice from a slow shooter.
-                    patience = params_of(table).shooter_ms / 2000
+                    # Half of the time after which the table takes the dice from a slow thrower.
+                    patience = params_of(table).thrower_ms / 2000
                     bot = Bot(
-                        client, seat.bot, rules, pace_seconds=seat.pace, patience_seconds=patience
-                    )
+                        client, _strategy(rules, seat.bot), rules,
+                        pace_seconds=seat.pace, patience_seconds=patience,
+                    )  # fmt: skip
                     await bot.run(seat.rolls)
                 else:
                     await type_at(client, rules)

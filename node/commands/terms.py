@@ -18,7 +18,7 @@ from node.errors import OperatorError
 from node.game import odds
 from node.game.games import NUMBERS, OPTIONS, encode_choice, named_options, rules_of_table
 from node.game.options import Limits
-from node.game.params import GameParams, encode_params, problem_of_params
+from node.game.params import GameParams, decode_params, encode_params, problem_of_params
 from node.game.rules import GameRules
 
 R = TypeVar("R")
@@ -63,6 +63,17 @@ class Terms:
         rules = house_rules(self.game, self.house)
         if not is_usual(rules) and (wrong := odds.problem(rules)):
             raise OperatorError(f"house rules: {wrong}")
+
+
+def problem_of_terms(data: bytes) -> str | None:
+    """Say why nobody should sign these encoded `GameParams`, or None; a joiner asks."""
+    try:
+        rules = rules_of_table(decode_params(data).rules)
+    except DecodeError as error:
+        return f"they cannot be read: {error}"
+    if isinstance(rules, str):
+        return rules
+    return None if is_usual(rules) else odds.problem(rules)
 
 
 def is_usual(rules: GameRules) -> bool:

@@ -1,4 +1,4 @@
-"""Dice from a seed, every side exactly as likely as it should be (PROTOCOL 10)."""
+"""Dice from a seed, every side exactly as likely as it should be (PROTOCOL 11.6)."""
 
 from collections.abc import Iterator
 from itertools import count, islice

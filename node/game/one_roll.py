@@ -73,7 +73,7 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
 class OneRollRules:
     """`GameRules` of a game that is data. `families` are its bets by kind."""
 
-    shooter_needs = "a bet"
+    thrower_needs = "a bet"
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class OneRollRules:
         """Return the empty board: nothing is remembered."""
         return ()
 
-    def board_text(self, board: Board) -> str:
+    def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return nothing: a game without memory has no board to show."""
         del board
-        return ""
+        return ()
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, dice shown) of a 32-byte seed."""
@@ -171,7 +171,7 @@ class OneRollRules:
         del bets, key
         return ()
 
-    def may_shoot(self, board: Board, bets: Bets) -> bool:
+    def may_throw(self, board: Board, bets: Bets) -> bool:
         """Say whether a seat may throw: if it has a bet."""
         del board
         return bool(bets)

@@ -71,13 +71,13 @@ class Ready(Record, frozen=True, tag=8):
 
 
 class Roll(Record, frozen=True, tag=9):
-    """The shooter throws: closes the betting (R7)."""
+    """The thrower throws: closes the betting (R7)."""
 
     session: Session
 
 
 class PassDice(Record, frozen=True, tag=10):
-    """The shooter passes the dice before a come-out (R5)."""
+    """The thrower passes the dice, when the game lets it (R5)."""
 
     session: Session
 

@@ -72,10 +72,10 @@ class GameParams(Record, frozen=True):
     """Operations of one player that one block applies; further ones are refused."""
     bets_per_seat: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
     betting_min_ms: Timer = 3_000
-    """How long others have before the shooter may throw, unless all say that they are ready."""
+    """How long others have before the thrower may throw, unless all say that they are ready."""
     betting_max_ms: Timer = 60_000
     """After this the dice are thrown whether or not anybody asks."""
-    shooter_ms: Timer = 20_000
+    thrower_ms: Timer = 20_000
     """After this the dice go to the next seat that may throw (R5)."""
     absent_ms: Timer = 180_000
     """A seat that does nothing for so long while bets wait leaves the session (R30)."""
@@ -111,14 +111,14 @@ def problem_of_params(params: GameParams, players: int) -> str | None:
         return f"player {params.banker} is the bank, but there are only {players}"
     if params.banker and params.bank_mode != BankMode.BANKER:
         return f"player {params.banker} is named as the bank, but the bank mode has none"
-    if params.betting_min_ms > params.shooter_ms:
+    if params.betting_min_ms > params.thrower_ms:
         return (
-            f"a shooter time-out of {params.shooter_ms} ms is shorter than the "
+            f"a thrower time-out of {params.thrower_ms} ms is shorter than the "
             f"{params.betting_min_ms} ms before a throw"
         )
-    if params.shooter_ms > params.betting_max_ms:
+    if params.thrower_ms > params.betting_max_ms:
         return (
-            f"a shooter time-out of {params.shooter_ms} ms never comes: the dice are thrown "
+            f"a thrower time-out of {params.thrower_ms} ms never comes: the dice are thrown "
             f"after {params.betting_max_ms} ms"
         )
     return None

@@ -36,8 +36,8 @@ class Code(enum.IntEnum):
     NO_BET = 16
     STAKE = 17
     WORKING = 18
-    NOT_SHOOTER = 19
-    NOBODY_SHOOTS = 20
+    NOT_THROWER = 19
+    NOBODY_THROWS = 20
     TOO_EARLY = 21
     NO_DICE = 22
     NOTHING_LIES = 23
@@ -119,7 +119,7 @@ class Posting(Record, frozen=True):
 class RollResult(Record, frozen=True):
     """A settled roll: `number` counts the rolls of the session, `serial` names the session.
 
-    `shooter` and `next_shooter` hold the player who threw and the one who has the dice now, or
+    `thrower` and `next_thrower` hold the player who threw and the one who has the dice now, or
     nobody. `hand_ended` is 1 when the dice moved on (R4).
     """
 
@@ -130,8 +130,8 @@ class RollResult(Record, frozen=True):
     dice: tuple[int, ...]
     board_before: tuple[int, ...]
     board: tuple[int, ...]
-    shooter: tuple[int, ...]
-    next_shooter: tuple[int, ...]
+    thrower: tuple[int, ...]
+    next_thrower: tuple[int, ...]
     hand_ended: int
     bets: tuple[BetResult, ...]
     returned: tuple[ReturnedBet, ...]
@@ -180,14 +180,14 @@ _SENTENCES: Mapping[int, str] = {
     Code.NO_BET: "you have no such bet here: look at your bets on the table",
     Code.STAKE: "the bet holds {1} chips and you asked for {0} of them: take down at most that",
     Code.WORKING: "a bet is called on (1), off (2) or left to the rules (0), not {}",
-    Code.NOT_SHOOTER: "player {} has the dice: wait for your turn",
-    Code.NOBODY_SHOOTS: "nobody may throw yet: the shooter needs a line bet first",
+    Code.NOT_THROWER: "player {} has the dice: wait for your turn",
+    Code.NOBODY_THROWS: "nobody may throw yet: the thrower needs {needs} first",
     Code.TOO_EARLY: "others have {} ms left to bet: throw then, or when all are ready",
     Code.NO_DICE: "the players are still preparing dice together: throw again in a moment",
     Code.NOTHING_LIES: "no bet lies on the layout, so there is nothing to roll for: bet first",
     Code.ROLL_CALLED: "the roll has been called already: the dice come when this block is final",
     Code.OWN_ROLL: "you have called the roll, so your own bets stay as they are: wait for it",
-    Code.HAND_GOES_ON: "the dice may be passed only before a come-out roll: throw, or leave",
+    Code.HAND_GOES_ON: "the dice may not be passed now: throw, or leave",
     Code.NOBODY_ELSE: "nobody else is seated to take the dice: throw, or wait for company",
     Code.NOT_DUE: "no timer of this game has run out: the next one does in {} ms",
     Code.NO_TIMER: "no timer of this game runs: they do only while a bet lies on the layout",
@@ -227,4 +227,5 @@ def describe(receipt: Receipt, rules: GameRules | None = None) -> str:
         if rules is not None:
             return rules.describe(Refusal(receipt.code, receipt.values))
         return f"the rules of the game refuse this (code {receipt.code})"
-    return _SENTENCES[receipt.code].format(*receipt.values)
+    needs = "the bet that the game asks for" if rules is None else rules.thrower_needs
+    return _SENTENCES[receipt.code].format(*receipt.values, needs=needs)

@@ -5,7 +5,7 @@ rolls), seats with bets, and a finite list of outcomes with weights; it says wha
 each outcome would pay, and what a settled outcome leaves behind. How a game is written is told in
 `docs/writing-a-game.md`.
 
-The dice lie before one seat, the shooter's, who closes the betting. A game without that office says
+The dice lie before one seat, the thrower's, who closes the betting. A game without that office says
 that whoever has a bet may throw, and ends its hand with every roll, so that the dice go round.
 
 Money. A bet holds `stake` and `vig` on the layout, both paid by the rack on entry; `vig` is what
@@ -134,7 +134,7 @@ class GameRules(Protocol):
         ...
 
     @property
-    def shooter_needs(self) -> str:
+    def thrower_needs(self) -> str:
         """What a seat needs before it may throw, as a thing: `a bet`."""
         ...
 
@@ -162,8 +162,8 @@ class GameRules(Protocol):
         """Return the board before the first roll."""
         ...
 
-    def board_text(self, board: Board) -> str:
-        """Return what a player sees of the board, in one line; may be empty."""
+    def board_texts(self, board: Board) -> tuple[str, ...]:
+        """Return what a player sees of the board, what changes the game first; may be empty."""
         ...
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
@@ -190,12 +190,12 @@ class GameRules(Protocol):
         """Return the bets that come down with `key` (odds with their flat bet, R20)."""
         ...
 
-    def may_shoot(self, board: Board, bets: Bets) -> bool:
+    def may_throw(self, board: Board, bets: Bets) -> bool:
         """Say whether a seat with these bets may throw now (R2)."""
         ...
 
     def may_pass_dice(self, board: Board) -> bool:
-        """Say whether the shooter may pass the dice now (R5)."""
+        """Say whether the thrower may pass the dice now (R5)."""
         ...
 
     def is_contract(self, board: Board, key: BetKey) -> bool:

@@ -4,11 +4,11 @@ The life of a session is `MACHINE`, one literal table. A session holds no rack: 
 gives back is returned as a number of chips, and the state posts it.
 
 Dice. They lie before one seat. Who may throw is the first seat from there, clockwise, whose bets
-let it shoot (R2); if none do, the dice wait where they are. They move on when the hand ends (R4),
-when they are passed before a come-out, when their seat leaves or is too slow (R5).
+let it throw (R2); if none do, the dice wait where they are. They move on when the hand ends (R4),
+when they are passed (R5), when their seat leaves or is too slow (R5).
 
 Timers run only while a bet lies on the layout: the betting window from the later of the last
-payment and the first bet, the shooter's from when the dice came, a seat's from its last operation.
+payment and the first bet, the thrower's from when the dice came, a seat's from its last operation.
 """
 
 import enum
@@ -53,7 +53,7 @@ class Event(enum.Enum):
     EMPTIED = "emptied"
     ROLL = "roll"
     WINDOW_OVER = "window over"
-    SHOOTER_SLOW = "shooter slow"
+    THROWER_SLOW = "thrower slow"
     DECLINE = "decline"
     BLOCK_END = "block end"
     DICE = "dice"
@@ -137,12 +137,12 @@ def guard_holder(moment: Moment) -> Refusal | None:
     holder = moment.session.holder()
     if holder == moment.seat:
         return None
-    return Refusal(Code.NOT_SHOOTER, (moment.session.player_at(holder),))
+    return Refusal(Code.NOT_THROWER, (moment.session.player_at(holder),))
 
 
 def guard_willing(moment: Moment) -> Refusal | None:
-    """R2: the shooter has a bet that lets it shoot."""
-    return None if moment.session.is_willing(moment.seat) else Refusal(Code.NOBODY_SHOOTS)
+    """R2: who throws has a bet that lets it."""
+    return None if moment.session.is_willing(moment.seat) else Refusal(Code.NOBODY_THROWS)
 
 
 def guard_window(moment: Moment) -> Refusal | None:
@@ -159,9 +159,9 @@ def guard_window_over(moment: Moment) -> Refusal | None:
     return _due(moment, moment.session.window_over_ms(moment.params))
 
 
-def guard_shooter_slow(moment: Moment) -> Refusal | None:
-    """R5: the shooter had its time, and somebody else may throw."""
-    return _due(moment, moment.session.shooter_slow_ms(moment.params))
+def guard_thrower_slow(moment: Moment) -> Refusal | None:
+    """R5: the thrower had its time, and somebody else may throw."""
+    return _due(moment, moment.session.thrower_slow_ms(moment.params))
 
 
 def _due(moment: Moment, due_ms: int | None) -> Refusal | None:
@@ -173,8 +173,8 @@ def _due(moment: Moment, due_ms: int | None) -> Refusal | None:
     return Refusal(Code.NOT_DUE, (next_ms - moment.time_ms,))
 
 
-def guard_come_out(moment: Moment) -> Refusal | None:
-    """R5: dice are passed only before a come-out."""
+def guard_may_pass(moment: Moment) -> Refusal | None:
+    """R5: dice are passed only when the game lets them."""
     session = moment.session
     return None if session.rules.may_pass_dice(session.board) else Refusal(Code.HAND_GOES_ON)
 
@@ -197,13 +197,13 @@ _CALLED = Refusal(Code.ROLL_CALLED)
 _OUT = Refusal(Code.NO_MORE_BETS)
 _BUSY = Refusal(Code.NOT_EMPTY)
 
-_PASS_GUARDS = (guard_holder, guard_come_out, guard_company)
+_PASS_GUARDS = (guard_holder, guard_may_pass, guard_company)
 
 TABLE: Table[Phase, Event, Moment, Effect] = {
     (Phase.OPEN, Event.BET): Transition(Phase.BETTING, (), (Effect.START_TIMERS,)),
     (Phase.OPEN, Event.ROLL): _EMPTY_LAYOUT,
     (Phase.OPEN, Event.WINDOW_OVER): _NO_TIMER,
-    (Phase.OPEN, Event.SHOOTER_SLOW): _NO_TIMER,
+    (Phase.OPEN, Event.THROWER_SLOW): _NO_TIMER,
     (Phase.OPEN, Event.DECLINE): Transition(Phase.OPEN, _PASS_GUARDS, (Effect.MOVE_DICE,)),
     (Phase.OPEN, Event.FINISH): Transition(Phase.FINISHED, (guard_empty,)),
     (Phase.BETTING, Event.EMPTIED): Transition(Phase.OPEN),
@@ -215,21 +215,21 @@ TABLE: Table[Phase, Event, Moment, Effect] = {
     (Phase.BETTING, Event.WINDOW_OVER): Transition(
         Phase.CLOSING, (guard_window_over, guard_dice), (Effect.TAKE_DICE,)
     ),
-    (Phase.BETTING, Event.SHOOTER_SLOW): Transition(
-        Phase.BETTING, (guard_shooter_slow,), (Effect.MOVE_DICE,)
+    (Phase.BETTING, Event.THROWER_SLOW): Transition(
+        Phase.BETTING, (guard_thrower_slow,), (Effect.MOVE_DICE,)
     ),
     (Phase.BETTING, Event.DECLINE): Transition(Phase.BETTING, _PASS_GUARDS, (Effect.MOVE_DICE,)),
     (Phase.BETTING, Event.FINISH): _BUSY,
     (Phase.CLOSING, Event.EMPTIED): Transition(Phase.OPEN, (), (Effect.FORGET_CALLER,)),
     (Phase.CLOSING, Event.ROLL): _CALLED,
     (Phase.CLOSING, Event.WINDOW_OVER): _CALLED,
-    (Phase.CLOSING, Event.SHOOTER_SLOW): _CALLED,
+    (Phase.CLOSING, Event.THROWER_SLOW): _CALLED,
     (Phase.CLOSING, Event.DECLINE): _CALLED,
     (Phase.CLOSING, Event.BLOCK_END): Transition(Phase.CLOSED, (), (Effect.FORGET_CALLER,)),
     (Phase.CLOSING, Event.FINISH): _BUSY,
     (Phase.CLOSED, Event.ROLL): _OUT,
     (Phase.CLOSED, Event.WINDOW_OVER): _OUT,
-    (Phase.CLOSED, Event.SHOOTER_SLOW): _OUT,
+    (Phase.CLOSED, Event.THROWER_SLOW): _OUT,
     (Phase.CLOSED, Event.DECLINE): _OUT,
     (Phase.CLOSED, Event.DICE): Transition(Phase.SETTLING),
     (Phase.CLOSED, Event.FINISH): _BUSY,
@@ -426,7 +426,7 @@ class GameSession(msgspec.Struct, gc=False):
     def is_willing(self, index: int) -> bool:
         """Say whether the seat may throw with the bets it has (R2)."""
         seat = self.seats[index]
-        return seat is not None and not seat.riding and self.rules.may_shoot(self.board, seat.bets)
+        return seat is not None and not seat.riding and self.rules.may_throw(self.board, seat.bets)
 
     def all_ready(self, but: int) -> bool:
         """Say whether every seated player but one has said that they need no more time."""
@@ -562,13 +562,13 @@ class GameSession(msgspec.Struct, gc=False):
         """Return when the dice are thrown without being asked for, None while no timer runs."""
         return self.since_ms + params.betting_max_ms if self.phase == Phase.BETTING else None
 
-    def shooter_slow_ms(self, params: GameParams) -> int | None:
+    def thrower_slow_ms(self, params: GameParams) -> int | None:
         """Return when the dice go on, None if nobody else would throw them."""
         holder = self.holder()
         others = any(self.is_willing(i) for i in range(len(self.seats)) if i != holder)
         if self.phase != Phase.BETTING or not others:
             return None
-        return max(self.since_ms, self.dice_ms) + params.shooter_ms
+        return max(self.since_ms, self.dice_ms) + params.thrower_ms
 
     def absent_seat_ms(self, seat: Seat, params: GameParams) -> int:
         """Return when a seat counts as absent if its player does nothing."""
@@ -594,7 +594,7 @@ class GameSession(msgspec.Struct, gc=False):
         due = self.window_over_ms(params)
         if due is None:
             return None
-        slow = self.shooter_slow_ms(params)
+        slow = self.thrower_slow_ms(params)
         seats = (seat for seat in self.seats if seat is not None and not seat.riding)
         absent = (self.absent_seat_ms(seat, params) for seat in seats)
         return min((due, *absent) if slow is None else (due, slow, *absent))

@@ -1,4 +1,4 @@
-"""The replicated game of a table: accounts, sessions, treasury (PROTOCOL 11, 12).
+"""The replicated game of a table: accounts, sessions, treasury (PROTOCOL 12).
 
 A state is forked for every block and copies what it writes to, once: an account, a session, a seat
 that this state has `touched` since its roots were last taken is its own, everything else may be
@@ -253,7 +253,7 @@ class GameState:
                 first = due_ms, slot
         return first
 
-    def shooter(self, slot: int) -> int | None:
+    def thrower(self, slot: int) -> int | None:
         """Return the player who has the dice of a session, or to whom they are offered."""
         session = self.sessions[slot]
         assert session is not None, f"no session {slot}"
@@ -589,7 +589,7 @@ class GameState:
             self._vacate(slot, index)
         refusal = self._fire(slot, Event.WINDOW_OVER)
         if refusal is not None and refusal.code == Code.NOT_DUE:
-            refusal = self._fire(slot, Event.SHOOTER_SLOW)
+            refusal = self._fire(slot, Event.THROWER_SLOW)
         if refusal is None or absent:
             return Receipt(Code.DONE, (len(absent),))
         return Receipt(refusal.code, refusal.values)
@@ -664,7 +664,7 @@ class GameState:
         outcome, dice = rules.outcome(
             digest("dice", seed + session.serial.to_bytes(8, "big") + number.to_bytes(8, "big"))
         )
-        shooter = (session.player_at(session.dice),) if session.is_thrown() else ()
+        thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
         worst, payment = session.worst, Payment(self.treasury, self.params.rake_bp)
         for index, seat in enumerate(session.seats):
             rows = rules.settle(board, seat.bets, outcome) if seat else ()
@@ -681,7 +681,7 @@ class GameState:
         if ended:
             session.end_hand(self.time_ms)
         self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
-        next_shooter = self.shooter(slot)
+        next_thrower = self.thrower(slot)
         return RollResult(
             session=slot,
             serial=session.serial,
@@ -690,8 +690,8 @@ class GameState:
             dice=dice,
             board_before=board,
             board=session.board,
-            shooter=shooter,
-            next_shooter=() if next_shooter is None else (next_shooter,),
+            thrower=thrower,
+            next_thrower=() if next_thrower is None else (next_thrower,),
             hand_ended=int(ended),
             bets=tuple(payment.bets),
             returned=tuple(returned),

@@ -124,7 +124,7 @@ def test_an_empty_block_is_voted_for() -> None:
 
 def damaged(scene: Scene, how: str) -> Made:
     """Return a block of view 3 on one of view 1 with one thing wrong."""
-    first = scene.block(1)
+    first, rival = scene.block(1), scene.block(1, names=(b"rival",))
     good = scene.block(3, first, (b"y",))
     header, body = good.header, good.body
     match how:
@@ -142,55 +142,59 @@ def damaged(scene: Scene, how: str) -> Made:
             body = replace(body, actions=(b"y", b"y"))
         case "again":
             body = replace(body, actions=(b"x",))
-        case "parent view":
+        case "own view":
             header = replace(header, parent_view=3)
         case "parent hash":
-            header = replace(header, parent_hash=bytes(32))
-        case "parent cert":
-            body = replace(
-                body, parent_cert=encode(scene.certificate(NOTARIZE, 1, bytes(31) + b"1"))
-            )
-        case "parent cert of a finalize kind it is not":
-            body = replace(body, parent_cert=encode(scene.certificate(NULLIFY, 1)))
-        case "no parent cert":
+            header = replace(header, parent_hash=rival.hash)
+        case "cert of a rival":
+            body = replace(body, parent_cert=encode(scene.certificate(NOTARIZE, 1, rival.hash)))
+        case "cert of another view":
+            body = replace(body, parent_cert=encode(scene.certificate(NOTARIZE, 2, first.hash)))
+        case "cert of another kind":
+            body = replace(body, parent_cert=encode(scene.certificate(NULLIFY, 1, first.hash)))
+        case "no cert":
             body = replace(body, parent_cert=b"")
         case "no skip":
             body = replace(body, skips=())
         case "skip of another view":
             body = replace(body, skips=(encode(scene.certificate(NULLIFY, 1)),))
+        case "skip that notarizes":
+            body = replace(body, skips=(encode(scene.certificate(NOTARIZE, 2, first.hash)),))
         case "skip twice":
             body = replace(body, skips=body.skips * 2)
         case "skip with a bad signature":
-            body = replace(body, skips=(body.skips[0][:-1] + b"\x00",))
+            body = replace(body, skips=(body.skips[0][:-1] + bytes((body.skips[0][-1] ^ 1,)),))
         case "too large":
-            body = replace(body, actions=tuple(bytes((i,)) * 60_000 for i in range(9)))
+            return scene.block(3, first, tuple(bytes((i,)) * 60_000 for i in range(9)))
         case _:
             assert how == "nothing"
     return Made(replace(header, body_hash=body_hash(body)), body)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        "chain",
-        "proposer",
-        "height",
-        "time",
-        "root",
-        "twice",
-        "again",
-        "parent view",
-        "parent hash",
-        "parent cert",
-        "parent cert of a finalize kind it is not",
-        "no parent cert",
-        "no skip",
-        "skip of another view",
-        "skip twice",
-        "skip with a bad signature",
-        "too large",
-    ],
-)
+DAMAGES = {
+    "chain": "another chain or epoch",
+    "proposer": "proposer is not the leader",
+    "height": "height or parent view is wrong",
+    "time": "is not after its parent's",
+    "root": "state root differs",
+    "twice": "increment twice",
+    "again": "increment twice",
+    "own view": "is not between final and own view",
+    "parent hash": "parent certificate does not prove the parent",
+    "cert of a rival": "parent certificate does not prove the parent",
+    "cert of another view": "parent certificate does not prove the parent",
+    "cert of another kind": "parent certificate does not prove the parent",
+    "no cert": "parent certificate does not prove the parent",
+    "no skip": "0 nullifications for the views skipped",
+    "skip of another view": "no valid nullification of view 2",
+    "skip that notarizes": "no valid nullification of view 2",
+    "skip twice": "2 nullifications for the views skipped",
+    "skip with a bad signature": "no valid nullification of view 2",
+    "too large": "540000 bytes of items; the limit is 524288",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
 def test_an_invalid_block_is_given_up_at_once_and_its_leader_reported(how: str) -> None:
     scene = Scene()
     first = scene.block(1)
@@ -205,6 +209,54 @@ def test_an_invalid_block_is_given_up_at_once_and_its_leader_reported(how: str) 
     ((peer, fault),) = scene.faults()
     assert peer == scene.validators.leader(3)
     assert fault.startswith("invalid proposal: ")
+    assert DAMAGES[how] in fault
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_an_invalid_block_gets_no_vote_from_a_node_that_missed_the_certificates(how: str) -> None:
+    scene = Scene()
+    scene.propose(scene.block(1))
+    scene.go()
+    scene.propose(damaged(scene, how))
+    scene.go(100)
+    assert (NOTARIZE, 3) not in scene.votes()
+    assert all(peer == scene.validators.leader(3) for peer, _ in scene.faults())
+
+
+def test_a_block_beside_the_final_one_is_invalid_whatever_certificates_it_shows() -> None:
+    scene = Scene()
+    first, rival = scene.block(1), scene.block(1, names=(b"rival",))
+    scene.propose(first)
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.show(scene.certificate(FINALIZE, 1, first.hash))
+    scene.go()
+    scene.propose(scene.block(2, rival, (b"y",)))
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 2)]
+    assert scene.faults()[0][1].endswith("parent conflicts with the final block")
+    scene.show(scene.certificate(NULLIFY, 2))
+    scene.go()
+    scene.propose(scene.block(3, None, (b"y",)))
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 3)]
+    assert scene.faults()[-1][1].endswith("parent view 0 is not between final and own view")
+
+
+def test_a_block_of_another_epoch_is_left_alone() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(Made(replace(first.header, epoch=1), first.body))
+    scene.go()
+    assert scene.effects == []
+
+
+def test_the_first_block_of_an_epoch_shows_no_certificate() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    body = replace(first.body, parent_cert=encode(scene.certificate(NOTARIZE, 1, first.hash)))
+    scene.propose(Made(replace(first.header, body_hash=body_hash(body)), body))
+    scene.go()
+    assert scene.votes() == [(NULLIFY, 1)]
 
 
 def test_the_same_block_undamaged_is_notarized() -> None:
@@ -343,8 +395,10 @@ def test_a_certificate_moves_a_node_that_has_no_block_and_the_block_is_fetched()
     assert second != to
     answer = Blocks(first.hash, ((first.header_bytes, first.body_bytes),))
     scene.tell(scene.others[2], Number.BLOCKS, answer)
-    scene.go()
+    effects = scene.go()
     assert scene.votes() == [(FINALIZE, 1)]
+    assert isinstance(effects[0], Persist)
+    assert BlockLogged in [type(record) for record in effects[0].records]
 
 
 def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
@@ -410,6 +464,33 @@ def test_two_final_chains_stop_the_node() -> None:
             scene.tell(scene.others[0], Number.BLOCKS, Blocks(ask.hash, (pair,)))
             scene.go()
     assert "final" in scene.engine.halted
+
+
+def test_a_certified_block_in_memory_that_undoes_a_final_one_stops_the_node() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.propose(first)
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.show(scene.certificate(FINALIZE, 1, first.hash))
+    scene.go()
+    rival = scene.block(2, None, (b"rival",))
+    scene.propose(rival)
+    scene.go()
+    scene.show(scene.certificate(FINALIZE, 2, rival.hash))
+    scene.go()
+    assert scene.engine.halted == "two chains are certified at height 1"
+
+
+def test_late_blocks_of_views_that_were_left_are_not_kept() -> None:
+    scene = Scene()
+    scene.show(scene.certificate(NULLIFY, 1))
+    scene.go()
+    late = scene.block(1)
+    scene.propose(late)
+    scene.go()
+    scene.show(scene.certificate(NOTARIZE, 1, late.hash))
+    scene.go()
+    assert scene.sent(Number.GET_BLOCKS)
 
 
 def test_a_certificate_lets_another_block_take_the_slot_of_an_equivocating_leader() -> None:

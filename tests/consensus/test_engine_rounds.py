@@ -2,7 +2,7 @@
 
 import pytest
 
-from consensus.chain import genesis
+from consensus.chain import Tip, genesis
 from consensus.encoding import decode_as, digest, encode
 from consensus.evidence import (
     Evidence,
@@ -10,8 +10,8 @@ from consensus.evidence import (
     build_evidence,
     verify_evidence,
 )
-from consensus.messages import NO_DIGEST, Certificate, VoteKind, vote_payload
-from consensus.rounds import VIEWS_KEPT, Rounds
+from consensus.messages import NO_DIGEST, BlockHash, Certificate, VoteKind, vote_payload
+from consensus.rounds import VIEWS_KEPT, VOTE_VIEWS_MAX, Rounds
 from consensus.signing import (
     Domain,
     Envelope,
@@ -84,6 +84,7 @@ def test_votes_are_verified_only_when_a_quorum_needs_them_and_only_once() -> Non
     table.rounds.ripen()
     assert table.checks == 0
     table.hear(5, NOTARIZE, about=A)
+    table.hear(6, NOTARIZE, about=A)
     table.rounds.ripen()
     assert table.checks == 5
     table.hear(6, NOTARIZE, about=A)
@@ -114,6 +115,50 @@ def test_a_forged_vote_of_an_honest_signer_takes_nobodys_place_and_blames_its_se
         table.hear(signer, NOTARIZE, about=A)
     table.rounds.ripen()
     assert table.rounds.at(1).notarization is not None
+
+
+def test_a_relayed_vote_that_is_known_costs_no_check() -> None:
+    table = Table()
+    table.hear(1, NOTARIZE, about=A)
+    for _ in range(5):
+        table.hear(1, NOTARIZE, about=A, by=2)
+    assert table.checks == 0
+    table.hear(3, NOTARIZE, about=A, by=2)
+    assert table.checks == 1
+    table.hear(3, NOTARIZE, about=A, by=2)
+    assert table.checks == 1
+
+
+def test_those_who_give_up_count_only_with_their_signatures() -> None:
+    table = Table(7)
+    leader = table.validators.leader(1)
+    quitters = [i for i in range(1, 7) if i != leader]
+    for signer in quitters[:2]:
+        table.hear(signer, NULLIFY)
+    table.hear(quitters[2], NULLIFY, forged=True)
+    assert not table.rounds.given_up()
+    assert table.rounds.faults == [(quitters[2], "vote that does not verify")]
+    table.hear(quitters[3], NULLIFY)
+    assert table.rounds.given_up()
+
+
+@pytest.mark.parametrize("said_so", [True, False])
+def test_a_leader_is_silent_unless_it_gave_its_own_view_up(said_so: bool) -> None:
+    table = Table(7)
+    leader = table.validators.leader(1)
+    signers = [i for i in range(7) if i != leader][:5]
+    if said_so:
+        signers = sorted((*signers[:4], leader))
+    table.rounds.note_certificate(table.certificate(NULLIFY, 1, NO_DIGEST, signers))
+    assert table.rounds.silent == ([] if said_so else [leader])
+
+
+def test_blocks_are_forgotten_with_their_views() -> None:
+    table = Table()
+    table.rounds.at(1).proposal_frame = b"frame"
+    table.rounds.view = 3
+    table.rounds.finalized(Tip(1, 2, BlockHash(B), 5), None)
+    assert table.rounds.at(1).proposal_frame == b""
 
 
 def test_a_liar_is_dropped_when_its_vote_is_needed_and_the_others_still_count() -> None:
@@ -153,6 +198,14 @@ def test_votes_outside_the_window_or_of_another_epoch_are_not_stored() -> None:
     assert all(table.rounds.get(view) is None for view in (40, 42, 10**12))
     table.hear(1, NULLIFY, view=41)
     assert table.rounds.get(41) is not None
+    table.rounds.view = 1_000
+    table.hear(1, NULLIFY, view=1_000 - VOTE_VIEWS_MAX)
+    assert table.rounds.get(1_000 - VOTE_VIEWS_MAX) is None
+    table.rounds.finalized(Tip(1, 990, BlockHash(B), 5), None)
+    table.hear(1, NULLIFY, view=990 - VIEWS_KEPT)
+    assert table.rounds.get(990 - VIEWS_KEPT) is None
+    table.hear(1, NULLIFY, view=991 - VIEWS_KEPT)
+    assert table.rounds.get(991 - VIEWS_KEPT) is not None
 
 
 def test_a_flood_of_statements_is_bounded_by_two_a_kind() -> None:
@@ -237,35 +290,46 @@ def test_a_bad_signature_beside_a_proved_offence_proves_nothing_more() -> None:
 
 def test_a_late_second_vote_below_the_final_view_is_still_proved() -> None:
     table = Table()
-    final = genesis(CHAIN_ID)
     table.hear(1, NOTARIZE, view=1, about=A)
     table.rounds.view = 4
-    table.rounds.finalized(type(final)(1, 3, B, 5), None)  # type: ignore[arg-type]
+    table.rounds.finalized(Tip(1, 3, BlockHash(B), 5), None)
     table.hear(1, NOTARIZE, view=1, about=C)
     assert len(table.rounds.evidence) == 1
     table.rounds.view = VIEWS_KEPT + 4
-    table.rounds.finalized(type(final)(2, VIEWS_KEPT + 3, C, 6), None)  # type: ignore[arg-type]
+    table.rounds.finalized(Tip(2, VIEWS_KEPT + 3, BlockHash(C), 6), None)
     assert table.rounds.get(1) is None
     assert table.rounds.get(3) is None
 
 
-@pytest.mark.parametrize("change", ["few", "stranger", "count", "bits", "signature", "digest"])
-def test_a_certificate_that_is_not_a_quorums_is_a_lie(change: str) -> None:
-    table = Table()
-    good = table.certificate(NOTARIZE, 1, A, [1, 2, 3])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "few",
+        "stranger",
+        "more bits",
+        "more signatures",
+        "long bitmap",
+        "signature",
+        "digest",
+        "none",
+    ],
+)
+def test_a_certificate_that_is_not_a_quorums_is_a_lie(lie: str) -> None:
+    table = Table(7)
+    good = table.certificate(NOTARIZE, 1, A, [1, 2, 3, 4, 5])
+    nobody = bytes(64)
     lies = {
-        "few": table.certificate(NOTARIZE, 1, A, [1, 2]),
-        "stranger": Certificate(1, 0, 1, A, b"\x1e", (*good.signatures, bytes(64))),
-        "count": Certificate(1, 0, 1, A, b"\x0f", good.signatures),
-        "bits": Certificate(1, 0, 1, A, b"\x0e\x00", good.signatures),
-        "signature": Certificate(1, 0, 1, A, b"\x0e", (*good.signatures[:2], bytes(64))),
-        "digest": Certificate(1, 0, 1, NO_DIGEST, b"\x0e", good.signatures),
+        "few": table.certificate(NOTARIZE, 1, A, [1, 2, 3, 4]),
+        "stranger": Certificate(1, 0, 1, A, b"\xbe", (*good.signatures, nobody)),
+        "more bits": Certificate(1, 0, 1, A, b"\x7e", good.signatures),
+        "more signatures": Certificate(1, 0, 1, A, b"\x3e", (*good.signatures, nobody)),
+        "long bitmap": Certificate(1, 0, 1, A, b"\x3e\x00", good.signatures),
+        "signature": Certificate(1, 0, 1, A, b"\x3e", (*good.signatures[:4], nobody)),
+        "digest": table.certificate(NULLIFY, 1, A, [1, 2, 3, 4, 5]),
+        "none": table.certificate(NOTARIZE, 1, NO_DIGEST, [1, 2, 3, 4, 5]),
     }
-    lie = lies[change]
-    if change == "digest":
-        lie = Certificate(2, 0, 1, A, b"\x0e", good.signatures)
-    assert not table.rounds.note_certificate(lie)
-    assert table.rounds.get(1) is None or table.rounds.at(1).notarization is None
+    assert not table.rounds.note_certificate(lies[lie])
+    assert table.rounds.fresh == []
     assert table.rounds.note_certificate(good)
     assert table.rounds.at(1).notarization is not None
 

@@ -12,7 +12,7 @@ from node.game.session import GameSession, Phase
 from node.game.state import GameState, roots_of
 from tests.game.tiny import GAME, GAMES
 
-FAST = GameParams(betting_min_ms=2_000, betting_max_ms=30_000, shooter_ms=10_000, absent_ms=90_000)
+FAST = GameParams(betting_min_ms=2_000, betting_max_ms=30_000, thrower_ms=10_000, absent_ms=90_000)
 
 
 def chips_in_sight(state: GameState) -> int:
@@ -153,17 +153,17 @@ class Game:
         self.done((player, PlaceBet(slot, kind, number, amount)))
 
     def throw(self, outcome: int, slot: int = 0, *, ms: int = 1_000) -> RollResult:
-        """All say ready, the shooter rolls, the dice show `outcome`; return what it did."""
+        """All say ready, the thrower rolls, the dice show `outcome`; return what it did."""
         session = self.session(slot)
-        shooter = self.state.shooter(slot)
-        assert shooter is not None
+        thrower = self.state.thrower(slot)
+        assert thrower is not None
         others = [
             seat.player
             for seat in session.seats
-            if seat is not None and not seat.riding and seat.player != shooter
+            if seat is not None and not seat.riding and seat.player != thrower
         ]
         ready = [(player, Ready(slot)) for player in others]
-        self.done(*ready, (shooter, Roll(slot)), ms=ms)
+        self.done(*ready, (thrower, Roll(slot)), ms=ms)
         assert self.closed == (slot,)
         self.block(faces=[(slot, outcome)], ms=ms)
         return self.results[-1]

@@ -62,7 +62,7 @@ def test_a_hand_of_craps_from_come_out_to_seven_out() -> None:
     game.throw(outcome_of(game, 3, 5))
     assert game.racks[:2] == [10_000 - 60, 10_000 - 28 + 21]
     result = game.throw(outcome_of(game, 3, 4))
-    assert (result.hand_ended, result.next_shooter) == (1, (1,))
+    assert (result.hand_ended, result.next_thrower) == (1, (1,))
     assert game.racks[:2] == [10_000 - 60, 10_000 + 21 - 18 + 10]
     assert game.session().phase == Phase.OPEN
 
@@ -76,7 +76,7 @@ def test_dice_are_passed_on_a_come_out_and_a_point_is_inherited() -> None:
     assert game.refusal(1, PassDice(0)).code == Code.HAND_GOES_ON
     game.done((1, Leave(0)))
     assert game.bets(1) == {(Kind.PASS, 0): 10}
-    assert game.state.shooter(0) == 2
+    assert game.state.thrower(0) == 2
     game.bet(2, Kind.FIELD, 5)
     game.throw(outcome_of(game, 1, 3))
     assert game.racks[1] == 10_010

@@ -11,27 +11,27 @@ from tests.game.tiny import FIELD, MOVE, RIDE, STAY
 
 def test_the_dice_lie_before_the_first_seat_and_are_offered_there() -> None:
     game = Game().seated(2, 0)
-    assert game.state.shooter(0) == 2
+    assert game.state.thrower(0) == 2
     game.bet(0, FIELD, 1)
-    assert game.state.shooter(0) == 2
-    assert game.refusal(2, Roll(0)).code == Code.NOBODY_SHOOTS
+    assert game.state.thrower(0) == 2
+    assert game.refusal(2, Roll(0)).code == Code.NOBODY_THROWS
     receipt = game.refusal(0, Roll(0))
-    assert (receipt.code, receipt.values) == (Code.NOT_SHOOTER, (2,))
+    assert (receipt.code, receipt.values) == (Code.NOT_THROWER, (2,))
 
 
 def test_the_first_willing_seat_clockwise_throws() -> None:
     game = Game().seated(0, 1, 2)
     game.bet(2, RIDE, 5)
-    assert game.state.shooter(0) == 2
+    assert game.state.thrower(0) == 2
     game.bet(1, RIDE, 5)
-    assert game.state.shooter(0) == 1
+    assert game.state.thrower(0) == 1
     game.done((0, Ready(0)), (2, Ready(0)), (1, Roll(0)))
     assert game.session().dice == 1
 
 
 def test_t3_the_end_of_a_hand_passes_the_dice_and_nothing_else_does() -> None:
     game = Game().seated(0, 1, 2)
-    for outcome, shooter in ((2, 0), (5, 0), (3, 0)):
+    for outcome, thrower in ((2, 0), (5, 0), (3, 0)):
         if (RIDE, 0) not in game.bets(0):
             game.bet(1, MOVE, 1)
         else:
@@ -39,7 +39,7 @@ def test_t3_the_end_of_a_hand_passes_the_dice_and_nothing_else_does() -> None:
         if not game.bets(0) and game.session().board[0] == 0:
             game.bet(0, RIDE, 1)
         result = game.throw(outcome)
-        assert (result.shooter, result.next_shooter, result.hand_ended) == ((shooter,), (0,), 0)
+        assert (result.thrower, result.next_thrower, result.hand_ended) == ((thrower,), (0,), 0)
 
 
 @pytest.fixture
@@ -54,31 +54,31 @@ def hand() -> Game:
 
 def test_a_hand_that_ends_gives_the_dice_to_the_next_seat(hand: Game) -> None:
     result = hand.throw(0)
-    assert (result.shooter, result.next_shooter, result.hand_ended) == ((0,), (1,), 1)
+    assert (result.thrower, result.next_thrower, result.hand_ended) == ((0,), (1,), 1)
     hand.bet(0, RIDE, 1)
     hand.bet(2, RIDE, 1)
-    assert hand.state.shooter(0) == 2, "seat 1 is not willing yet"
+    assert hand.state.thrower(0) == 2, "seat 1 is not willing yet"
     hand.bet(1, RIDE, 1)
-    assert hand.throw(0).shooter == (1,)
+    assert hand.throw(0).thrower == (1,)
     hand.bet(2, RIDE, 1)
-    assert hand.throw(0).shooter == (2,)
-    assert hand.state.shooter(0) == 0
+    assert hand.throw(0).thrower == (2,)
+    assert hand.state.thrower(0) == 0
 
 
-def test_a_shooter_who_leaves_in_a_hand_hands_it_on_and_touches_no_bet(hand: Game) -> None:
+def test_a_thrower_who_leaves_in_a_hand_hands_it_on_and_touches_no_bet(hand: Game) -> None:
     board = hand.session().board
     hand.done((0, Leave(0)))
-    assert hand.state.shooter(0) == 1
+    assert hand.state.thrower(0) == 1
     assert hand.session().board == board
     assert [hand.bets(player) for player in range(3)] == [{(RIDE, 0): 10}] * 3
-    assert hand.throw(3).shooter == (1,)
+    assert hand.throw(3).thrower == (1,)
 
 
-def test_who_takes_the_seat_of_a_shooter_who_left_does_not_take_the_dice() -> None:
+def test_who_takes_the_seat_of_a_thrower_who_left_does_not_take_the_dice() -> None:
     game = Game().seated(0, 1)
     game.done((0, Leave(0)), (2, Sit(0)))
     assert game.session().seat_of == {1: 1, 2: 0}
-    assert game.state.shooter(0) == 1
+    assert game.state.thrower(0) == 1
 
 
 def test_who_comes_back_is_neither_ready_nor_absent() -> None:
@@ -104,13 +104,13 @@ def test_who_comes_back_is_neither_ready_nor_absent() -> None:
 def test_the_dice_are_passed_only_before_a_come_out(hand: Game) -> None:
     assert hand.refusal(0, PassDice(0)).code == Code.HAND_GOES_ON
     hand.throw(0)
-    assert hand.refusal(0, PassDice(0)).code == Code.NOT_SHOOTER
+    assert hand.refusal(0, PassDice(0)).code == Code.NOT_THROWER
     hand.done((1, PassDice(0)))
-    assert hand.state.shooter(0) == 2
+    assert hand.state.thrower(0) == 2
     hand.bet(2, RIDE, 1)
     hand.done((2, PassDice(0)))
     assert hand.session().dice == 0
-    assert hand.state.shooter(0) == 2, "nobody else is willing"
+    assert hand.state.thrower(0) == 2, "nobody else is willing"
 
 
 def test_the_dice_are_not_passed_to_nobody() -> None:
@@ -118,7 +118,7 @@ def test_the_dice_are_not_passed_to_nobody() -> None:
     assert game.refusal(3, PassDice(0)).code == Code.NOBODY_ELSE
     game.done((1, Sit(0)))
     game.done((3, PassDice(0)))
-    assert game.state.shooter(0) == 1
+    assert game.state.thrower(0) == 1
 
 
 def test_the_dice_wait_for_the_least_betting_time() -> None:
@@ -132,7 +132,7 @@ def test_the_dice_wait_for_the_least_betting_time() -> None:
     assert game.state.time_ms == opened + 2_000
 
 
-def test_all_ready_lets_the_shooter_throw_at_once_and_riders_are_not_asked() -> None:
+def test_all_ready_lets_the_thrower_throw_at_once_and_riders_are_not_asked() -> None:
     game = Game().seated(0, 1, 2)
     game.bet(0, RIDE, 10)
     game.bet(2, RIDE, 10)
@@ -192,7 +192,7 @@ def test_the_window_of_the_next_roll_counts_from_the_payment() -> None:
     game.bet(0, RIDE, 1)
     game.throw(2)
     paid = game.state.time_ms
-    # In the middle of a hand everybody may throw, so the shooter has to hurry.
+    # In the middle of a hand everybody may throw, so the thrower has to hurry.
     assert game.state.due() == (paid + 10_000, 0)
     game.bet(1, FIELD, 1)
     assert game.state.due() == (paid + 10_000, 0), "a further bet buys no time"
@@ -200,7 +200,7 @@ def test_the_window_of_the_next_roll_counts_from_the_payment() -> None:
     assert game.state.due() == (paid + 30_000, 0)
 
 
-def test_a_slow_shooter_loses_the_dice_to_the_next_willing_seat() -> None:
+def test_a_slow_thrower_loses_the_dice_to_the_next_willing_seat() -> None:
     game = Game().seated(0, 1, 2)
     game.bet(0, RIDE, 1)
     began = game.state.time_ms
@@ -208,27 +208,27 @@ def test_a_slow_shooter_loses_the_dice_to_the_next_willing_seat() -> None:
     assert game.state.due() == (began + 10_000, 0)
     game.done((1, Tick(0)), ms=9_000)
     assert not game.closed
-    assert game.state.shooter(0) == 2
+    assert game.state.thrower(0) == 2
     assert game.state.due() == (began + 20_000, 0), "the next has as long"
     game.done((1, Tick(0)), ms=10_000)
-    assert game.state.shooter(0) == 0
+    assert game.state.thrower(0) == 0
     game.done((1, Tick(0)), ms=10_000)
     assert game.closed == (0,), "in the end the dice are thrown"
 
 
-def test_a_slow_shooter_keeps_the_dice_when_nobody_else_would_throw() -> None:
+def test_a_slow_thrower_keeps_the_dice_when_nobody_else_would_throw() -> None:
     game = Game().seated(0, 1)
     game.bet(0, RIDE, 1)
     assert game.refusal(1, Tick(0), ms=29_999).code == Code.NOT_DUE
-    assert game.state.shooter(0) == 0
+    assert game.state.thrower(0) == 0
 
 
-def test_the_window_that_runs_out_makes_the_one_with_the_dice_the_shooter() -> None:
+def test_the_window_that_runs_out_makes_the_one_with_the_dice_the_thrower() -> None:
     game = Game().seated(0, 1)
     game.bet(1, RIDE, 1)
     game.done((0, Tick(0)), ms=30_000)
     game.block(faces=[(0, 2)])
-    assert game.results[-1].shooter == (1,)
+    assert game.results[-1].thrower == (1,)
 
 
 def test_an_absent_player_is_taken_out_as_one_who_leaves() -> None:
@@ -248,7 +248,7 @@ def test_an_absent_player_is_taken_out_as_one_who_leaves() -> None:
     assert seat.riding
     assert game.bets(0) == {(RIDE, 0): 10}
     assert game.racks[0] == rack + 6
-    assert game.state.shooter(0) == 1
+    assert game.state.thrower(0) == 1
 
 
 def test_who_does_nothing_but_throw_is_there() -> None:

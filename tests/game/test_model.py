@@ -105,7 +105,7 @@ class Table:
         count = len(self.seats)
         order = [(self.dice + step) % count for step in range(count)]
         here = [(i, seat) for i in order if (seat := self.seats[i]) and not seat.gone]
-        willing = [i for i, seat in here if RULES.may_shoot(self.board, seat.seen())]
+        willing = [i for i, seat in here if RULES.may_throw(self.board, seat.seen())]
         return willing[0] if willing else here[0][0] if here else None
 
     def bets_at(self, index: int) -> dict[BetKey, Chips]:
@@ -296,7 +296,7 @@ class Naive:
         if (
             not table.all_bets()
             or table.holder() != index
-            or not RULES.may_shoot(table.board, place.seen())
+            or not RULES.may_throw(table.board, place.seen())
             or (early and not all(seat.ready for seat in others))
         ):
             return False
@@ -414,7 +414,7 @@ class Both(RuleBasedStateMachine):
         self.step(player, operation, lambda: self.naive.bet(player, slot, key, amount))
 
     @rule(player=Players, amount=st.integers(1, 30))
-    def bet_to_shoot(self, player: int, amount: int) -> None:
+    def bet_to_throw(self, player: int, amount: int) -> None:
         self.bet(player, 0, BetKey(RIDE, 0), amount)
 
     @rule(player=Players, slot=Slots, key=Keys, amount=Amounts)

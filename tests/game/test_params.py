@@ -63,7 +63,7 @@ def test_terms_out_of_bounds_do_not_decode(changes: dict[str, object]) -> None:
         ({"bank_mode": BankMode.BANKER, "bank": 0, "banker": 2}, 2, "only 2"),
         ({"banker": 1}, 2, "bank mode has none"),
         ({"betting_min_ms": 21_000}, 2, "20000 ms is shorter"),
-        ({"shooter_ms": 61_000}, 2, "never comes"),
+        ({"thrower_ms": 61_000}, 2, "never comes"),
     ],
 )
 def test_impossible_terms_are_named(changes: dict[str, object], players: int, word: str) -> None:

@@ -30,7 +30,7 @@ VALUES: dict[Code, tuple[int, ...]] = {
     Code.BETS: (64,),
     Code.STAKE: (30, 20),
     Code.WORKING: (3,),
-    Code.NOT_SHOOTER: (2,),
+    Code.NOT_THROWER: (2,),
     Code.TOO_EARLY: (1_200,),
     Code.NOT_DUE: (700,),
     Code.NOT_EMPTY: (2, 50),

@@ -179,13 +179,13 @@ def test_a_game_of_riding_bets_alone_is_thrown_by_its_timer_and_paid() -> None:
     game.bet(0, RIDE, 10)
     game.throw(2)
     game.done((0, Leave(0)))
-    assert game.state.shooter(0) is None
+    assert game.state.thrower(0) is None
     assert game.state.due() == (game.state.time_ms - 1_000 + 30_000, 0)
     game.done((3, Tick(0)), ms=29_000)
     assert game.closed == (0,)
     game.block(faces=[(0, 5)])
     result = game.results[-1]
-    assert (result.shooter, result.next_shooter) == ((), ())
+    assert (result.thrower, result.next_thrower) == ((), ())
     assert game.racks[0] == 10_010
     assert game.session().phase == Phase.OPEN
     assert game.session().seats == [None]

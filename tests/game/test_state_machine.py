@@ -58,7 +58,7 @@ def test_machine_asserts_that_an_impossible_event_does_not_come() -> None:
 OP, BE, CL, XX, SE, FI = Phase
 R = Code
 # Every phase (row) and event (column): the target, the refusal, or None for what cannot happen.
-#                   BET EMPTIED ROLL            WINDOW_OVER    SHOOTER_SLOW   DECLINE
+#                   BET EMPTIED ROLL            WINDOW_OVER    THROWER_SLOW   DECLINE
 #                   BLOCK_END DICE PAID FINISH
 EXPECTED: dict[Phase, tuple[Phase | Code | None, ...]] = {
     OP: (BE, None, R.NOTHING_LIES, R.NO_TIMER, R.NO_TIMER, OP, None, None, None, FI),
@@ -87,7 +87,7 @@ def test_every_pair_of_phase_and_event_is_decided(phase: Phase, event: Event) ->
 
 @pytest.mark.parametrize("phase", [OP, BE, CL, XX])
 @pytest.mark.parametrize(
-    "event", [Event.ROLL, Event.WINDOW_OVER, Event.SHOOTER_SLOW, Event.DECLINE, Event.FINISH]
+    "event", [Event.ROLL, Event.WINDOW_OVER, Event.THROWER_SLOW, Event.DECLINE, Event.FINISH]
 )
 def test_what_players_may_ask_for_is_decided_in_every_phase_they_meet(
     phase: Phase, event: Event

@@ -1,7 +1,7 @@
 """A small game that exercises every path of a session: one die, six outcomes.
 
 A throw of 1 ends the hand and takes nearly everything. The board is (throws of this hand, last
-throw). Kinds: RIDE is the contract bet that lets its seat shoot (6 pays 1:1, 1 loses), SIDE hangs
+throw). Kinds: RIDE is the contract bet that lets its seat throw (6 pays 1:1, 1 loses), SIDE hangs
 on it (6 pays 2:1), FIELD is decided by each throw, STAY wins 7:6 on its number and stays up, LAY
 wins 1:2 on a 1 with 5 % vig up front, MOVE travels to the number thrown and then rides. ACE wins
 4:1 on a 1 and loses otherwise: what it loses stands against what others win.
@@ -35,7 +35,7 @@ class TinyGame:
     name = "tiny"
     options = NoOptions()
     allows_unsound = False
-    shooter_needs = "a ride"
+    thrower_needs = "a ride"
     outcome_names = ("1", "2", "3", "4", "5", "6")
     outcome_weights = (1,) * 6
     kind_names: Mapping[int, str] = {
@@ -85,7 +85,7 @@ class TinyGame:
         side = BetKey(SIDE, 0)
         return (side,) if key.kind == RIDE and side in bets else ()
 
-    def may_shoot(self, board: Board, bets: Bets) -> bool:
+    def may_throw(self, board: Board, bets: Bets) -> bool:
         return board[0] > 0 or BetKey(RIDE, 0) in bets
 
     def may_pass_dice(self, board: Board) -> bool:
@@ -162,8 +162,8 @@ class TinyGame:
     ) -> Sequence[tuple[BetKey, int]] | str:
         return "no words here"
 
-    def board_text(self, board: Board) -> str:
-        return f"throw {board[0]}"
+    def board_texts(self, board: Board) -> tuple[str, ...]:
+        return (f"throw {board[0]}",)
 
     def offers(self) -> Sequence[Offer]:
         return ()

@@ -1,4 +1,4 @@
-"""PROTOCOL 9, 11: whole replicas play craps under loss, crashes and partitions."""
+"""PROTOCOL 9, 11, 12: whole replicas play craps under loss, crashes and partitions."""
 
 import pytest
 
@@ -130,9 +130,9 @@ def test_a_late_bet_behind_the_close_is_refused_with_a_receipt() -> None:
         table.ask(index, Sit(0))
     table.ask(1, PlaceBet(0, Kind.PASS, 0, 10))
     table.network.run(table.network.now_ms + 4_000)
-    shooter = table.replicas[0].final.game.shooter(0)
-    assert shooter is not None
-    table.submit(shooter, Roll(0))
+    thrower = table.replicas[0].final.game.thrower(0)
+    assert thrower is not None
+    table.submit(thrower, Roll(0))
     codes = set()
     for _ in range(40):
         table.submit(2, PlaceBet(0, Kind.FIELD, 0, 5))

@@ -1,13 +1,16 @@
 """Bots at a real table, without a network: what they type is taken, and the game goes on."""
 
+from itertools import pairwise
+
 import pytest
 
 from consensus.encoding import Digest, digest
-from node.bots import STYLES, next_lines
+from node.bots import next_moves, operations_of
+from node.game.games import CRAPS, SICBO, encode_choice
 from node.game.params import GameParams
 from node.game.receipts import describe
 from node.game.state import GameState
-from node.terminal import Play, parse_line
+from node.strategies import STRATEGIES
 from node.view import build_view
 
 ROLLS = 150
@@ -15,35 +18,39 @@ ROUNDS_MAX = 12 * ROLLS
 
 
 class Game:
-    """A table whose blocks are final at once."""
+    """A table whose blocks are final at once, with every rule of its receipts in force."""
 
-    def __init__(self, players, seed=b"seed"):
-        self.state = GameState.genesis(GameParams(), players)
+    def __init__(self, game, players, seed=b"seed"):
+        self.state = GameState.genesis(GameParams(rules=encode_choice(game)), players)
+        (self.rules,) = self.state._rules.values()
         self.names = [f"player {index}" for index in range(players)]
         self.seed = seed
         self.rolls = []
         self.refusals = []
+        self.done = []
 
     def view(self, me):
         return build_view(
             self.state, self.rolls, table="t", names=self.names, me=me, state_root=Digest(bytes(32))
         )
 
-    def play_block(self, typed):
-        """Apply the lines that each player typed; close and settle what is due."""
+    def play_block(self, moves):
+        """Apply what each player does; close and settle what is due."""
         state = self.state.fork()
         state.begin_block(state.height + 1, state.time_ms + 100, can_close=True)
         index = 0
-        for me, lines in typed.items():
+        for me, own in moves.items():
             view = self.view(me)
-            for line in lines:
-                command = parse_line(line, view, view_rules(state))
-                assert isinstance(command, Play), (line, command)
-                for operation in command.operations:
+            for move in own:
+                operations = operations_of([move], view, self.rules)
+                assert operations, f"{move!r} means nothing"
+                for operation in operations:
                     receipt = state.apply(me, operation, index)
                     index += 1
                     if receipt.code:
-                        self.refusals.append((line, describe(receipt, view_rules(state))))
+                        self.refusals.append((me, move, describe(receipt, self.rules)))
+                    else:
+                        self.done.append((me, move))
         closed = state.end_block()
         state.accounts_root(), state.sessions_root()
         self.state = state
@@ -57,55 +64,103 @@ class Game:
             self.state = settled
 
 
-def view_rules(state):
-    return next(iter(state._rules.values()))
-
-
-def play_bots(styles, rolls):
+def play_bots(number, styles, rolls):
     """Let bots play until so many rolls are settled; fail if they come to a stop."""
-    game = Game(len(styles))
+    game = Game(number, len(styles))
+    strategies = [
+        STRATEGIES[number][style].make(game.rules, seed) for seed, style in enumerate(styles)
+    ]
     bet_for = dict.fromkeys(range(len(styles)), -1)
     for _ in range(ROUNDS_MAX):
-        typed = {}
-        for me, style in enumerate(styles):
+        moves = {}
+        for me, strategy in enumerate(strategies):
             view = game.view(me)
             if view.session < 0 and me > 0:
                 continue
-            lines = next_lines(style, view, bet_for[me])
-            if lines:
-                typed[me] = lines
-            if lines and lines[-1] == "ready":
+            own = next_moves(strategy, view, game.rules, bet_for[me])
+            if own:
+                moves[me] = own
+            if own and own[-1] == "ready":
                 bet_for[me] = view.rolls
-        assert typed, f"nobody does anything after {len(game.rolls)} rolls"
-        game.play_block(typed)
+        assert moves, f"nobody does anything after {len(game.rolls)} rolls"
+        game.play_block(moves)
         if len(game.rolls) >= rolls:
             return game
     raise AssertionError(f"{len(game.rolls)} rolls in {ROUNDS_MAX} blocks")
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_a_style_alone_plays_on_and_is_never_refused(style):
-    game = play_bots([style], ROLLS)
-    assert game.refusals == []
+ALL = [
+    (game, style) for game, styles in STRATEGIES.items() for style in styles if style != "illegal"
+]
 
 
-def test_all_styles_together_play_on_and_are_never_refused():
-    game = play_bots([*STYLES], ROLLS)
-    assert game.refusals == []
-    assert {roll.shooter for roll in game.rolls} >= {(0,), (2,)}
+@pytest.mark.parametrize(("game", "style"), ALL)
+def test_a_strategy_alone_plays_on_and_is_never_refused(game, style):
+    assert play_bots(game, [style], ROLLS).refusals == []
 
 
-def test_styles_differ_in_what_they_bet():
-    game = play_bots([*STYLES], ROLLS)
+@pytest.mark.parametrize("game", [CRAPS, SICBO])
+def test_all_strategies_together_play_on_and_are_never_refused(game):
+    styles = [style for style in STRATEGIES[game] if style != "illegal"]
+    played = play_bots(game, styles, ROLLS)
+    assert played.refusals == []
+    # The dice went round: more than one of them has thrown.
+    assert len({roll.thrower for roll in played.rolls}) > 1
+
+
+@pytest.mark.parametrize("game", [CRAPS, SICBO])
+def test_all_that_the_illegal_one_asks_for_is_refused(game):
+    styles = list(STRATEGIES[game])
+    tester = styles.index("illegal")
+    played = play_bots(game, styles, ROLLS)
+    asked = [move for me, move in [*played.done, *(r[:2] for r in played.refusals)] if me == tester]
+    own = {"sit", "ready", "roll"} | {line for line in asked if isinstance(line, str)}
+    done = [move for me, move in played.done if me == tester]
+    assert all(move in own for move in done)
+    refused = {sentence for me, _, sentence in played.refusals if me == tester}
+    assert len(refused) > 20
+    assert {me for me, *_ in played.refusals} == {tester}
+
+
+@pytest.mark.parametrize("game", [CRAPS, SICBO])
+def test_the_random_one_makes_most_bets_of_the_game(game):
+    played = play_bots(game, ["random", "random"], 400)
+    made = {row.kind for roll in played.rolls for row in roll.bets}
+    assert len(made) > len(played.rules.kind_names) * 3 // 4
+
+
+@pytest.mark.parametrize("game", [CRAPS, SICBO])
+def test_strategies_differ_in_what_they_bet(game):
+    styles = [style for style in STRATEGIES[game] if style not in {"illegal", "martingale"}]
+    played = play_bots(game, styles, ROLLS)
     bet = {
-        player: {row.kind for roll in game.rolls for row in roll.bets if row.player == player}
-        for player in range(len(STYLES))
+        player: {
+            (row.kind, row.number)
+            for roll in played.rolls
+            for row in roll.bets
+            if row.player == player
+        }
+        for player in range(len(styles))
     }
-    assert len({frozenset(kinds) for kinds in bet.values()}) == len(STYLES)
+    assert len({frozenset(kinds) for kinds in bet.values()}) == len(styles)
+
+
+@pytest.mark.parametrize("game", [CRAPS, SICBO])
+def test_a_martingale_doubles_after_a_loss_and_begins_anew_after_a_win(game):
+    played = play_bots(game, ["martingale"], ROLLS)
+    kind = 1 if game == CRAPS else 2
+    stakes = [row for roll in played.rolls for row in roll.bets if row.kind == kind]
+    for before, after in pairwise(stakes):
+        stake = after.lost or after.profit
+        if before.profit:
+            assert stake == 10
+        else:
+            assert stake == (2 * before.lost if before.lost < 320 else 10)
+    assert max(row.lost for row in stakes) >= 40
 
 
 def test_what_rolls_pay_is_shown_in_full():
-    game = play_bots([*STYLES], ROLLS)
+    game = play_bots(CRAPS, ["pass", "place", "dont", "field"], ROLLS)
     view = game.view(0)
     assert view.rolls == len(game.rolls)
     assert view.last[-1].dice == game.rolls[-1].dice

@@ -25,7 +25,7 @@ DOWN_SECONDS = (0.0, 0.6)
 def test_thirty_kills_at_random_moments_leave_one_history(tmp_path):
     plan = Plan(
         root=tmp_path, names=NAMES[:4], you=None, rolls=None,
-        rules=("shooter_ms=1000", "betting_min_ms=200"),
+        rules=("thrower_ms=1000", "betting_min_ms=200"),
     )  # fmt: skip
     nodes = prepare(plan)
     seed = time.time_ns()

@@ -1,4 +1,4 @@
-"""PROTOCOL 9: what waits for a block, within bounds, verified once."""
+"""PROTOCOL 11.8: what waits for a block, within bounds, verified once."""
 
 import pytest
 

@@ -11,7 +11,7 @@ from node import mesh as mesh_module
 from node.errors import OperatorError
 from node.identity import Keys
 from node.lobby import credentials_of
-from node.mesh import FRAME_COST_BYTES, INBOX_FRAMES_MAX, OUTBOX_BYTES_MAX, Mesh
+from node.mesh import DIRECT_BYTES_MAX, FRAME_COST_BYTES, INBOX_FRAMES_MAX, OUTBOX_BYTES_MAX, Mesh
 from tests.node.tables import HOST, make_table
 from transport import link as link_module
 from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused
@@ -40,6 +40,11 @@ class Peer:
             while batch := self.mesh.take(100):
                 self.frames += batch
         self.happened.set()
+
+    def send(self, to, *frames):
+        for frame in frames:
+            self.mesh.send(to, frame)
+        self.mesh.flush()
 
     async def until(self, condition):
         while not condition():
@@ -121,6 +126,7 @@ async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order(
             for other in range(4):
                 if other != peer.index:
                     peer.mesh.send(other, b"one %d" % peer.index)
+            peer.mesh.flush()
         for peer in peers:
             await peer.until_frames(6)
             for other in range(4):
@@ -167,7 +173,7 @@ async def test_a_peer_that_restarts_is_linked_again():
         reborn = Peer(mortal.table, mortal.keys, 1, mortal.address.port)
         await nursery.start(reborn.run)
         await survivor.until_up(1)
-        survivor.mesh.send(None, b"welcome")
+        survivor.send(None, b"welcome")
         await reborn.until(lambda: reborn.frames == [(0, b"welcome")])
 
 
@@ -204,8 +210,8 @@ async def test_two_that_dial_at_once_end_with_one_link(monkeypatch):
             await one.until_up(1)
             await two.until_up(0)
             await both_ends_agree(one, two)
-            one.mesh.send(None, b"x")
-            two.mesh.send(None, b"y")
+            one.send(None, b"x")
+            two.send(None, b"y")
             await one.until_frames(1)
             await two.until_frames(1)
 
@@ -229,7 +235,7 @@ async def test_of_two_links_the_one_that_the_smaller_key_dialled_is_kept():
         await acceptor.until_up(guest.index)
         acceptor.mesh._peers[guest.index].channel.by_smaller = True  # as if it had dialled itself
         assert await fault_of(await connect(guest.keys, acceptor)) in GONE
-        acceptor.mesh.send(None, b"still here")
+        acceptor.send(None, b"still here")
         assert await kept.receive() == [b"still here"]
 
 
@@ -241,7 +247,7 @@ async def test_of_two_links_by_one_dialler_the_newest_is_kept():
         await acceptor.until_up(guest.index)
         new = await connect(guest.keys, acceptor)
         assert await fault_of(old) in GONE
-        acceptor.mesh.send(None, b"still here")
+        acceptor.send(None, b"still here")
         assert await new.receive() == [b"still here"]
         assert acceptor.changes == [(guest.index, True), (guest.index, True)]
 
@@ -273,7 +279,7 @@ async def test_who_does_not_belong_is_closed_and_counted_and_nothing_else(attack
         assert peer.mesh.counters.faults == {fault: 1}
         assert peer.changes == [(1, True)]
         assert peer.frames == []
-        peers[1].mesh.send(None, b"undisturbed")
+        peers[1].send(None, b"undisturbed")
         await peer.until(lambda: peer.frames == [(1, b"undisturbed")])
 
 
@@ -333,7 +339,7 @@ async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else():
         await peer.until(lambda: peer.is_up(1) and peer.is_up(2))
         frame = bytes(MESSAGE_BYTES_MAX)
         for count in range(1, 31):
-            peer.mesh.send(None, frame)
+            peer.send(None, frame)
             await reader.until_frames(count)
         status = peer.mesh.statistics()
         assert status[2].queued_bytes <= OUTBOX_BYTES_MAX
@@ -341,21 +347,43 @@ async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else():
         assert (status[1].counters.dropped, status[1].counters.frames_sent) == (0, 30)
 
 
+async def test_frames_arrive_in_order_whether_the_owner_or_the_task_of_the_link_sends_them():
+    async with meshes(2, start=[0]) as (peers, nursery):
+        peer = peers[0]
+        link = await connect(peers[1].keys, peer)
+        await peer.until_up(1)
+        sent = []
+        for i in range(400):  # small and large turns, more than the socket takes at once
+            turn = [b"%d " % i + bytes(size) for size in ((10, 100), (30_000,), (90_000, 7))[i % 3]]
+            if peer.mesh.statistics()[1].queued_bytes > OUTBOX_BYTES_MAX // 2:
+                break
+            peer.send(1, *turn)
+            sent += turn
+        assert peer.mesh.statistics()[1].queued_bytes > DIRECT_BYTES_MAX
+        got = []
+        while len(got) < len(sent):
+            got += await link.receive()
+        assert got == sent
+        assert peer.mesh.statistics()[1].counters.frames_sent == len(sent)
+        await peer.until(lambda: True)
+        assert peer.mesh.statistics()[1].queued_bytes == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_tiny_frames_are_charged_for_their_objects():
     async with meshes(2, start=[0]) as (peers, _nursery):
         await connect(peers[1].keys, peers[0])
         await peers[0].until(lambda: peers[0].is_up(1))
         room = OUTBOX_BYTES_MAX // (1 + FRAME_COST_BYTES)
-        for _ in range(room + 5):
-            peers[0].mesh.send(1, b"x")
+        peers[0].send(1, *[b"x"] * (room + 5))
         assert peers[0].mesh.statistics()[1].counters.dropped == 5
 
 
 async def test_frames_for_an_absent_peer_are_counted_and_not_kept():
     table, keys, ports = make_table(2)
     peer = Peer(table, keys[0], 0, ports[0])
-    peer.mesh.send(None, b"x")
-    peer.mesh.send(1, b"x")
+    peer.send(None, b"x")
+    peer.send(1, b"x")
     status = peer.mesh.statistics()[1]
     assert (status.counters.absent, status.queued_bytes, status.up) == (2, 0, False)
 
@@ -389,7 +417,7 @@ async def test_a_write_that_makes_no_progress_ends_its_link(monkeypatch):
         await connect(peers[1].keys, peer)
         await peer.until_up(1)
         for _ in range(12):
-            peer.mesh.send(1, bytes(MESSAGE_BYTES_MAX))
+            peer.send(1, bytes(MESSAGE_BYTES_MAX))
             await trio.sleep(0.01)
         await peer.until(lambda: not peer.is_up(1))
 

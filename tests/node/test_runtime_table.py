@@ -129,8 +129,8 @@ async def test_four_nodes_agree_on_bets_and_dice_to_the_chip(tmp_path):
         async with trio.open_nursery() as nursery:
             for member in members:
                 nursery.start_soon(bet_much, member)
-        shooter = members[members[0].runtime.view().shooter]
-        await shooter.roll()
+        thrower = members[members[0].runtime.view().thrower]
+        await thrower.roll()
         views = await all_agree(members)
         assert views[0].rolls == 1
         assert len(views[0].last[0].dice) == 2
@@ -180,8 +180,10 @@ async def test_a_whole_table_that_stops_goes_on_where_it_was(tmp_path):
                 else:
                     assert view.state_root == roots[-1]
                     await members[1].do(PlaceBet(0, Kind.PASS, 0, 1))
-                roots.append((await all_agree(members))[0].state_root)
+                await all_agree(members)
                 nursery.cancel_scope.cancel()
+        # A block may have become final between the agreement and the end.
+        roots.append(members[0].runtime.view().state_root)
     assert len(set(roots)) == 3
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from consensus.encoding import encode
-from node.game.craps.params import CrapsParams
 from node.game.craps.rules import load_rules
 from node.game.operations import (
     CreateSession,
@@ -38,9 +36,7 @@ from node.view import BetView, PaidView, RollView
 from tests.node.views import ANNA, BEN, CARLA, DMITRI, TABLE
 
 GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
-
-
-RULES = load_rules(encode(CrapsParams()))
+RULES = load_rules(b"")
 
 
 def parse(line, view=TABLE):
@@ -51,12 +47,12 @@ def parse(line, view=TABLE):
     ("name", "view", "pending"),
     [
         ("point_on", TABLE, ()),
-        ("pending", replace(TABLE, shooter=1), ("place 6 12", "ready")),
+        ("pending", replace(TABLE, thrower=1), ("place 6 12", "ready")),
         (
             "come_out_of_two",
             replace(
                 TABLE, players=(replace(ANNA, bets=()), replace(BEN, bets=())), tolerated=0,
-                point=0, rolls=0, last=(), shooter=-1, bank=0,
+                board_texts=RULES.board_texts(RULES.opening_board()), rolls=0, last=(), thrower=-1, bank=0,
             ),
             (),
         ),
@@ -73,7 +69,7 @@ def parse(line, view=TABLE):
                         ),
                     ),
                 ),
-                me=0, tolerated=0, last=(), shooter=0,
+                me=0, tolerated=0, last=(), thrower=0,
             ),
             (),
         ),
@@ -112,7 +108,7 @@ def test_players_read_what_one_absent_player_means(members, tolerated, words):
         (replace(TABLE, session=-1), "type `sit` to open one"),
         (replace(TABLE, me=3), "You are watching"),
         (replace(TABLE, betting=False), "the dice are out"),
-        (replace(TABLE, shooter=-1), "Nobody can throw"),
+        (replace(TABLE, thrower=-1), "Nobody can throw"),
         (TABLE, "anna has the dice. Type your bets"),
         (replace(TABLE, me=0), "You have the dice. Not ready yet: ben, carla."),
         (
@@ -212,7 +208,7 @@ def test_help_names_every_word_in_columns():
         (TABLE, []),
         (
             replace(
-                TABLE, rolls=18, point=0, shooter=1,
+                TABLE, rolls=18, board_texts=("puck OFF",), thrower=1,
                 last=(RollView(number=18, dice=(3, 3), paid=(PaidView(player=0, name="pass", chips=10),)),),
                 players=(replace(ANNA, bets=()), BEN, CARLA, DMITRI),
             ),
@@ -239,9 +235,9 @@ def test_help_names_every_word_in_columns():
                 "  Dmitri-with-a-long-name takes a seat",
             ],
         ),
-        (replace(TABLE, betting=False, shooter=-1), ["  No more bets: the dice are out."]),
-        (replace(TABLE, shooter=2), []),
-        (replace(TABLE, shooter=1), ["  You have the dice. Not ready yet: carla."]),
+        (replace(TABLE, betting=False, thrower=-1), ["  No more bets: the dice are out."]),
+        (replace(TABLE, thrower=2), []),
+        (replace(TABLE, thrower=1), ["  You have the dice. Not ready yet: carla."]),
         (
             replace(TABLE, players=(ANNA, BEN, replace(CARLA, seated=False), DMITRI)),
             ["  carla leaves the table"],

@@ -29,7 +29,7 @@ def shown(bets=(), returned=()):
     board = RULES.opening_board()
     roll = RollResult(
         session=0, serial=state.sessions[0].serial, number=1, outcome=0, dice=(4, 4),
-        board_before=board, board=board, shooter=(0,), next_shooter=(0,), hand_ended=0,
+        board_before=board, board=board, thrower=(0,), next_thrower=(0,), hand_ended=0,
         bets=tuple(bets), returned=tuple(returned), postings=(),
     )  # fmt: skip
     view = build_view(state, [roll], table="t", names=NAMES, me=0, state_root=Digest(bytes(32)))

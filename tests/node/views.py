@@ -43,9 +43,10 @@ TABLE = TableView(
     session=0,
     betting=True,
     board=(6, *[0] * 20),
-    point=6,
+    board_texts=("puck ON 6", " 4    5   [6]   8    9    10 "),
+    thrower_needs="a pass or don't pass bet",
     rolls=17,
-    shooter=0,
+    thrower=0,
     last=(
         RollView(
             number=16,

@@ -366,3 +366,82 @@ async def test_ipv6_is_served_and_its_half_open_handshakes_are_counted_by_64() -
     assert tcp._network("2001:db8::1") != tcp._network("2001:db8:0:1::1")
     assert tcp._network("10.0.0.1") == tcp._network("10.0.0.254")
     assert tcp._network("fe80::1%eth0") == tcp._network("fe80::2")
+
+
+async def test_what_cannot_be_sent_at_once_goes_first_with_the_next_send() -> None:
+    async with link_that_is_read_late() as (link, read):
+        frames = [b"%d " % i + bytes(10_000) for i in range(2_000)]
+        taken = 0
+        while link.send_nowait(frames[taken : taken + 3]):
+            taken += 3
+        taken += 3
+        assert 0 < taken < len(frames)
+        assert link.is_sending
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send, frames[taken:])
+            assert await read(len(frames)) == frames
+        assert not link.is_sending
+        assert link.send_nowait([b"at once"])
+        assert await read(1) == [b"at once"]
+
+
+async def test_a_part_that_was_not_sent_at_once_needs_nothing_more_to_go_out() -> None:
+    async with link_that_is_read_late() as (link, read):
+        frames = [bytes([i % 256]) * 10_000 for i in range(2_000)]
+        taken = next(i for i, frame in enumerate(frames, 1) if not link.send_nowait([frame]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send, [])
+            assert await read(taken) == frames[:taken]
+
+
+async def test_sending_at_once_on_a_link_that_has_ended_leaves_it_to_send_to_say_so() -> None:
+    async with link_that_is_read_late() as (link, _):
+        await link.aclose()
+        assert not link.send_nowait([b"x"])
+        with pytest.raises(LinkClosed) as error:
+            await link.send([])
+        assert error.value.fault == Fault.LOCAL
+
+
+async def test_a_connection_that_broke_is_named_after_a_send_at_once() -> None:
+    async with link_that_is_read_late() as (link, read):
+        await read(-1)
+        while link.send_nowait([bytes(60_000)]):
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(LinkClosed) as error:
+            await link.send([])
+        assert error.value.fault in {Fault.CUT, Fault.CLOSED}
+
+
+@asynccontextmanager
+async def link_that_is_read_late() -> AsyncIterator[
+    tuple[Link, Callable[[int], Awaitable[list[bytes]]]]
+]:
+    """Open a link to a door that reads only when asked: a number of frames, or -1 to close."""
+    opened: list[Link] = []
+    arrived = trio.Event()
+
+    async def keep(link: Link) -> None:
+        opened.append(link)
+        arrived.set()
+        await trio.sleep_forever()
+
+    async def read(count: int) -> list[bytes]:
+        await arrived.wait()
+        if count < 0:
+            await opened[0].aclose()
+            return []
+        frames: list[bytes] = []
+        while len(frames) < count:
+            frames += await opened[0].receive()
+        return frames
+
+    with trio.fail_after(SECONDS_MAX):
+        async with trio.open_nursery() as nursery:
+            (address, *_) = await nursery.start(
+                Door(credentials(B), TABLE, anybody, Counters(), keep).serve, HERE
+            )
+            link = await connect(address)
+            yield link, read
+            await link.aclose()
+            nursery.cancel_scope.cancel()

@@ -77,6 +77,7 @@ from node.game.operations import (
 )
 from node.identity import Keys
 from node.lobby import LobbyNumber, Refusal, RoomMessage, Saved, TableMessage
+from node.membership import Admit, NextKeys, Retire, SetVote
 from node.mempool import ActionBody
 
 SEATS = 4
@@ -236,6 +237,10 @@ OPERATIONS = (
     Finish(1023),
     Fund(300),
     Withdraw(70_000),
+    Admit(b"an envelope"),
+    NextKeys(7, digest("golden", b"vote key"), digest("golden", b"box key")),
+    SetVote(1),
+    Retire(),
 )
 
 

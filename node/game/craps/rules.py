@@ -31,7 +31,7 @@ from node.game.options import load_options
 from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Offer, Refusal, Settlement
 
 GAME_NAME = "craps"
-SHOOTER_NEEDS = "a pass or don't pass bet"
+THROWER_NEEDS = "a pass or don't pass bet"
 
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
@@ -78,7 +78,7 @@ class CrapsRules:
         self.name = GAME_NAME
         self.options = params
         self.allows_unsound = bool(params.allow_unsound)
-        self.shooter_needs = SHOOTER_NEEDS
+        self.thrower_needs = THROWER_NEEDS
         self.outcome_names = dice.NAMES
         self.outcome_weights = dice.WEIGHTS
         self.kind_names = KIND_NAMES
@@ -95,9 +95,9 @@ class CrapsRules:
         """Return the board before the first roll: puck off, a new hand."""
         return OPENING
 
-    def board_text(self, board: Board) -> str:
+    def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return the puck, and the points with the one under it in brackets."""
-        return words.puck_text(self.params, board[POINT])
+        return words.puck_texts(self.params, board[POINT])
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, the two dice in order) of a 32-byte seed."""
@@ -218,7 +218,7 @@ class CrapsRules:
         odds = bet_key(kind, key.number)
         return (odds,) if odds in bets else ()
 
-    def may_shoot(self, board: Board, bets: Bets) -> bool:
+    def may_throw(self, board: Board, bets: Bets) -> bool:
         """Say whether a seat may throw: with a line bet on a come-out, always after (R2, R5)."""
         if board[POINT]:
             return True

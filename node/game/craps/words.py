@@ -295,11 +295,10 @@ def split_text(parts: Sequence[BetKey]) -> str:
     return "equal parts on " + ", ".join(bet_name(key) for key in parts)
 
 
-def puck_text(params: CrapsParams, point: int) -> str:
-    """Return where the puck is: `puck ON 6` and the points, the one under it in brackets."""
+def puck_texts(params: CrapsParams, point: int) -> tuple[str, str]:
+    """Return where the puck is, and the points with the one under it in brackets."""
     boxes = "  ".join(f"[{n}]" if n == point else f" {n} " for n in params.points)
-    puck = f"ON {point}" if point else "OFF"
-    return f"puck {puck:<7}{boxes}".rstrip()
+    return f"puck ON {point}" if point else "puck OFF", boxes
 
 
 def rule_text(key: BetKey) -> str:

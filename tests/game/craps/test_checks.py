@@ -243,14 +243,14 @@ def test_bets_that_can_be_called_are_those_of_the_rules() -> None:
     assert missing.code == Code.NO_BET
 
 
-def test_shooter_needs_a_line_bet_of_the_minimum_on_the_come_out_only() -> None:
+def test_thrower_needs_a_line_bet_of_the_minimum_on_the_come_out_only() -> None:
     rules = CrapsRules(CrapsParams(line=Limits(5, 100)))
     for name in ("pass", "dont"):
-        assert rules.may_shoot(board_at(0), {KEYS[name]: Bet(5, 1)})
-        assert not rules.may_shoot(board_at(0), {KEYS[name]: Bet(4, 1)})
-    assert not rules.may_shoot(board_at(0), {KEYS["field"]: Bet(50, 1)})
-    assert not rules.may_shoot(board_at(0), {})
-    assert rules.may_shoot(board_at(6), {})
+        assert rules.may_throw(board_at(0), {KEYS[name]: Bet(5, 1)})
+        assert not rules.may_throw(board_at(0), {KEYS[name]: Bet(4, 1)})
+    assert not rules.may_throw(board_at(0), {KEYS["field"]: Bet(50, 1)})
+    assert not rules.may_throw(board_at(0), {})
+    assert rules.may_throw(board_at(6), {})
 
 
 def test_dice_are_passed_before_a_come_out_only() -> None:

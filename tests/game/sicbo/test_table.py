@@ -29,18 +29,18 @@ def test_whoever_has_a_bet_may_throw_and_the_dice_go_round() -> None:
     game = sicbo_game()
     game.bet(1, Kind.BIG, 10)
     game.bet(2, Kind.SMALL, 10)
-    assert game.state.shooter(0) == 1
-    assert game.refusal(0, Roll(0)).code == Code.NOT_SHOOTER
+    assert game.state.thrower(0) == 1
+    assert game.refusal(0, Roll(0)).code == Code.NOT_THROWER
     result = game.throw(THROWS.index((4, 4, 5)))
-    assert (result.hand_ended, result.next_shooter) == (1, (2,))
+    assert (result.hand_ended, result.next_thrower) == (1, (2,))
     assert sorted(result.dice) == [4, 4, 5]
     assert game.racks == [10_000, 10_010, 9_990]
     game.bet(0, Kind.ODD, 10)
     game.bet(2, Kind.ODD, 10)
-    assert game.state.shooter(0) == 2
+    assert game.state.thrower(0) == 2
     game.throw(THROWS.index((1, 1, 1)))
     assert game.racks == [9_990, 10_010, 9_980]
-    assert game.state.shooter(0) == 0
+    assert game.state.thrower(0) == 0
 
 
 def test_dice_may_be_passed_at_any_time() -> None:
@@ -48,7 +48,7 @@ def test_dice_may_be_passed_at_any_time() -> None:
     game.bet(0, Kind.BIG, 10)
     game.bet(1, Kind.BIG, 10)
     game.done((0, PassDice(0)))
-    assert game.state.shooter(0) == 1
+    assert game.state.thrower(0) == 1
 
 
 def test_refusals_of_the_game_have_their_sentences() -> None:
@@ -79,9 +79,9 @@ def test_a_bank_that_is_nearly_too_small_pays_every_bet_that_it_took(
         game.block(*((player, PlaceBet(0, *key, amount)) for player, key, amount in bets))
         if game.session().layout == 0:
             continue
-        shooter = game.state.shooter(0)
-        assert shooter is not None
-        game.done(*((player, Ready(0)) for player in range(3)), (shooter, Roll(0)))
+        thrower = game.state.thrower(0)
+        assert thrower is not None
+        game.done(*((player, Ready(0)) for player in range(3)), (thrower, Roll(0)))
         game.block(faces=[(0, outcome)])
         assert game.results[-1].returned == ()
         assert game.session().layout == 0
