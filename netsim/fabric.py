@@ -312,9 +312,9 @@ def pairs_between(
     ]
 
 
-def pairs_of(nodes: Iterable[int], among: int, *, out: bool = True, into: bool = True) -> list[
-    tuple[int, int]
-]:
+def pairs_of(
+    nodes: Iterable[int], among: int, *, out: bool = True, into: bool = True
+) -> list[tuple[int, int]]:
     """Return the links of some nodes to all others of `among`, outgoing, incoming or both."""
     pairs: dict[tuple[int, int], None] = {}
     for node in nodes:

@@ -95,10 +95,10 @@ class Disk:
         self._keep(self.records[: len(self.records) - lost])
         return lost
 
-    def copy(self) -> "Disk":
-        """Return a backup."""
+    def copy(self, count: int) -> "Disk":
+        """Return a backup of the first `count` records."""
         twin = Disk()
-        twin._keep(self.records)
+        twin._keep(self.records[:count])
         return twin
 
     def restore(self, backup: "Disk") -> None:

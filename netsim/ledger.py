@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from consensus.encoding import decode
+from consensus import encoding
 from consensus.signing import Domain, PublicKey, Verify, parse_envelope, verify_envelope
 from netsim import rulebook
 from netsim.invariants import ViolatedError
-from node.game.params import GameParams
+from node.game.params import GameParams, JoinRule
 from node.game.receipts import BlockResult, ReturnedBet, RollResult
 
 CREATE, SIT, LEAVE, PLACE_BET, REDUCE, TAKE_DOWN, WORKING, READY, ROLL, PASS_DICE, TICK = range(
@@ -83,31 +83,47 @@ class Ledger:
         self._proofs: dict[tuple[int, int], bytes] = {}
         self._dealt: dict[tuple[int, int], int] = {}  # dealer, batch -> secrets used
         self._used: dict[tuple[int, int, int, int], None] = {}
+        self._close_heights: dict[bytes, int] = {}
+        self._approvals: dict[bytes, dict[int, None]] = {}
+        self._voters = len(identities)
         self._dealers_at: dict[int, tuple[int, ...]] = {}  # close height -> who had to take part
 
     # Blocks.
 
     def post(
-        self, block_hash: bytes, time_ms: int, body: Sequence[Any], result: BlockResult
+        self,
+        block_hash: bytes,
+        time_ms: int,
+        body: Sequence[Any],
+        result: BlockResult,
+        *,
+        voters: int,
     ) -> None:
         """Take the next final block: `body` as decoded, `result` as a replica reports it."""
         self.height += 1
+        self._voters = voters
         height = self.height
         if (result.height, result.time_ms) != (height, time_ms):
-            raise ViolatedError(f"block {height} is reported as {result.height}")
+            raise ViolatedError(f"books: block {height} is reported as {result.height}")
         _, _, system, actions = body
         rolls = iter(result.rolls)
         for item in system:
             self._take_item(item, rolls)
         if (left := next(rolls, None)) is not None:
-            raise ViolatedError(f"roll {left.number} at {height} is in no settlement of the block")
+            raise ViolatedError(
+                f"dice: roll {left.number} at {height} is in no settlement of the block"
+            )
         if len(actions) != len(result.actions):
-            raise ViolatedError(f"{len(result.actions)} of {len(actions)} actions at {height}")
+            raise ViolatedError(
+                f"books: {len(result.actions)} of {len(actions)} actions at {height}"
+            )
         index = 0
         for envelope, (player, seq, receipts) in zip(actions, result.actions, strict=True):
             operations = self._open(envelope, player, seq)
             if len(operations) != len(receipts):
-                raise ViolatedError(f"{len(receipts)} receipts of {len(operations)} operations")
+                raise ViolatedError(
+                    f"books: {len(receipts)} receipts of {len(operations)} operations"
+                )
             for operation, receipt in zip(operations, receipts, strict=True):
                 self._apply(player, operation, receipt.code, receipt.values, index, time_ms)
                 index += 1
@@ -117,6 +133,7 @@ class Ledger:
             self._sessions[slot].closed_at = height
         if result.closed:
             self._closes[height] = block_hash
+            self._close_heights[block_hash] = height
             self._dealers_at[height] = self._usable()
         self._balance()
 
@@ -125,15 +142,17 @@ class Ledger:
         parsed = parse_envelope(envelope)
         key = self.identities[player]
         if not verify_envelope(self._verify, key, Domain.ACTION, self.chain_id, parsed):
-            raise ViolatedError(f"an action at {self.height} that player {player} did not sign")
-        number, operations = decode(parsed.payload)
+            raise ViolatedError(
+                f"validity: an action at {self.height} that player {player} did not sign"
+            )
+        number, operations = _read(parsed.payload)
         self.seqs[player] += 1
         if number != seq or seq != self.seqs[player]:
             raise ViolatedError(
-                f"action {number} of player {player} at {self.height}; "
+                f"spent-twice: action {number} of player {player} at {self.height}; "
                 f"{self.seqs[player]} is the next one"
             )
-        return operations
+        return list(operations)
 
     def _balance(self) -> None:
         layout = sum(
@@ -144,10 +163,12 @@ class Ledger:
         )
         minted = self._params.bank + len(self.chips) * self._params.buy_in
         if min(self.chips) < 0 or self.bank < 0:
-            raise ViolatedError(f"chips below zero at {self.height}: {self.chips} {self.bank}")
+            raise ViolatedError(
+                f"conservation: chips below zero at {self.height}: {self.chips} {self.bank}"
+            )
         if sum(self.chips) + layout + self.bank != minted:
             raise ViolatedError(
-                f"{sum(self.chips)} + {layout} + {self.bank} chips at {self.height}; "
+                f"conservation: {sum(self.chips)} + {layout} + {self.bank} chips at {self.height}; "
                 f"{minted} were minted"
             )
 
@@ -156,13 +177,13 @@ class Ledger:
         known = len(self.chips)
         if list(chips[:known]) != self.chips or bank != self.bank:
             raise ViolatedError(
-                f"host {host} counts {list(chips)} and a bank of {bank} at {self.height}, "
+                f"conservation: host {host} counts {list(chips)} and a bank of {bank} at {self.height}, "
                 f"the ledger {self.chips} and {self.bank}"
             )
 
     # Operations.
 
-    def _apply(
+    def _apply(  # noqa: PLR0917  (what a receipt is about)
         self,
         player: int,
         operation: Sequence[Any],
@@ -180,13 +201,14 @@ class Ledger:
             self._sessions[slot] = _Session(self.height << 16 | index)
             return
         if tag == ADMIT:
-            return  # whether it was enough of them shows in the accounts
+            self._approve(player, rest[0])
+            return
         session = self._sessions.get(rest[0]) if rest else None
         if session is None or tag > TICK:
             return
         self._touch(player, session, tag, time_ms)
         if session.closed_at and tag in {LEAVE, PLACE_BET, REDUCE, TAKE_DOWN, WORKING}:
-            raise ViolatedError(f"player {player} changes a bet while the dice are out")
+            raise ViolatedError(f"late-bet: player {player} changes a bet while the dice are out")
         match tag:
             case k if k == SIT:
                 session.seats.setdefault(player, {})
@@ -220,7 +242,9 @@ class Ledger:
         if amount <= 0 or not rulebook.is_legal(
             *key, stake, session.point, flat.stake if flat else 0
         ):
-            raise ViolatedError(f"player {player} holds {stake} on {key} with point {session.point}")
+            raise ViolatedError(
+                f"validity: player {player} holds {stake} on {key} with point {session.point}"
+            )
         vig = rulebook.commission(*key, stake)
         self.chips[player] -= amount + vig - bet.vig
         bet.stake, bet.vig = stake, vig
@@ -229,7 +253,7 @@ class Ledger:
     def _take(self, player: int, session: _Session, key: Key, amount: int | None) -> None:
         bets = session.seats[player]
         if rulebook.is_contract(*key, session.point):
-            raise ViolatedError(f"player {player} takes a contract bet {key} down")
+            raise ViolatedError(f"validity: player {player} takes a contract bet {key} down")
         bet = bets[key]
         if amount is not None and amount < bet.stake:
             vig = rulebook.commission(*key, bet.stake - amount)
@@ -260,7 +284,9 @@ class Ledger:
             <= time_ms
         ]
         if len(absent) != count:
-            raise ViolatedError(f"{count} players count as absent at {self.height}, not {absent}")
+            raise ViolatedError(
+                f"books: {count} players count as absent at {self.height}, not {absent}"
+            )
         for player in absent:
             self._leave(player, session)
 
@@ -268,11 +294,18 @@ class Ledger:
         bets = self._sessions[returned.session].seats[returned.player]
         bet = bets[returned.kind, returned.number]
         if bet.stake + bet.vig != returned.chips:
-            raise ViolatedError(f"{returned} of a bet of {bet.stake} + {bet.vig}")
+            raise ViolatedError(f"books: {returned} of a bet of {bet.stake} + {bet.vig}")
         self._give_back(returned.player, bets, (returned.kind, returned.number))
 
-    def admit(self, identity: PublicKey) -> None:
-        """A newcomer has an account from this block on."""
+    def _approve(self, player: int, join: bytes) -> None:
+        """Count an approval; with enough of them the newcomer has an account from here on."""
+        approvers = self._approvals.setdefault(join, {})
+        approvers[player] = None
+        needed = 1 if self._params.join_rule == JoinRule.ANY_VOTER else self._voters // 2 + 1
+        if len(approvers) < needed:
+            return
+        del self._approvals[join]
+        _, (identity, *_), _ = _read(parse_envelope(join).payload)
         self.identities.append(identity)
         self.chips.append(self._params.buy_in)
         self.seqs.append(0)
@@ -280,9 +313,9 @@ class Ledger:
     # Dice.
 
     def _take_item(self, item: bytes, rolls: Iterator[RollResult]) -> None:
-        kind, *fields = decode(item)
+        kind, *fields = _read(item)
         if kind == 1:
-            _, dealer, batch, *_ = decode(parse_envelope(fields[0]).payload)
+            _, dealer, batch, *_ = _read(parse_envelope(fields[0]).payload)
             self._dealt[dealer, batch] = 0
             self.tally.dealings += 1
         elif kind == 2:
@@ -291,7 +324,7 @@ class Ledger:
             for session in [s for s in closed if s.closed_at == oldest]:
                 roll = next(rolls, None)
                 if roll is None or roll.serial != session.serial:
-                    raise ViolatedError(f"a settlement at {self.height} leaves a session out")
+                    raise ViolatedError(f"dice: a settlement at {self.height} leaves a session out")
                 self._pay(session, roll)
 
     def new_epoch(self) -> None:
@@ -307,15 +340,20 @@ class Ledger:
             self._dealt[dealer, min(batches)] += 1
         return dealers
 
+    def close_named_by(self, reveal: bytes) -> int | None:
+        """Return the height of the close that a REVEAL frame names, None if there is none yet."""
+        _, _, close_hash, _ = _read(parse_envelope(reveal[1:]).payload)
+        return self._close_heights.get(close_hash)
+
     def prove(self, host: int, serial: int, number: int, proof: bytes) -> None:
         """Take the proof of a roll that a host stores: everybody has the same one."""
         if self._proofs.setdefault((serial, number), proof) != proof:
-            raise ViolatedError(f"host {host} proves roll {number} otherwise than others")
+            raise ViolatedError(f"dice: host {host} proves roll {number} otherwise than others")
 
     def _pay(self, session: _Session, roll: RollResult) -> None:
         session.rolls += 1
         if roll.number != session.rolls:
-            raise ViolatedError(f"roll {roll.number} is the {session.rolls}th of its session")
+            raise ViolatedError(f"dice: roll {roll.number} is the {session.rolls}th of its session")
         self._check_dice(session, roll)
         first, second = roll.dice
         dice, point = (first, second), session.point
@@ -327,14 +365,14 @@ class Ledger:
                 end = rulebook.fate(*key, bet.called, point, dice)
                 row = rows.pop((player, *key), None)
                 if (row is None) != (end.what == "stays"):
-                    raise ViolatedError(f"{key} of player {player} {end.what} on {dice}")
+                    raise ViolatedError(f"payout: {key} of player {player} {end.what} on {dice}")
                 if row is None:
                     continue
                 self.tally.settled += end.what != "moves"
                 profit = bet.stake * end.win // end.per if end.what == "wins" else 0
                 if row.profit != profit or (bet.stake * end.win) % end.per:
                     raise ViolatedError(
-                        f"{bet.stake} on {key} pays {row.profit} on {dice} with point {point}; "
+                        f"payout: {bet.stake} on {key} pays {row.profit} on {dice} with point {point}; "
                         f"it is {profit}"
                     )
                 self._move_chips(player, bets, key, bet, end, profit, moved)
@@ -342,7 +380,9 @@ class Ledger:
                 there = bets.setdefault(key, _Bet())
                 there.stake, there.vig = there.stake + bet.stake, there.vig + bet.vig
         if rows:
-            raise ViolatedError(f"roll {roll.number} pays bets that nobody has: {list(rows)}")
+            raise ViolatedError(
+                f"payout: roll {roll.number} pays bets that nobody has: {list(rows)}"
+            )
         for returned in roll.returned:
             self._return(returned)
         session.point, seven_out = rulebook.next_point(point, sum(dice))
@@ -350,7 +390,7 @@ class Ledger:
         session.active_ms = max(session.active_ms, 0)
         self._count(point, session.point, seven_out=seven_out)
 
-    def _move_chips(
+    def _move_chips(  # noqa: PLR0917  (a bet, and what becomes of it)
         self,
         player: int,
         bets: dict[Key, _Bet],
@@ -388,27 +428,35 @@ class Ledger:
         """Work the dice out again from the proof, and the proof from what the close had fixed."""
         proof = self._proofs.get((session.serial, roll.number))
         if proof is None:
-            raise ViolatedError(f"roll {roll.number} of session {session.serial} has no proof")
-        chain_id, epoch, _, close_hash, secrets = decode(proof)
+            raise ViolatedError(
+                f"dice: roll {roll.number} of session {session.serial} has no proof"
+            )
+        chain_id, epoch, _, close_hash, secrets = _read(proof)
         height = session.closed_at
         if chain_id != self.chain_id or close_hash != self._closes[height]:
-            raise ViolatedError(f"roll {roll.number} is bound to another close than {height}")
+            raise ViolatedError(f"dice: roll {roll.number} is bound to another close than {height}")
         dealers = tuple(dealer for dealer, *_ in secrets)
         if dealers != self._dealers_at[height]:
             raise ViolatedError(
-                f"dealers {dealers} made roll {roll.number}; "
+                f"dice: dealers {dealers} made roll {roll.number}; "
                 f"{self._dealers_at[height]} were fixed by its close at {height}"
             )
         for dealer, batch, index, _ in secrets:
             place = (epoch, dealer, batch, index)
             if self._closed_together(height) == 1 and place in self._used:
-                raise ViolatedError(f"secret {index} of dealer {dealer} is used twice")
+                raise ViolatedError(f"dice: secret {index} of dealer {dealer} is used twice")
             self._used[place] = None
         if roll.dice != throw(proof, session.serial, roll.number):
-            raise ViolatedError(f"roll {roll.number} shows {roll.dice}, its proof gives others")
+            raise ViolatedError(
+                f"dice: roll {roll.number} shows {roll.dice}, its proof gives others"
+            )
 
     def _closed_together(self, height: int) -> int:
         return sum(session.closed_at == height for session in self._sessions.values())
+
+
+def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold; a wrong guess raises)
+    return encoding.decode(data)
 
 
 def _hash(tag: bytes, data: bytes) -> bytes:

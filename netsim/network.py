@@ -173,6 +173,11 @@ class Network:
                 self.link_up(a, b)
                 self.link_up(b, a)
 
+    @property
+    def under_way(self) -> int:
+        """How many frames are on their way, or wait for a host that stands still."""
+        return sum(len(batch) for mail in self._mail for batch in mail.values())
+
     # Effects.
 
     def perform(self, index: int, effects: Sequence[object]) -> None:

@@ -65,7 +65,7 @@ class Player:
             return (Sit(slot),)
         if self._leave and self._rng.random() < self._leave:
             return (Leave(slot),)
-        if game.shooter(slot) == self.slot and seat.bets:
+        if game.thrower(slot) == self.slot and seat.bets:
             if not session.board[POINT] and self._rng.random() < 0.02:
                 return (PassDice(slot),)
             return (*self._bets(slot, session, seat), Roll(slot))

@@ -33,13 +33,13 @@ Nodes: TypeAlias = tuple[Node, ...] | Literal["random", "all"]
 Tier: TypeAlias = Literal["core", "node", "real"]
 Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
-    "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "twins",
-    "withholder", "false-sharer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
+    "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
+    "vote-withholder", "withholder", "false-sharer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
-    "joins", "records_lost", "disk_refusals", "equivocations", "pauses",
+    "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -52,7 +52,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A section: every key that is not a field is refused."""
 
 
-class NodesPart(_Part):
+class NodesPart(_Part, frozen=True):
     """Who is there. `table` seats share a chain; `faulty` is the damage that a table may take.
 
     `cpu` is what each input costs a node, `write` how long it waits for its disk.
@@ -66,7 +66,7 @@ class NodesPart(_Part):
     write: Length = Length(0)
 
 
-class ClocksPart(_Part):
+class ClocksPart(_Part, frozen=True):
     """How wrong each host's clocks are from the start."""
 
     offset: Spread = Spread("0s")
@@ -74,7 +74,7 @@ class ClocksPart(_Part):
     """Both clocks run up to so much too fast or too slow."""
 
 
-class TopologyPart(_Part):
+class TopologyPart(_Part, frozen=True):
     """Where the nodes are: on one LAN, in cities in turn, or as phones in a room."""
 
     kind: Literal["lan", "cities", "room"] = "lan"
@@ -84,7 +84,7 @@ class TopologyPart(_Part):
     speed_mps: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.4
 
 
-class LinkPart(_Part):
+class LinkPart(_Part, frozen=True):
     """How a link behaves. Bandwidths are bytes a second, 0 without limit."""
 
     latency: Spread = Spread("uniform(5ms,20ms)")
@@ -99,7 +99,7 @@ class LinkPart(_Part):
     queue: Count = 262_144
 
 
-class WorkloadPart(_Part):
+class WorkloadPart(_Part, frozen=True):
     """What players do: `play` craps, or `bets`: so many bets a table and second, no dice."""
 
     kind: Literal["play", "bets", "idle"] = "play"
@@ -109,7 +109,7 @@ class WorkloadPart(_Part):
     leave_per_min: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
 
 
-class Fault(_Part, tag_field="kind"):
+class Fault(_Part, tag_field="kind", frozen=True):
     """When and how long. `at` may be a range; with `every` it comes again until `until`."""
 
     at: Window
@@ -123,7 +123,7 @@ class Fault(_Part, tag_field="kind"):
     """Whether a host that it meets may afterwards contradict what it signed."""
 
 
-class Weather(Fault, tag="weather"):
+class Weather(Fault, tag="weather", frozen=True):
     """All links behave otherwise for a while."""
 
     latency: Spread | None = None
@@ -134,7 +134,7 @@ class Weather(Fault, tag="weather"):
     corruption: Probability = 0.0
 
 
-class Partition(Fault, tag="partition"):
+class Partition(Fault, tag="partition", frozen=True):
     """Links between groups are cut. `shifts`: so often meanwhile the groups are drawn anew."""
 
     groups: tuple[tuple[Node, ...], ...] = ()
@@ -143,7 +143,7 @@ class Partition(Fault, tag="partition"):
     shifts: Annotated[int, msgspec.Meta(ge=0, le=50)] = 0
 
 
-class Clog(Fault, tag="clog"):
+class Clog(Fault, tag="clog", frozen=True):
     """What nodes say, hear, or both, is held back. `swizzle`: one after the other, freed likewise."""
 
     nodes: Nodes = "random"
@@ -151,14 +151,14 @@ class Clog(Fault, tag="clog"):
     swizzle: bool = False
 
 
-class Spike(Fault, tag="spike"):
+class Spike(Fault, tag="spike", frozen=True):
     """The links of nodes take so much longer."""
 
     nodes: Nodes = "random"
     delay: Length = Length(500_000)
 
 
-class Squeeze(Fault, tag="squeeze"):
+class Squeeze(Fault, tag="squeeze", frozen=True):
     """Nodes send and receive only so many bytes a second."""
 
     nodes: Nodes = "random"
@@ -166,20 +166,20 @@ class Squeeze(Fault, tag="squeeze"):
     down: Count = 8_192
 
 
-class Crash(Fault, tag="crash"):
+class Crash(Fault, tag="crash", frozen=True):
     """The power fails behind so many further effects, -1 for a random number; back after `for`."""
 
     nodes: Nodes = "random"
     effects: Annotated[int, msgspec.Meta(ge=-1, le=1_000)] = -1
 
 
-class Pause(Fault, tag="pause"):
+class Pause(Fault, tag="pause", frozen=True):
     """The process is stopped; what arrives waits."""
 
     nodes: Nodes = "random"
 
 
-class Slow(Fault, tag="slow"):
+class Slow(Fault, tag="slow", frozen=True):
     """Each input takes `cpu` longer, each write `write`."""
 
     nodes: Nodes = "random"
@@ -187,42 +187,42 @@ class Slow(Fault, tag="slow"):
     write: Length = Length(20_000)
 
 
-class ClockStep(Fault, tag="clock"):
+class ClockStep(Fault, tag="clock", frozen=True):
     """The wall clock jumps by `step`, and back after `for`; with no step it stands meanwhile."""
 
     nodes: Nodes = "random"
     step: Length = Length(0)
 
 
-class Full(Fault, tag="full"):
+class Full(Fault, tag="full", frozen=True):
     """The disk takes no more for a while, or its syncs fail; the node ends, and comes back later."""
 
     nodes: Nodes = "random"
     sync: bool = False
 
 
-class Lying(Fault, tag="lying"):
+class Lying(Fault, tag="lying", frozen=True):
     """The disk says that writes are durable when they are not; a power cut follows at the end."""
 
     nodes: Nodes = "random"
     damages: ClassVar[bool] = True
 
 
-class Rot(Fault, tag="rot"):
+class Rot(Fault, tag="rot", frozen=True):
     """A stored sector changes: the node refuses to start until its folder is made anew."""
 
     nodes: Nodes = "random"
     damages: ClassVar[bool] = True
 
 
-class Wipe(Fault, tag="wipe"):
+class Wipe(Fault, tag="wipe", frozen=True):
     """The power fails and the folder is lost; the node comes back with its keys alone."""
 
     nodes: Nodes = "random"
     damages: ClassVar[bool] = True
 
 
-class Restore(Fault, tag="restore"):
+class Restore(Fault, tag="restore", frozen=True):
     """The power fails, and a backup that is `age` old comes back in place of the folder."""
 
     nodes: Nodes = "random"
@@ -230,11 +230,11 @@ class Restore(Fault, tag="restore"):
     damages: ClassVar[bool] = True
 
 
-class Join(Fault, tag="join"):
+class Join(Fault, tag="join", frozen=True):
     """A newcomer asks for a place, everybody approves, it catches up and asks for a vote."""
 
 
-class Retire(Fault, tag="retire"):
+class Retire(Fault, tag="retire", frozen=True):
     """A member leaves the table for good."""
 
     nodes: Nodes = "random"
@@ -246,7 +246,7 @@ AnyFault: TypeAlias = (
 )  # fmt: skip
 
 
-class Byzantine(_Part):
+class Byzantine(_Part, frozen=True):
     """Hosts of each table that follow a strategy instead of the protocol.
 
     `nodes` names them; without it `count` of them are drawn: a number, f, or f+1.
@@ -258,7 +258,7 @@ class Byzantine(_Part):
     tables: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
 
 
-class LivenessPart(_Part):
+class LivenessPart(_Part, frozen=True):
     """What must be reached once everything is healed, at `at` (the end unless said), `within`.
 
     `down` hosts of each table stay down for good.
@@ -270,7 +270,7 @@ class LivenessPart(_Part):
     down: Literal["f"] | Count = 0
 
 
-class SwarmPart(_Part):
+class SwarmPart(_Part, frozen=True):
     """What each seed draws anew: whether a sort of fault occurs at all, link terms, table sizes."""
 
     drop: Probability = 0.0
@@ -283,7 +283,7 @@ class SwarmPart(_Part):
     tables: tuple[Annotated[int, msgspec.Meta(ge=1, le=TABLE_MAX)], ...] = ()
 
 
-class ExpectPart(_Part):
+class ExpectPart(_Part, frozen=True):
     """Without this much the run proves nothing, and its verdict is `unknown`."""
 
     bets: Count = 1
@@ -291,7 +291,7 @@ class ExpectPart(_Part):
     marks: tuple[str, ...] = ()
 
 
-class Scenario(_Part):
+class Scenario(_Part, frozen=True):
     """A whole scenario."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]

@@ -84,6 +84,7 @@ class Room:
         self.spots = [self._spot() for _ in range(nodes)]
         self._goals = [self._spot() for _ in range(nodes)]
         self._moved_us = 0
+        self._met: list[tuple[int, int]] = []
         self._hops = self._count_hops()
 
     def _spot(self) -> tuple[float, float]:
@@ -108,17 +109,24 @@ class Room:
             else:
                 share = left / distance
                 self.spots[node] = x + (goal_x - x) * share, y + (goal_y - y) * share
-        self._hops = self._count_hops()
+        before, self._hops = self._hops, self._count_hops()
+        nodes = range(len(self.spots))
+        self._met += [
+            (a, b) for a in nodes for b in range(a) if self._hops[a][b] and not before[a][b]
+        ]
+
+    def met(self, now_us: int) -> list[tuple[int, int]]:
+        """Return the pairs that came into reach of each other since the last call."""
+        if self._speed and now_us - self._moved_us >= MOVE_US:
+            self._move(now_us)
+        met, self._met = self._met, []
+        return met
 
     def _count_hops(self) -> list[list[int]]:
         """Return the length of the shortest way between all phones, 0 where there is none."""
         nodes = range(len(self.spots))
         near = [
-            [
-                b
-                for b in nodes
-                if b != a and math.dist(self.spots[a], self.spots[b]) <= self._range
-            ]
+            [b for b in nodes if b != a and math.dist(self.spots[a], self.spots[b]) <= self._range]
             for a in nodes
         ]
         hops = []

@@ -5,6 +5,7 @@ Every table and every fault has a stream of its own, so that leaving one out cha
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 from msgspec.structs import replace
@@ -190,7 +191,7 @@ def _split(how: str, n: int, rng: random.Random) -> tuple[tuple[int, ...], ...]:
         case _:
             cuts = [rng.randrange(1, n)] if n > 1 else []
     ends = [0, *cuts, n]
-    groups = (tuple(sorted(hosts[a:b])) for a, b in zip(ends, ends[1:], strict=False))
+    groups = (tuple(sorted(hosts[a:b])) for a, b in pairwise(ends))
     return tuple(group for group in groups if group)
 
 

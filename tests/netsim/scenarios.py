@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from consensus.encoding import decode_as
 from consensus.messages import Certificate, Number, VoteKind, VotePayload
 from netsim.adversaries import Adversary, Equivocator, Schismatic, Strategy, read_vote
-from netsim.faults import storm
-from netsim.invariants import ViolatedError
 from netsim.fabric import Links
+from netsim.faults import storm
 from netsim.host import Simulated
+from netsim.invariants import ViolatedError
 from netsim.tables import CounterTable, Seat
 
 

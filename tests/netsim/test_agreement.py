@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from netsim.faults import storm
 from netsim.fabric import Links
+from netsim.faults import storm
 from netsim.tables import CounterTable
 
 SEEDS = int(os.environ.get("NETSIM_SEEDS", "6"))
