@@ -53,7 +53,8 @@ def _to_bet_id(
 
 
 @click.command()
-@click.argument("path", metavar="FILE-OR-DIR", type=click.Path(path_type=Path))
+@click.argument("path", metavar="[FILE-OR-DIR]", required=False, type=click.Path(path_type=Path))
+@data_option
 @click.option(
     "--table",
     "table_id",
@@ -62,17 +63,18 @@ def _to_bet_id(
     help="Accept only what is about this table.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(path: Path, table_id: bytes | None, as_json: bool) -> int:
+def verify(path: Path | None, folder: Folder, *, table_id: bytes | None, as_json: bool) -> int:
     """Check a proof or the data folder of any node, with no network and no trust but the table id.
 
-    In a folder every block is executed again from the first one. Exit code 0: proved, 1: refuted,
-    2: cannot tell.
+    In a folder, by default this node's own, every block is executed again from the first one. Exit
+    code 0: proved, 1: refuted, 2: cannot tell.
     """
+    target = folder.root if path is None else path
 
     def check() -> dict[str, object]:
-        if path.is_dir():
-            return _facts_of_folder(audit_folder(path, table_id))
-        return _facts_of_proof(audit_file(path, table_id))
+        if target.is_dir():
+            return _facts_of_folder(audit_folder(target, table_id))
+        return _facts_of_proof(audit_file(target, table_id))
 
     code, facts = _judge(check)
     if as_json:

@@ -388,7 +388,8 @@ def test_the_exit_code_is_the_verdict(folder, bundle, tmp_path, capsys, played):
     assert run_command(["verify", "--json", str(path)]) == 2
     assert json.loads(capsys.readouterr().out)["verdict"] == "cannot tell"
     assert run_command(["verify", str(path), "--table", "zz"]) == 64
-    assert run_command(["verify"]) == 64
+    assert run_command(["verify", "--data", str(root)]) == 0
+    assert run_command(["verify", "--nonsense"]) == 64
     assert run_command(["prove", "--data", str(root)]) == 64
     assert run_command(["prove", "--data", str(root), "--bet", "9999.0"]) == 2
 
