@@ -1,25 +1,34 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# Two commands do all the set-up: `make demo` and `make test`. CONTRIBUTING.md says what the others do.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check coverage bench twins clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
 
 test: check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest -q tests/consensus tests/game tests/netsim tests/wire
+	$(BIN)/python -m coverage report
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
 	$(BIN)/python -m bench.runtime --json
+	$(BIN)/python -m bench.game --json
+
+# Every scenario of one validator that is two, at a table of four over three views.
+twins: $(VENV)/.dev
+	$(BIN)/python -m netsim.twins
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -23,11 +23,19 @@ from netsim.host import Disk, Simulated
 from netsim.invariants import Invariants, ViolatedError
 from netsim.network import Network
 from netsim.tables import LIVENESS_MS, Seat, StandInScheme
-from node.descriptor import Join, Member as JoiningMember
+from node.descriptor import (
+    Accept,
+    Join,
+    Member as JoiningMember,
+    Table,
+    build_descriptor,
+    chain_id_of,
+)
 from node.epoch import EpochKeys
+from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
-from node.game.params import GameParams
+from node.game.params import GameParams, encode_params
 from node.game.receipts import BlockResult, Receipt, RollResult
 from node.membership import Admit, founder
 from node.mempool import AnyOperation
@@ -79,13 +87,14 @@ class PlayingTable:
         damaged: Sequence[int] = (),
         make_network: MakeNetwork | None = None,
         begin: bool = True,
+        described: bool = False,
     ) -> None:
         """Boot the table at virtual time 0, or at `begin`; `newcomers` are hosts that may join later.
 
         `adversaries` sit where honest nodes would. `damaged` hosts may lose what they signed, so
-        they are not judged either.
+        they are not judged either. A table that is `described` has terms that everybody signed, so
+        strangers can be shown them, and is named by them.
         """
-        self.chain_id = chain_id
         self._make_signer: Callable[[bytes], Signer] = SigningKey
         self.verify: Verify = verify
         if signatures == "stand-in":
@@ -94,6 +103,32 @@ class PlayingTable:
         elif signatures == "memo":
             self.verify = remembering(verify)
         self._adversaries = dict(adversaries or {})
+        self._make_members(chain_id, n, newcomers)
+        self._voters = tuple(range(n))
+        keys = tuple(PublicKey(member.consensus_key) for member in self._members)
+        self.params = params or GameParams()
+        self.table = self._describe(n) if described else None
+        self.chain_id = chain_id if self.table is None else self.table.chain_id
+        self.replicas: list[Replica] = []
+        self.answers: list[list[Answer]] = [[] for _ in self._keys]
+        self.results: list[BlockResult] = []
+        """What blocks did, in height order, as whoever played it first saw it."""
+        self.validators = Validators(keys, self.chain_id)
+        self.invariants = Invariants(
+            self.validators,
+            self.chain_id,
+            self.verify,
+            byzantine=sorted({*self._adversaries, *damaged}),
+        )
+        self.network = (
+            make_network(len(self._keys), self._boot, self._observe)
+            if make_network is not None
+            else Network(seed, len(self._keys), self._boot, links=links, observe=self._observe)
+        )
+        if begin:
+            self.begin()
+
+    def _make_members(self, chain_id: bytes, n: int, newcomers: int) -> None:
         make = self._make_signer
         pairs = [
             (make(_seed(chain_id, "vote", i)), make(_seed(chain_id, "player", i)))
@@ -113,27 +148,6 @@ class PlayingTable:
             for i, ((vote, player), box) in enumerate(zip(self._keys, self._boxes, strict=True))
         ]
         self._members, self.newcomers = tuple(members[:n]), members[n:]
-        self._voters = tuple(range(n))
-        keys = tuple(PublicKey(member.consensus_key) for member in self._members)
-        self.params = params or GameParams()
-        self.replicas: list[Replica] = []
-        self.answers: list[list[Answer]] = [[] for _ in pairs]
-        self.results: list[BlockResult] = []
-        """What blocks did, in height order, as whoever played it first saw it."""
-        self.validators = Validators(keys, chain_id)
-        self.invariants = Invariants(
-            self.validators,
-            chain_id,
-            self.verify,
-            byzantine=sorted({*self._adversaries, *damaged}),
-        )
-        self.network = (
-            make_network(len(pairs), self._boot, self._observe)
-            if make_network is not None
-            else Network(seed, len(pairs), self._boot, links=links, observe=self._observe)
-        )
-        if begin:
-            self.begin()
 
     def begin(self) -> None:
         """Boot every founder's host."""
@@ -159,6 +173,24 @@ class PlayingTable:
     def honest(self) -> list[int]:
         """The hosts with a replica that are judged, up or down."""
         return [i for i in range(len(self.replicas)) if i not in self.invariants.byzantine]
+
+    def _describe(self, n: int) -> Table:
+        seats = [
+            JoiningMember(member.identity, member.consensus_key, member.box_key, member.nickname)
+            for member in self._members
+        ]
+        descriptor = build_descriptor("simulated", bytes(16), seats, encode_params(self.params))
+        chain_id = chain_id_of(descriptor)
+        consent = encode(Accept(chain_id))
+        accepts = tuple(
+            sign_envelope(player, Domain.ACCEPT, chain_id, consent) for _, player in self._keys[:n]
+        )
+        return Table(descriptor, accepts, ((),) * n)
+
+    @property
+    def terms(self) -> Terms:
+        """What all states of the table have in common."""
+        return Terms(self.chain_id, self.params, self.verify)
 
     def _boot(self, index: int, disk: Disk) -> Simulated:
         vote, player = self._keys[index]
