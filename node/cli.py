@@ -12,6 +12,7 @@ from node.commands.demo import demo
 from node.commands.fairness import fairness
 from node.commands.identity import init
 from node.commands.inspect import status
+from node.commands.limits import limits
 from node.commands.lobby import host, join
 from node.commands.odds import odds
 from node.commands.table import play, run
@@ -23,7 +24,7 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, fairness):
+for command in (demo, init, host, join, play, run, status, odds, fairness, limits):
     commands.add_command(command)
 
 

@@ -23,6 +23,7 @@ import trio
 from node.errors import OperatorError
 from node.game.operations import Operation
 from node.game.receipts import Receipt
+from node.limits import TokenBucket
 from node.replica import Answer
 from node.runtime import ProtocolRuntime
 from node.view import TableView, parse_view
@@ -42,6 +43,9 @@ LINE_BYTES_MAX = 256 << 10
 REPLY_BYTES_MAX = 4 << 20
 """One reply, as a client puts up with it: a view of a table with every bet made."""
 OPERATIONS_MAX = 4_096
+OPERATIONS_PER_SECOND = 2_000
+"""Of one client, in the long run: more than any player means, less than the table settles."""
+OPERATIONS_BURST = 8_192
 WRITE_SECONDS = 10
 """A client that takes nothing for so long is disconnected."""
 EVENTS_KEPT = 256
@@ -184,6 +188,7 @@ class _Connection:
         self._runtime = runtime
         self._writing = trio.Lock()
         self._free = trio.Semaphore(REQUESTS_MAX)
+        self._rate = TokenBucket(OPERATIONS_PER_SECOND, OPERATIONS_BURST)
 
     async def run(self) -> None:
         lines = _Lines(self._stream, LINE_BYTES_MAX)
@@ -228,6 +233,12 @@ class _Connection:
             case Wait(height=height):
                 return {"height": await runtime.wait_newer(height)}
             case Submit(operations=operations):
+                now_ms = round(trio.current_time() * 1000)
+                if wait_ms := self._rate.take(len(operations), now_ms):
+                    raise OperatorError(
+                        f"one client may submit {OPERATIONS_PER_SECOND} operations in a second, "
+                        f"and {len(operations)} now are too many: try again in {wait_ms} ms"
+                    )
                 answers = await runtime.submit(operations)
                 return {"answers": [(answer.height, answer.receipt) for answer in answers]}
             case Watch(id=ident):

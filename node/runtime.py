@@ -25,17 +25,19 @@ from consensus.effects import (
     RequestEntropy,
     Send,
 )
+from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
-from node.game.operations import Operation
+from node.game.operations import Operation, PlaceBet
 from node.game.receipts import RollResult
+from node.limits import PersonalLimits, Standing, TokenBucket
 from node.mesh import Mesh
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
-from node.view import TableView, build_view
+from node.view import TableView, build_view, staked
 from transport.base import Address
 from transport.link import Credentials
 
@@ -48,6 +50,10 @@ SUBMITTED_MAX = 65_536
 ENTROPY_BYTES_MAX = 1024
 FAULTS_PER_MINUTE_MAX = 100
 """Faults of one peer in a minute after which its link is closed for a while."""
+GOSSIP_PER_SECOND = 1_000
+"""Signed actions of one peer: an honest one has a single own action under way between two blocks."""
+GOSSIP_BURST = 4_000
+"""What a peer whose link came up may push at once, of everybody's."""
 ROLLS_KEPT = 256
 """Settled rolls of all games that a view may show; a hundred games show their last ones."""
 _MINUTE_MS = 60_000
@@ -81,12 +87,13 @@ class ProtocolRuntime:
         credentials: Credentials,
         *,
         wall_ms: Callable[[], int] = wall_clock_ms,
+        limits: PersonalLimits | None = None,
         tally: Tally | None = None,
         rolls: Iterable[RollResult] = (),
     ) -> None:
         """Take over the replica: from now on only the runtime calls it.
 
-        `tally` and `rolls` are what was counted and settled before this start.
+        `limits` are those of the player here; `tally` and `rolls` are what was counted and settled before this start.
         """
         self.table = table
         self.me = me
@@ -101,6 +108,8 @@ class ProtocolRuntime:
         self._replica = replica
         self._journal = journal
         self._wall_ms = wall_ms
+        self._limits = limits
+        self._gossip: dict[ValidatorIndex, TokenBucket] = {}
         self._tally = tally or Tally()
         self._awaited = trio.Event()
         self._submitted: deque[Submission] = deque()
@@ -347,7 +356,7 @@ class ProtocolRuntime:
             self.events.publish(LinkChanged(peer, up))
             if up:
                 effects += replica.peer_up(peer, now)
-        frames = self.mesh.take(BATCH_FRAMES_MAX)
+        frames = self._within_rates(self.mesh.take(BATCH_FRAMES_MAX), now)
         if log.isEnabledFor(logging.DEBUG):
             _trace(frames, self._submitted)
         if frames:
@@ -356,12 +365,58 @@ class ProtocolRuntime:
             batch = list(self._submitted)
             self._submitted.clear()
             self._tally.counts.submitted += len(batch)
+            if self._limits is not None:
+                batch = self._within_limits(batch, self._limits, now)
             effects += replica.submit(batch, now)
         deadline_ms = replica.deadline_ms
         if deadline_ms is not None and deadline_ms <= now.mono_ms:
             effects += replica.handle_deadline(now)
         self._tally.steps += 1
         self._perform(effects, now)
+
+    def _within_rates(
+        self, frames: list[tuple[ValidatorIndex, bytes]], now: Now
+    ) -> list[tuple[ValidatorIndex, bytes]]:
+        """Drop gossip that exceeds a peer's rate, and count it against the peer."""
+        kept = []
+        for peer, frame in frames:
+            if frame[0] == Number.ACTION:
+                rate = self._gossip.get(peer)
+                if rate is None:
+                    rate = self._gossip[peer] = TokenBucket(GOSSIP_PER_SECOND, GOSSIP_BURST)
+                if rate.take(1, now.mono_ms):
+                    self._report(peer, f"more than {GOSSIP_PER_SECOND} actions in a second", now)
+                    continue
+            kept.append((peer, frame))
+        return kept
+
+    def _within_limits(
+        self, batch: list[Submission], limits: PersonalLimits, now: Now
+    ) -> list[Submission]:
+        """Answer what goes beyond the player's own limits; return the rest."""
+        try:
+            limits.refresh()
+        except OperatorError as error:
+            log.warning("own limits stay as they were reason=%s", error)
+        player = self._replica.player
+        if player is None or not limits.are_set(now.wall_ms):
+            return batch
+        game, pending = self._replica.final.game, self._replica.pending
+        at_stake = staked(game, player) + sum(
+            waiting.amount for waiting in pending if isinstance(waiting, PlaceBet)
+        )
+        account, kept = game.accounts[player], []
+        for submission in batch:
+            operation = submission.operation
+            standing = Standing(account.won, account.lost, at_stake)
+            refusal = limits.refuse(operation, standing, now.wall_ms)
+            if refusal is not None:
+                self._answer(Answer(submission.ticket, 0, refusal), 0)
+                continue
+            if isinstance(operation, PlaceBet):
+                at_stake += operation.amount
+            kept.append(submission)
+        return kept
 
     def _perform(self, effects: Sequence[ReplicaEffect], now: Now) -> None:
         """Perform effects in order, except that all of a turn's records share the first commit.

@@ -174,6 +174,14 @@ def _session_of(state: GameState, player: int) -> int:
     return open_slots[0] if open_slots else -1
 
 
+def staked(state: GameState, player: int) -> int:
+    """Return the chips that a player has on all layouts, vig included."""
+    seats = (_seat_of(session, player) for session in state.sessions)
+    return sum(
+        bet.stake + bet.vig for seat in seats if seat is not None for bet in seat.bets.values()
+    )
+
+
 def _seat_of(session: GameSession | None, player: int) -> Seat | None:
     index = None if session is None else session.seat_of.get(player)
     return None if session is None or index is None else session.seats[index]
