@@ -1,21 +1,25 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# Two commands do all the set-up: `make demo` and `make test`. CONTRIBUTING.md says what the others do.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check coverage bench clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
 
 test: check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest -q tests/consensus tests/game tests/netsim tests/wire
+	$(BIN)/python -m coverage report
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
