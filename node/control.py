@@ -63,7 +63,9 @@ class _Request(
 
 
 class View(_Request, frozen=True, tag="view"):
-    """Ask for the table as the player here sees it."""
+    """Ask for the table as the player here sees it; `session` is the game to show, -1 any."""
+
+    session: Annotated[int, msgspec.Meta(ge=-1)] = -1
 
 
 class Status(_Request, frozen=True, tag="status"):
@@ -226,8 +228,8 @@ class _Connection:
     async def _perform(self, request: Request) -> dict[str, object]:
         runtime = self._runtime
         match request:
-            case View():
-                return {"view": runtime.view()}
+            case View(session=session):
+                return {"view": runtime.view(None if session < 0 else session)}
             case Status():
                 return {"status": runtime.status()}
             case Wait(height=height):
@@ -347,9 +349,9 @@ class ControlClient:
         """Close the connection; operations that were submitted stand."""
         await trio.aclose_forcefully(self._stream)
 
-    async def view(self) -> TableView:
-        """Return the table as the player at the node sees it."""
-        return parse_view((await self._call("view"))["view"])
+    async def view(self, session: int = -1) -> TableView:
+        """Return the table as the player at the node sees it, with this game if it is open."""
+        return parse_view((await self._call("view", session=session))["view"])
 
     async def status(self) -> dict[str, Any]:
         """Return what the node has done, its peers, and whether it halted."""

@@ -35,9 +35,10 @@ from node.game.operations import Operation, PlaceBet
 from node.game.receipts import RollResult
 from node.limits import PersonalLimits, Standing, TokenBucket
 from node.mesh import Mesh
+from node.players import LocalHalf, PlayerSession, agreed_half, staked
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
-from node.view import TableView, build_view, staked
+from node.view import TableView, build_view, games_of
 from transport.base import Address
 from transport.link import Credentials
 
@@ -201,9 +202,13 @@ class ProtocolRuntime:
         self._awaited.set()
         return ticket
 
-    def view(self) -> TableView:
-        """Return the table after the last final block, as the player here sees it."""
+    def view(self, shown: int | None = None) -> TableView:
+        """Return the table after the last final block, as the player here sees it.
+
+        `shown` is the session to look at, if it is open.
+        """
         final = self._replica.final
+        waits_for, away = self.absence()
         return build_view(
             final.game,
             self._rolls,
@@ -211,7 +216,18 @@ class ProtocolRuntime:
             names=[member.nickname for member in self.table.descriptor.members],
             me=self.me,
             state_root=final.root,
+            shown=shown,
+            waits_for=waits_for,
+            away=away,
         )
+
+    def absence(self) -> tuple[int, tuple[str, ...]]:
+        """Return how many voters are missing for a quorum, and the voters without a link here."""
+        members = self.mesh.statistics()
+        voters = [members[slot] for slot in self._replica.final.membership.voters]
+        away = tuple(sorted(voter.name for voter in voters if not voter.up))
+        missing = self._replica.validators.q - (len(voters) - len(away))
+        return max(0, missing), away
 
     async def wait_newer(self, height: int) -> int:
         """Wait until a block above `height` is final; return the final height then.
@@ -230,6 +246,9 @@ class ProtocolRuntime:
         facts: dict[str, object] = asdict(self.statistics())
         facts["state_root"] = self._replica.final.root.hex()
         facts["view"] = self._replica.engine.view
+        facts["waits_for"], facts["away"] = self.absence()
+        facts["games"] = [asdict(game) for game in games_of(self._replica.final.game)]
+        facts["players"] = [asdict(player) for player in self.players()]
         facts["halted"] = self.halted or ""
         facts["listening"] = [str(address) for address in self.bound]
         if (fairness := self.fairness()) is not None:
@@ -294,6 +313,31 @@ class ProtocolRuntime:
             subscribers=len(self.events),
             events_lost=self.events.lost,
         )
+
+    def players(self) -> tuple[PlayerSession, ...]:
+        """Return every player as people want to see them: what is agreed, and what is known here."""
+        final, links = self._replica.final, self.mesh.statistics()
+        own = self._replica.player
+        return tuple(
+            PlayerSession(
+                agreed=agreed_half(final.game, final.membership, slot),
+                local=LocalHalf(
+                    is_here=slot == own,
+                    connected=links[slot].up,
+                    remote=links[slot].remote,
+                    frames_received=links[slot].counters.frames_received,
+                    frames_sent=links[slot].counters.frames_sent,
+                    hold_offs=links[slot].counters.hold_offs,
+                    actions_per_second_max=GOSSIP_PER_SECOND,
+                    actions_left=self._gossip_left(ValidatorIndex(slot)),
+                ),
+            )
+            for slot in range(min(len(final.membership.members), len(links)))
+        )
+
+    def _gossip_left(self, peer: ValidatorIndex) -> int:
+        rate = self._gossip.get(peer)
+        return GOSSIP_BURST if rate is None else rate.level()
 
     def fairness(self) -> Fairness | None:
         """Return what the table's rolls say of its dice, None where nobody measures."""

@@ -11,7 +11,13 @@ from node.replica import Answer, Replica
 from node.serving import setup_of
 from tests.node.tables import make_table
 
-NO_GAMES = SimpleNamespace(height=0, time_ms=0, root=b"", game=SimpleNamespace(sessions=()))
+NO_GAMES = SimpleNamespace(
+    height=0,
+    time_ms=0,
+    root=b"",
+    game=SimpleNamespace(sessions=()),
+    membership=SimpleNamespace(members=(), voters=()),
+)
 
 
 class ListJournal:
@@ -47,6 +53,8 @@ class Scripted:
 
     final = NO_GAMES
     engine = SimpleNamespace(view=1)
+    validators = SimpleNamespace(q=0)
+    player = None
 
     def __init__(self, **outputs):
         self.pipeline = MessageProcessor()
