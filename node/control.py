@@ -72,6 +72,10 @@ class Status(_Request, frozen=True, tag="status"):
     """Ask for what the node has done and whom it is linked to."""
 
 
+class Why(_Request, frozen=True, tag="why"):
+    """Ask why nothing moves."""
+
+
 class Wait(_Request, frozen=True, tag="wait"):
     """Ask to be told when a block above `height` is final."""
 
@@ -92,7 +96,7 @@ class Stop(_Request, frozen=True, tag="stop"):
     """End the node in good order."""
 
 
-Request = View | Status | Wait | Submit | Watch | Stop
+Request = View | Status | Why | Wait | Submit | Watch | Stop
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
@@ -232,6 +236,8 @@ class _Connection:
                 return {"view": runtime.view(None if session < 0 else session)}
             case Status():
                 return {"status": runtime.status()}
+            case Why():
+                return {"why": runtime.why()}
             case Wait(height=height):
                 return {"height": await runtime.wait_newer(height)}
             case Submit(operations=operations):
@@ -356,6 +362,10 @@ class ControlClient:
     async def status(self) -> dict[str, Any]:
         """Return what the node has done, its peers, and whether it halted."""
         return dict((await self._call("status"))["status"])
+
+    async def why(self) -> dict[str, Any]:
+        """Return why nothing moves: `player` and `developer` are a sentence each."""
+        return dict((await self._call("why"))["why"])
 
     async def wait_newer(self, height: int) -> int:
         """Wait until a block above `height` is final; return the height then."""

@@ -39,6 +39,7 @@ from node.players import LocalHalf, PlayerSession, agreed_half, staked
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view, games_of
+from node.waiting import explain, facts_of
 from transport.base import Address
 from transport.link import Credentials
 
@@ -255,6 +256,12 @@ class ProtocolRuntime:
             facts["fairness"] = fairness_facts(fairness)
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
         return facts
+
+    def why(self) -> dict[str, object]:
+        """Return why nothing moves, as plain values."""
+        up = [peer.up for peer in self.mesh.statistics()]
+        why = explain(self._replica.situation(lambda slot: slot < len(up) and up[slot]))
+        return facts_of(why)
 
     def statistics(self) -> RuntimeStatistics:
         """Return what this node did since it started."""

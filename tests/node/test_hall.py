@@ -1,25 +1,30 @@
 """Around the game: several games at a table, who only watches, and a table that waits for voters."""
 
 import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
 
-from node.control import open_control
-from node.demo import Plan, open_table, prepare
+from node.config import Folder
+from node.control import ControlClient, open_control
+from node.demo import NodeProcess, Plan, open_table, prepare
 from node.game.craps.bets import Kind
 from node.game.craps.rules import load_rules
 from node.game.operations import CreateSession, Finish, PlaceBet, Roll, Sit
 from node.hall import games_text, listed
 from node.players import PlayerSession, players_text
 from node.playing import Terminal
-from node.terminal import Look, Play, Players, Say, changes, parse_line, turn_text
+from node.terminal import Command, Look, Play, Players, Say, changes, parse_line, turn_text
 from node.view import GameView
 from tests.node.test_remembering import folder, node_on, play  # noqa: F401  (a fixture)
 from tests.node.views import TABLE
 
-RULES = load_rules(b"")
+_rules = load_rules(b"")
+assert not isinstance(_rules, str)
+RULES = _rules
 FIRST = GameView(session=0, opener=0, seated=(0, 1, 2), betting=True, rolls=17, layout=92)
 OTHER = GameView(session=4, opener=2, seated=(), betting=False, rolls=2, layout=1_500)
 BOTH = replace(TABLE, games=(FIRST, OTHER))
@@ -29,7 +34,7 @@ PASS = PlaceBet(0, Kind.PASS, 0, 10)
 @pytest.mark.parametrize(
     ("names", "text"), [((), ""), (("a",), "a"), (("a", "b"), "a and b"), ("abc", "a, b and c")]
 )
-def test_names_are_listed_as_in_a_sentence(names, text):
+def test_names_are_listed_as_in_a_sentence(names: Sequence[str], text: str) -> None:
     assert listed(names) == text
 
 
@@ -41,7 +46,9 @@ def test_names_are_listed_as_in_a_sentence(names, text):
         (1, ("ben",), "The table waits for 1 more voter: ben is away."),
     ],
 )
-def test_a_table_that_waits_says_for_whom_and_when_it_goes_on(waits_for, away, text):
+def test_a_table_that_waits_says_for_whom_and_when_it_goes_on(
+    waits_for: int, away: tuple[str, ...], text: str
+) -> None:
     waiting = replace(TABLE, waits_for=waits_for, away=away)
     assert turn_text(waiting) == text
     assert changes(TABLE, waiting) == [f"  {text}"]
@@ -49,11 +56,11 @@ def test_a_table_that_waits_says_for_whom_and_when_it_goes_on(waits_for, away, t
     assert changes(waiting, TABLE) == ["  Enough voters are back: the table goes on."]
 
 
-def test_one_that_is_away_while_enough_are_there_is_not_worth_a_line():
+def test_one_that_is_away_while_enough_are_there_is_not_worth_a_line() -> None:
     assert changes(TABLE, replace(TABLE, away=("ben",))) == []
 
 
-def test_games_are_listed_with_the_shown_one_marked():
+def test_games_are_listed_with_the_shown_one_marked() -> None:
     assert games_text(TABLE) == "no game is open: `sit` opens one"
     assert games_text(BOTH).splitlines() == [
         "* game 0: anna, ben and carla; roll 17, 92 chips on the layout",
@@ -61,7 +68,7 @@ def test_games_are_listed_with_the_shown_one_marked():
     ]
 
 
-def test_games_that_come_and_go_are_told():
+def test_games_that_come_and_go_are_told() -> None:
     (line,) = changes(replace(TABLE, games=(FIRST,)), BOTH)
     assert line == "  Game 4 is open, by carla: `sit 4` to play, `game 4` to watch."
     assert changes(BOTH, replace(TABLE, games=(FIRST,))) == ["  Game 4 has ended."]
@@ -80,32 +87,32 @@ def test_games_that_come_and_go_are_told():
         ("players", Players()),
     ],
 )
-def test_words_about_games(line, command):
+def test_words_about_games(line: str, command: Command) -> None:
     assert parse_line(line, BOTH, RULES) == command
 
 
 class Typist:
     """A terminal over a client, and its text."""
 
-    def __init__(self, client):
+    def __init__(self, client: ControlClient) -> None:
         self.text = ""
-        self.lines, self._typed = trio.open_memory_channel(100)
+        self.lines, self._typed = trio.open_memory_channel[str](100)
         self._terminal = Terminal(client, RULES, self._show)
         self._changed = trio.Event()
 
-    def _show(self, text):
+    def _show(self, text: str) -> None:
         self.text += text
         self._changed.set()
         self._changed = trio.Event()
 
-    async def run(self):
+    async def run(self) -> None:
         with contextlib.suppress(trio.Cancelled):
             await self._terminal.run(self._typed.receive, in_turn=False)
 
-    def type(self, line):
+    def type(self, line: str) -> None:
         self.lines.send_nowait(f"{line}\n")
 
-    async def read(self, words):
+    async def read(self, words: str) -> None:
         """Wait for words, and forget everything up to them."""
         with trio.move_on_after(20):
             while words not in self.text:
@@ -115,7 +122,7 @@ class Typist:
 
 
 @contextlib.asynccontextmanager
-async def typing(client):
+async def typing(client: ControlClient) -> AsyncIterator[Typist]:
     async with trio.open_nursery() as nursery:
         typist = Typist(client)
         nursery.start_soon(typist.run)
@@ -123,7 +130,9 @@ async def typing(client):
         nursery.cancel_scope.cancel()
 
 
-async def test_one_player_opens_joins_and_ends_several_games_in_a_terminal(folder):  # noqa: F811
+async def test_one_player_opens_joins_and_ends_several_games_in_a_terminal(
+    folder: Folder,  # noqa: F811
+) -> None:
     async with node_on(folder) as client, typing(client) as typist:
         await typist.read("No game is open yet")
         typist.type("sit")
@@ -152,7 +161,9 @@ async def test_one_player_opens_joins_and_ends_several_games_in_a_terminal(folde
         assert [game.session for game in (await client.view()).games] == [0]
 
 
-async def test_players_are_shown_as_agreed_and_as_known_here(folder):  # noqa: F811
+async def test_players_are_shown_as_agreed_and_as_known_here(
+    folder: Folder,  # noqa: F811
+) -> None:
     async with node_on(folder) as client:
         view = await play(client, 3)
         (facts,) = (await client.status())["players"]
@@ -172,7 +183,19 @@ async def test_players_are_shown_as_agreed_and_as_known_here(folder):  # noqa: F
     assert agreed["key"] in players_text([session])
 
 
-async def test_a_table_of_processes_pauses_without_quorum_and_resumes_by_itself(tmp_path):
+async def kill(node: NodeProcess) -> None:
+    process = node.process
+    assert process is not None
+    process.kill()
+    await process.wait()
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        await stream.aclose()
+
+
+async def test_a_table_of_processes_pauses_without_quorum_and_resumes_by_itself(
+    tmp_path: Path,
+) -> None:
     plan = Plan(root=tmp_path, names=("anna", "ben", "carla", "dmitri"), you=None, rolls=0,
                 rules=("betting_min_ms=0",))  # fmt: skip
     nodes = prepare(plan)
@@ -188,10 +211,7 @@ async def test_a_table_of_processes_pauses_without_quorum_and_resumes_by_itself(
             assert (await first.view()).waits_for == 0
 
             for gone in (ben, carla):
-                gone.process.kill()
-                await gone.process.wait()
-                await gone.process.stdin.aclose()
-                await gone.process.stdout.aclose()
+                await kill(gone)
             typist.type("pass 5")
             await typist.read("The table waits for 1 more voter: ben and carla are away.")
             await watcher.read("The table waits for 1 more voter: ben and carla are away.")
