@@ -12,6 +12,7 @@ from node.commands.demo import demo
 from node.commands.fairness import fairness
 from node.commands.identity import init
 from node.commands.inspect import status
+from node.commands.limits import limits
 from node.commands.lobby import host, join
 from node.commands.odds import odds
 from node.commands.proofs import USAGE, prove, verify
@@ -25,7 +26,21 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove):
+for command in (
+    demo,
+    init,
+    host,
+    join,
+    play,
+    run,
+    status,
+    odds,
+    simulate,
+    fairness,
+    verify,
+    prove,
+    limits,
+):
     commands.add_command(command)
 
 
