@@ -51,6 +51,7 @@ from consensus.messages import (
 from consensus.restart import resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
+from consensus.standing import Standing, standing_of
 from consensus.timing import backed_off
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
@@ -228,6 +229,16 @@ class Engine:
         """Proofs of equivocation, self-contained (`consensus.evidence`)."""
         return self._rounds.evidence
 
+    def standing(self) -> Standing:
+        """Return what keeps this engine where it is, for who asks why nothing moves."""
+        return standing_of(
+            self._rounds,
+            self._outside.peers,
+            self._validators,
+            awake=self.awake,
+            fetching=self._missing or b"",
+        )
+
     def grow(self, parties: int) -> None:
         """Take in parties that joined: they follow, their numbers come behind all others."""
         self._outside.peers.grow(parties)
@@ -294,11 +305,12 @@ class Engine:
         if found is None:
             return False
         block, is_final = found
-        self._chain.add(block)
-        if is_final:
-            path, root = self._chain.trace(block.hash)
-            if root == self.final.hash:
-                self._apply(path)
+        if not is_final:
+            self._chain.add(block)
+            return True
+        path, root = self._chain.trace(block.parent, executed=False)
+        if root == self.final.hash:
+            self._apply([*path, block])
         return True
 
     def _moved_final(self) -> bool:
@@ -307,7 +319,7 @@ class Engine:
         better = self._rounds.better
         if better is None:
             return False
-        path, root = self._chain.trace(BlockHash(better.digest))
+        path, root = self._chain.trace(BlockHash(better.digest), executed=False)
         if root != self.final.hash:
             self._seek(path, root, final=True)
             return False
@@ -448,8 +460,8 @@ class Engine:
             held = known.notarization
             assert held is not None, "an open round has a notarization"
             if self._chain.tip_of(held.digest) is None:
-                path, root = self._chain.trace(BlockHash(held.digest))
-                if root != self.final.hash:
+                path, root = self._chain.trace(BlockHash(held.digest), executed=True)
+                if self._chain.tip_of(root) is None:
                     self._seek(path, root, final=False)
                     continue
                 if not all(self._executed(block) for block in path):

@@ -107,7 +107,7 @@ class Mempool:
         """Take an action from gossip; the text says what its sender did wrong.
 
         Old, repeated and far-ahead actions are dropped without a word: they happen. So do those of
-        a newcomer whom no final block here has let in yet.
+        members that are not final here yet, when this node is behind.
         """
         if envelope in self._known or roster.slot_of(parsed.kid) is None:
             return None

@@ -16,6 +16,7 @@ from node.game.games import rules_of_table
 from node.game.params import GameParams, decode_params
 from node.game.rules import GameRules
 from node.identity import Keys
+from node.limits import PersonalLimits
 from node.lobby import credentials_of
 from node.logs import logging_to
 from node.membership import founders_of
@@ -100,7 +101,7 @@ async def serve_node(
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
         runtime = ProtocolRuntime(
             replica, journal, table, credentials_of(keys),
-            book=book, tally=known.tally, rolls=known.rolls,
+            book=book, limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
         )  # fmt: skip
         runtime.follow_members()
         if table.index_of(keys.identity.public_key) is None:

@@ -85,14 +85,31 @@ class RollView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GameView:
+    """One open game of the table. `seated` are players by index, `layout` the chips of their bets.
+
+    `betting` says whether bets are taken now, else its dice are out.
+    """
+
+    session: int
+    opener: int
+    seated: tuple[int, ...]
+    betting: bool
+    rolls: int
+    layout: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
     """A session of the table after the final block `height`, as seat `me` sees it.
 
     `session` is -1 while none is open, `thrower` -1 while nobody can throw, who needs
     `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
     first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
-    are the chips of all sessions' bets. `tolerated` of the voters may be away before the table
-    stops. `me` is -1 while the table has not admitted the player here.
+    are the chips of all sessions' bets. `games` are all open sessions. `away` are the voters to whom
+    this node has no link; without `waits_for` more of them nothing becomes final. `tolerated` of
+    the voters may be away before the table stops. `me` is -1 while the table has not admitted the
+    player here.
     """
 
     table: str
@@ -114,6 +131,9 @@ class TableView:
     last: tuple[RollView, ...] = ()
     epoch: int = 0
     asking: tuple[AskingView, ...] = ()
+    games: tuple[GameView, ...] = ()
+    waits_for: int = 0
+    away: tuple[str, ...] = ()
 
     @property
     def own(self) -> PlayerView:
@@ -154,13 +174,18 @@ def build_view(
     state_root: Digest,
     membership: Membership | None = None,
     asking: Sequence[AskingView] = (),
+    shown: int | None = None,
+    waits_for: int = 0,
+    away: Sequence[str] = (),
 ) -> TableView:
     """Return what player `me` sees after the final block of `state`.
 
-    `rolls` are the latest settled rolls of all sessions, oldest first; the session shown is the one
-    in which `me` has a seat, else the first open one. Without a `membership` everybody votes.
+    `rolls` are the latest settled rolls of all sessions, oldest first. The session shown is `shown`
+    while it is open, else the first in which `me` has a seat, else the first open one. Without a
+    `membership` everybody votes.
     """
-    slot = _session_of(state, me)
+    is_open = shown is not None and state.rules_of(shown) is not None
+    slot = shown if shown is not None and is_open else _session_of(state, me)
     session = None if slot < 0 else state.sessions[slot]
     rules = state.rules_of(slot)
     players = tuple(
@@ -181,6 +206,9 @@ def build_view(
         minted=state.minted,
         epoch=0 if membership is None else membership.epoch,
         asking=tuple(asking),
+        games=tuple(games_of(state)),
+        waits_for=waits_for,
+        away=tuple(away),
     )
     if session is None or rules is None:
         return common
@@ -197,6 +225,21 @@ def build_view(
         thrower=-1 if thrower is None else thrower,
         last=tuple(_roll(roll, rules) for roll in own),
     )
+
+
+def games_of(state: GameState) -> Iterator[GameView]:
+    """Yield every open game of the table, lowest slot first."""
+    for slot, session in enumerate(state.sessions):
+        if session is not None:
+            seats = (seat for seat in session.seats if seat is not None and not seat.riding)
+            yield GameView(
+                session=slot,
+                opener=session.creator,
+                seated=tuple(seat.player for seat in seats),
+                betting=session.phase in {Phase.OPEN, Phase.BETTING},
+                rolls=session.rolls,
+                layout=session.layout,
+            )
 
 
 def _session_of(state: GameState, player: int) -> int:

@@ -200,10 +200,10 @@ def test_of_four_seats_two_may_vote_and_a_voter_may_not_leave_the_table_without_
     nodes.open_table(["anna", "ben", "carla"], "--voters", "2", bot=("--bot", "pass"))
     names = {"anna", "ben", "carla"}
     view = nodes.until("anna", lambda view: view.rolls >= 1)
-    other, player = {*view.voters} - {"anna"}, names - {*view.voters}
+    (other,), (player,) = {*view.voters} - {"anna"}, names - {*view.voters}
     assert len(view.voters) == 2
-    nodes.until(*player, lambda view: view.own.seated and not view.own.votes)
-    assert "2 of 3 players vote" in nodes.say(*player, "status")
-    nodes.say(*other, "vote", "off")
+    nodes.until(player, lambda view: view.own.seated and not view.own.votes)
+    assert "2 of 3 players vote" in nodes.say(player, "status")
+    nodes.say(other, "vote", "off")
     nodes.until("anna", lambda view: view.voters == ("anna",))
     assert "somebody has to vote" in nodes.say("anna", "vote", "off", code=1)
