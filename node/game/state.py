@@ -172,7 +172,7 @@ class GameState:
         self._counts = {}
         self.returned = []
 
-    def apply(self, player: int, operation: op.Operation, index: int) -> Receipt:
+    def apply(self, player: int, operation: Record, index: int) -> Receipt:
         """Apply the operation at `index` of the block, or refuse it and change nothing."""
         handler = self._HANDLERS.get(type(operation))
         if handler is None:
