@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage bench clean
+.PHONY: demo test check coverage bench twins clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -24,6 +24,11 @@ coverage: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
 	$(BIN)/python -m bench.runtime --json
+	$(BIN)/python -m bench.game --json
+
+# Every scenario of one validator that is two, at a table of four over three views.
+twins: $(VENV)/.dev
+	$(BIN)/python -m netsim.twins
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

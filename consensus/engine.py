@@ -321,12 +321,14 @@ class Engine:
             self._missing, self._missing_is_final = root, final
 
     def _apply(self, path: list[Block]) -> None:
-        for block in path:
+        for at, block in enumerate(path, 1):
             if not self._executed(block):
                 return
             self._commit(block)
             if block.header.flags == Flag.SEAL:
                 self.sealed = self._rounds.finalization or self._rounds.better
+                # A tail may be what made it final: whoever is shown the seal needs the tails too.
+                self._records += [tail.log() for tail in path[at:] if not tail.logged]
                 return
 
     def _executed(self, block: Block) -> bool:

@@ -292,14 +292,17 @@ def block_hash(header: bytes) -> BlockHash:
 
 
 def body_hash(body: Body) -> Digest:
-    """Return the Merkle root over the justification, each system item and each action, tagged."""
-    return merkle_root(
-        [
-            b"j" + encode((body.parent_cert, body.skips)),
-            *(b"s" + item for item in body.system),
-            *(b"a" + action for action in body.actions),
-        ]
-    )
+    """Return the Merkle root over `body_leaves`."""
+    return merkle_root(body_leaves(body))
+
+
+def body_leaves(body: Body) -> list[bytes]:
+    """Return the justification, each system item and each action, tagged."""
+    return [
+        b"j" + encode((body.parent_cert, body.skips)),
+        *(b"s" + item for item in body.system),
+        *(b"a" + action for action in body.actions),
+    ]
 
 
 def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:

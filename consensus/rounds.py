@@ -285,14 +285,20 @@ class Rounds:
     # Certificates.
 
     def note_certificate(self, certificate: Certificate, data: bytes = b"") -> bool:
-        """Hold a certificate if it is valid and new; False only when it is a lie."""
+        """Hold a certificate if it is valid and new; False only when it is a lie.
+
+        One that contradicts what is known of its view proves faults of its signers, also where the
+        view is settled.
+        """
         kind, view = VoteKind(certificate.kind), certificate.view
-        if certificate.epoch != self._electorate.epoch or view < self.final.view:
+        if certificate.epoch != self._electorate.epoch:
             return True
-        if view == self.final.view:
+        if view == self.final.view and self.finalization is None:
             return self._note_final(certificate, data)
         known = self._rounds.get(view)
-        if known is not None and _slot(known, kind) is not None:
+        held = _slot(known, kind) if known is not None else None
+        is_settled = view <= self.final.view or held is not None
+        if is_settled and (known is None or not known.tally.rivals(kind, certificate.digest)):
             return True
         if (kind is NULLIFY) != (certificate.digest == NO_DIGEST):
             return False
@@ -307,7 +313,8 @@ class Rounds:
         for other, both in tally.opposed(statement, statement.voters):
             for signer in members(both):
                 self._accuse(tally, statement, other, signer)
-        self._hold(known, Held(kind, view, certificate.digest, data or encode(certificate)))
+        if not is_settled:
+            self._hold(known, Held(kind, view, certificate.digest, data or encode(certificate)))
         return True
 
     def _note_final(self, certificate: Certificate, data: bytes) -> bool:

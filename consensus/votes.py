@@ -136,10 +136,16 @@ class Tally:
             return []
         return [
             (other, both)
+            for other in self.rivals(kind, statement.digest)
+            if (both := other.voters & signers)
+        ]
+
+    def rivals(self, kind: VoteKind, about: bytes) -> list[Statement]:
+        """Return the statements that no honest signer makes beside one of this kind."""
+        return [
+            other
             for other in self.statements.values()
-            if other is not statement
-            and (other.kind is kind or NOTARIZE not in (other.kind, kind))
-            and (both := other.voters & signers)
+            if (other.digest != about if other.kind is kind else NOTARIZE not in (other.kind, kind))
         ]
 
     def confirm(self, statement: Statement, wanted: int) -> int:

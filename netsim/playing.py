@@ -20,11 +20,12 @@ from consensus.validators import Validators
 from netsim.invariants import Invariants, ViolatedError
 from netsim.network import Disk, Links, Network
 from netsim.tables import LIVENESS_MS, StandInScheme
-from node.descriptor import Join, Member as Seat
+from node.descriptor import Accept, Join, Member as Seat, Table, build_descriptor, chain_id_of
 from node.epoch import EpochKeys
+from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
-from node.game.params import GameParams
+from node.game.params import GameParams, encode_params
 from node.game.receipts import BlockResult, Receipt, RollResult
 from node.membership import Admit, founder
 from node.mempool import AnyOperation
@@ -48,8 +49,12 @@ class PlayingTable:
         params: GameParams | None = None,
         ed25519: bool = False,
         newcomers: int = 0,
+        described: bool = False,
     ) -> None:
-        """Boot the table at virtual time 0; `newcomers` are hosts that may join later."""
+        """Boot the table at virtual time 0; `newcomers` are hosts that may join later.
+
+        A table that is `described` has terms that everybody signed, so strangers can be shown them.
+        """
         self._make_signer: Callable[[bytes], Signer] = SigningKey
         self._verify: Verify = verify
         if not ed25519:
@@ -77,19 +82,39 @@ class PlayingTable:
         self._voters = tuple(range(n))
         keys = tuple(PublicKey(member.consensus_key) for member in self._members)
         self._params = params or GameParams()
+        self.table = self._describe(n) if described else None
+        self.chain_id = CHAIN_ID if self.table is None else self.table.chain_id
         self.replicas: list[Replica] = []
         self.answers: list[list[Answer]] = [[] for _ in pairs]
         self.results: list[BlockResult] = []
         """What blocks did, in height order, as whoever played it first saw it."""
-        self.invariants = Invariants(Validators(keys, CHAIN_ID), CHAIN_ID, self._verify)
+        self.invariants = Invariants(Validators(keys, self.chain_id), self.chain_id, self._verify)
         self.network = Network(seed, len(pairs), self._boot, links=links, observe=self._observe)
         for index in range(n):
             self.network.boot(index)
 
+    def _describe(self, n: int) -> Table:
+        seats = [
+            Seat(member.identity, member.consensus_key, member.box_key, member.nickname)
+            for member in self._members
+        ]
+        descriptor = build_descriptor("simulated", bytes(16), seats, encode_params(self._params))
+        chain_id = chain_id_of(descriptor)
+        consent = encode(Accept(chain_id))
+        accepts = tuple(
+            sign_envelope(player, Domain.ACCEPT, chain_id, consent) for _, player in self._keys[:n]
+        )
+        return Table(descriptor, accepts, ((),) * n)
+
+    @property
+    def terms(self) -> Terms:
+        """What all states of the table have in common."""
+        return Terms(self.chain_id, self._params, self._verify)
+
     def _boot(self, index: int, disk: Disk) -> Replica:
         vote, player = self._keys[index]
         setup = Setup(
-            chain_id=CHAIN_ID,
+            chain_id=self.chain_id,
             members=self._members,
             voters=self._voters,
             params=self._params,
@@ -163,7 +188,7 @@ class PlayingTable:
             Seat(member.identity, member.consensus_key, member.box_key, member.nickname),
             (),
         )
-        envelope = sign_envelope(self._keys[index][1], Domain.JOIN, CHAIN_ID, encode(asked))
+        envelope = sign_envelope(self._keys[index][1], Domain.JOIN, self.chain_id, encode(asked))
         for voter in self.replicas[0].final.membership.voters:
             if self.replicas[0].final.membership.slot_of(key_id(member.identity)) is None:
                 self.ask(voter, Admit(envelope))

@@ -77,14 +77,14 @@ class CounterTable:
         """Boot the table at virtual time 0; `adversaries` take the place of honest nodes."""
         seeds = [digest("key", bytes((i,))) for i in range(n)]
         self.keys: list[Signer] = []
-        self._verify: Verify
+        self.verify: Verify
         if ed25519:
             self.keys += [SigningKey(one) for one in seeds]
-            self._verify = verify
+            self.verify = verify
         else:
             stand_ins = [StandInKey(one) for one in seeds]
             self.keys += stand_ins
-            self._verify = StandInScheme(stand_ins).verify
+            self.verify = StandInScheme(stand_ins).verify
         self.keys.sort(key=lambda key: key.public_key)
         self.validators = Validators(
             tuple(key.public_key for key in self.keys), digest("leaders", bytes(32))
@@ -95,7 +95,7 @@ class CounterTable:
         self.invariants = Invariants(
             self.validators,
             CHAIN_ID,
-            self._verify,
+            self.verify,
             byzantine=self.byzantine,
             root_of=lambda names: root_of(dict.fromkeys(names)),
         )
@@ -111,7 +111,7 @@ class CounterTable:
                 validators=self.validators,
                 me=ValidatorIndex(index),
                 signer=self.keys[index],
-                verify=self._verify,
+                verify=self.verify,
                 app=app,
                 records=tuple(disk.records),
                 load_block=disk.block,
@@ -130,7 +130,7 @@ class CounterTable:
                 index=index,
                 key=self.keys[index],
                 validators=self.validators,
-                verify=self._verify,
+                verify=self.verify,
                 node=node,
                 network=self.network,
             )

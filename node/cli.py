@@ -1,7 +1,7 @@
 """The command line: which commands there are, and what their outcomes are worth as exit codes.
 
 0 is success, 2 is a usage error or an input that cannot be used, 1 is everything that went wrong
-later, 130 an interruption. Each refusal is one sentence on stderr that names the value and the limit.
+later, 130 an interruption; `verify` and `prove` give verdicts. Each refusal is one sentence on stderr that names the value and the limit.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ from node.commands.identity import init
 from node.commands.inspect import status
 from node.commands.lobby import host, join
 from node.commands.odds import odds
+from node.commands.proofs import USAGE, prove, verify
+from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
 
@@ -23,7 +25,7 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, fairness):
+for command in (demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove):
     commands.add_command(command)
 
 
@@ -34,6 +36,10 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
+    except click.UsageError as error:
+        click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
+        command = None if error.ctx is None else error.ctx.command
+        return USAGE if command in {verify, prove} else error.exit_code
     except click.ClickException as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         return error.exit_code

@@ -525,15 +525,19 @@ def state_root(
     beacon: BeaconState,
 ) -> Digest:
     """Return the root over everything replicated (PROTOCOL 12.1)."""
-    chain = encode((place, tuple(closed.items()), game.leaf()))
     return digest(
         "state",
-        digest("state/chain", chain)
+        digest("state/chain", chain_leaf(place, closed, game))
         + membership.root()
         + game.accounts_root()
         + game.sessions_root()
         + beacon.root(),
     )
+
+
+def chain_leaf(place: Place, closed: Mapping[int, tuple[int, ...]], game: GameState) -> bytes:
+    """Return the leaf of the chain: its place, which games wait for which roll, the treasury."""
+    return encode((place, tuple(closed.items()), game.leaf()))
 
 
 def receipts_root(result: BlockResult) -> Digest:

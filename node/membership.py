@@ -24,7 +24,7 @@ from consensus.signing import (
     verify_envelope,
 )
 from consensus.validators import VALIDATORS_MAX, Validators, faults_tolerated
-from node.descriptor import Join, problem_of_name
+from node.descriptor import Descriptor, Join, problem_of_name
 from node.game.params import PLAYERS_MAX
 from node.game.receipts import DONE, Code, Receipt
 
@@ -96,6 +96,20 @@ def founder(
     return Member(identity, nickname, *keys, *keys, wants=int(votes))
 
 
+def founders_of(descriptor: Descriptor) -> tuple[Member, ...]:
+    """Return the members of a table as it begins, in slot order."""
+    return tuple(
+        founder(
+            member.identity,
+            member.nickname,
+            member.consensus_key,
+            member.dealing_key,
+            votes=slot in descriptor.validators,
+        )
+        for slot, member in enumerate(descriptor.members)
+    )
+
+
 class Newcomer(Record, frozen=True):
     """A request to join as the members see it: verified, not yet approved by enough of them."""
 
@@ -110,6 +124,11 @@ class _Electorate(Record, frozen=True):
     voters: tuple[Slot, ...]
     newcomers: tuple[Newcomer, ...]
     offences: tuple[Bytes32, ...]
+
+
+def voters_of(leaf: bytes) -> tuple[int, ...]:
+    """Return the slots of the voters from the electorate's leaf; raises `DecodeError`."""
+    return decode_as(leaf, _Electorate).voters
 
 
 OFFENCES_MAX = 2 * VALIDATORS_MAX

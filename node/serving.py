@@ -18,7 +18,7 @@ from node.game.rules import GameRules
 from node.identity import Keys
 from node.lobby import credentials_of
 from node.logs import logging_to
-from node.membership import founder
+from node.membership import founders_of
 from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime
@@ -47,19 +47,9 @@ def rules_of(table: Table) -> GameRules:
 def setup_of(table: Table, keys: Keys) -> Setup:
     """Return who is at a table at its start, and the private keys of the one who is here."""
     descriptor = table.descriptor
-    members = tuple(
-        founder(
-            member.identity,
-            member.nickname,
-            member.consensus_key,
-            member.dealing_key,
-            votes=slot in descriptor.validators,
-        )
-        for slot, member in enumerate(descriptor.members)
-    )
     return Setup(
         chain_id=table.chain_id,
-        members=members,
+        members=founders_of(descriptor),
         voters=descriptor.validators,
         params=params_of(table),
         identity=keys.identity,

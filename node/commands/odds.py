@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from node.commands.inputs import checking_input, data_option
-from node.commands.terms import game_option, house_rules
+from node.commands.terms import game_option, house_rules, table_to_read
 from node.config import Folder
 from node.descriptor import load_table
 from node.errors import OperatorError
@@ -59,13 +59,8 @@ def odds(  # noqa: PLR0917  (click passes all by name)
     game nor rules are named, they are those of the folder's table, if it has one.
     """
     with checking_input():
-        source = context.get_parameter_source("game")
-        named = rules or source is click.core.ParameterSource.COMMANDLINE
-        if named and table is not None:
-            raise OperatorError("--table names game and rules: leave out --game and --rule")
-        if table is None and not named and folder.table.exists():
-            table = folder.table
-        played = house_rules(game, rules) if table is None else rules_of(load_table(table))
+        path = table_to_read(context, folder, table)
+        played = house_rules(game, rules) if path is None else rules_of(load_table(path))
         if wagers is None:
             rows: tuple[Row, ...] | str = analyse(played)
         else:

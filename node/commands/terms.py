@@ -8,12 +8,14 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from consensus.encoding import DecodeError, Record, convert_as
+from node.config import Folder
 from node.errors import OperatorError
 from node.game import odds
 from node.game.games import NUMBERS, OPTIONS, encode_choice, named_options, rules_of_table
@@ -120,6 +122,23 @@ def terms_options(command: Callable[..., R]) -> Callable[..., R]:
     ):  # fmt: skip
         with_terms = option(with_terms)
     return with_terms
+
+
+def table_to_read(context: click.Context, folder: Folder, table: Path | None) -> Path | None:
+    """Return the table that names game and house rules of a command, None if its options do.
+
+    `table` is what `--table` gave. Where nothing is named, it is the folder's table, if it has one.
+
+    Raises:
+        OperatorError: Both a table and a game or rules are named.
+    """
+    given = click.core.ParameterSource.COMMANDLINE
+    named = [name for name in ("game", "rules") if context.get_parameter_source(name) is given]
+    if table is not None:
+        if named:
+            raise OperatorError("--table names game and rules: leave out --game and --rule")
+        return table
+    return folder.table if not named and folder.table.exists() else None
 
 
 def describe_terms(params: GameParams, rules: GameRules) -> str:

@@ -123,6 +123,28 @@ def share_out(parts: Sequence[int], total: int) -> list[int]:
     return shares
 
 
+def rake_of(row: Settlement, rake_bp: int) -> int:
+    """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
+    return min(row.profit, row.returned) * rake_bp // BASIS
+
+
+def bet_result(player: int, row: Settlement, rake_bp: int) -> BetResult:
+    """Return what a block's result tells of one bet that a roll settled."""
+    rake = rake_of(row, rake_bp)
+    return BetResult(
+        player,
+        *row.before,
+        row.lost,
+        row.profit,
+        row.vig,
+        rake,
+        row.returned - rake,
+        *row.key,
+        row.left,
+        row.left_vig,
+    )
+
+
 class Payment:
     """One roll being paid: moves the chips of every row, and keeps what the result tells."""
 
@@ -149,14 +171,14 @@ class Payment:
             lost += taken
         account.open_bets += len(seat.bets)
         account.remember(Past(session.serial, session.rolls + 1, won, lost))
-        self.bets.extend(self._result(player, row) for row in rows)
+        self.bets.extend(bet_result(player, row, self._rake_bp) for row in rows)
 
     def _pay(
         self, session: GameSession, index: int, account: Account, row: Settlement
     ) -> tuple[int, int]:
         """Move the chips of one bet; return what its player won from and lost to the bank."""
         session.apply_row(index, row)
-        rake = self._rake(row)
+        rake = rake_of(row, self._rake_bp)
         stakes = row.returned - row.profit
         self._treasury.collect(row.lost, row.vig)
         self._treasury.unstake(account, stakes)
@@ -169,25 +191,6 @@ class Payment:
         if row.profit and row.left:
             self.won[index, row.key] = None
         return row.profit - rake, row.lost + row.vig
-
-    def _rake(self, row: Settlement) -> int:
-        """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
-        return min(row.profit, row.returned) * self._rake_bp // BASIS
-
-    def _result(self, player: int, row: Settlement) -> BetResult:
-        rake = self._rake(row)
-        return BetResult(
-            player,
-            *row.before,
-            row.lost,
-            row.profit,
-            row.vig,
-            rake,
-            row.returned - rake,
-            *row.key,
-            row.left,
-            row.left_vig,
-        )
 
     def post(self, debit: int, credit: int, amount: int) -> None:
         """Note that `amount` chips went from account `debit` to `credit`, or back if negative."""

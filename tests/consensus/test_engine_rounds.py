@@ -21,7 +21,7 @@ from consensus.signing import (
     verify,
 )
 from consensus.validators import ValidatorIndex, Validators
-from consensus.votes import Electorate
+from consensus.votes import Electorate, Held
 
 CHAIN_ID = digest("test", b"chain")
 A, B, C = digest("block", b"a"), digest("block", b"b"), digest("block", b"c")
@@ -263,6 +263,41 @@ def test_a_vote_against_a_certificate_is_a_proof_in_either_order(
     offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
     assert not isinstance(offence, str)
     assert offence.offender == 3
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("kind", [NOTARIZE, FINALIZE])
+def test_two_certificates_of_one_view_prove_whoever_signed_both(
+    kind: VoteKind, settled: bool
+) -> None:
+    table = Table(7)
+    table.rounds.note_certificate(table.certificate(kind, 3, A, [0, 1, 2, 3, 4]))
+    if settled:
+        table.rounds.view = 4
+        table.rounds.finalized(Tip(1, 3, BlockHash(A), 5), Held(FINALIZE, 3, A, b""))
+    rival = table.certificate(kind, 3, B, [2, 3, 4, 5, 6])
+    table.rounds.note_certificate(rival)
+    found = [
+        verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
+        for proof in table.rounds.evidence
+    ]
+    assert [one.offender for one in found if not isinstance(one, str)] == [2, 3, 4]
+    held = table.rounds.at(3)
+    assert A in [one.digest for one in held.certificates()]
+    assert B not in [one.digest for one in held.certificates()]
+
+
+def test_stale_certificates_cost_no_check() -> None:
+    table = Table(7)
+    old = table.certificate(NOTARIZE, 3, A, [0, 1, 2, 3, 4])
+    for signer in range(1, 6):
+        table.hear(signer, FINALIZE, view=1, about=A)
+    table.rounds.view = 4
+    table.rounds.finalized(Tip(1, 3, BlockHash(A), 5), None)
+    table.rounds.finalization = Held(FINALIZE, 3, A, b"")
+    assert table.rounds.note_certificate(old)
+    assert table.rounds.note_certificate(table.certificate(NULLIFY, 2, NO_DIGEST, [1, 2]))
+    assert table.checks == 0
 
 
 def test_what_an_honest_validator_may_say_is_never_a_proof() -> None:

@@ -6,6 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from consensus.effects import CertificateLogged
+from consensus.encoding import decode_as
+from consensus.evidence import verify_evidence
+from consensus.messages import Certificate, Number
+from consensus.validators import ValidatorIndex
 from netsim.adversaries import (
     Adversary,
     Babbler,
@@ -20,7 +25,7 @@ from netsim.adversaries import (
     Withholder,
 )
 from netsim.faults import storm
-from netsim.tables import CounterTable, Seat
+from netsim.tables import CHAIN_ID, CounterTable, Seat
 
 SEEDS = int(os.environ.get("NETSIM_SEEDS", "2"))
 """Seeds for each of the random runs; a sweep sets more."""
@@ -103,3 +108,32 @@ def test_after_the_weather_a_quorum_goes_on_without_those_that_stay_down(n: int,
     for index in broken:
         table.network.boot(index)
     table.settle()
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_more_than_f_traitors_may_fork_the_table_but_are_named_and_nobody_else(n: int) -> None:
+    traitors = range((n - 1) // 3 + 1)
+    table = CounterTable(n, seed=1, adversaries={i: seat_of(Equivocator) for i in traitors})
+    feed(table, 20, every_ms=60)
+    with pytest.raises(AssertionError, match=r"G1|G4|halted"):
+        table.network.run(10_000)
+    # The two sides of the fork meet and show each other what they hold.
+    certificates = [
+        decode_as(record.certificate, Certificate)
+        for index in table.honest
+        for record in table.network.hosts[index].disk.records
+        if isinstance(record, CertificateLogged)
+    ]
+    named: dict[int, None] = {}
+    for index in table.honest:
+        for one in certificates:
+            table.nodes[index].engine.receive(
+                ValidatorIndex(index), Number.CERTIFICATE, one, table.network.clock(index)
+            )
+        proofs = table.nodes[index].engine.evidence
+        table.invariants.accused(index, proofs)
+        for proof in proofs:
+            offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, table.verify)
+            assert not isinstance(offence, str)
+            named[offence.offender] = None
+    assert sorted(named) == list(traitors)

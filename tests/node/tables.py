@@ -1,14 +1,18 @@
 """Tables on loopback for tests: members in descriptor order, everybody's consent, free ports."""
 
 import socket
+from typing import TypeAlias
 
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.identity import Keys
 
 HOST = "127.0.0.1"
 
+Seating: TypeAlias = tuple[Table, list[Keys], list[int]]
+"""A table, the keys of its members and the ports that they listen on, in member order."""
 
-def free_ports(count):
+
+def free_ports(count: int) -> list[int]:
     """Return ports that were free a moment ago; all are held until all are known."""
     sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
@@ -17,7 +21,9 @@ def free_ports(count):
     return ports
 
 
-def make_table(size, ports=None, name="friday", params=b""):
+def make_table(
+    size: int, ports: list[int] | None = None, name: str = "friday", params: bytes = b""
+) -> Seating:
     """Return (table, keys in member order, ports in member order); port 0 tells no address."""
     keys = sorted((Keys(bytes([i + 1]) * 32) for i in range(size)),
                   key=lambda one: one.consensus.public_key)  # fmt: skip

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 20
 
 
-def bitcraps(*arguments, env=None, **options):
+def bitcraps(
+    *arguments: object, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, without a terminal."""
     return subprocess.run(
         [sys.executable, "-m", "node", *map(str, arguments)],
@@ -29,11 +32,10 @@ def bitcraps(*arguments, env=None, **options):
         text=True,
         timeout=SECONDS_MAX,
         check=False,
-        **options,
     )
 
 
-def refusal(*arguments, env=None):
+def refusal(*arguments: object, env: Mapping[str, str] | None = None) -> str:
     """Run a command that must be refused as unusable; return its one sentence."""
     done = bitcraps(*arguments, env=env)
     assert (done.returncode, done.stdout) == (2, "")
@@ -42,24 +44,24 @@ def refusal(*arguments, env=None):
 
 
 @pytest.fixture
-def anna(tmp_path):
+def anna(tmp_path: Path) -> Path:
     folder = tmp_path / "anna"
     assert bitcraps("init", "--data", folder, "--nickname", "anna").returncode == 0
     return folder
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_init_makes_keys_for_the_owner_alone_and_settings_to_edit(anna):
+def test_init_makes_keys_for_the_owner_alone_and_settings_to_edit(anna: Path) -> None:
     folder = Folder(anna)
     assert stat.S_IMODE(folder.identity.stat().st_mode) == 0o600
     config = read_config(folder)
     assert (config.nickname, config.listen, config.public) == ("anna", ("0.0.0.0", 0), ())
 
 
-def test_init_takes_the_folder_from_the_environment(tmp_path):
+def test_init_takes_the_folder_from_the_environment(tmp_path: Path) -> None:
     done = bitcraps("init", "--nickname", "ben", env={"BITCRAPS_HOME": str(tmp_path / "ben")})
     assert done.returncode == 0
     assert (
@@ -67,13 +69,13 @@ def test_init_takes_the_folder_from_the_environment(tmp_path):
     )
 
 
-def test_second_init_changes_nothing(anna):
+def test_second_init_changes_nothing(anna: Path) -> None:
     before = contents(anna)
     assert "is not overwritten" in refusal("init", "--data", anna, "--nickname", "other")
     assert contents(anna) == before
 
 
-def test_passphrase_seals_the_keys(tmp_path):
+def test_passphrase_seals_the_keys(tmp_path: Path) -> None:
     done = bitcraps(
         "init", "--data", tmp_path / "ben", "--nickname", "ben", "--passphrase",
         env={"BITCRAPS_PASSPHRASE": "corkscrew"},
@@ -84,7 +86,7 @@ def test_passphrase_seals_the_keys(tmp_path):
         load_keys(tmp_path / "ben" / "identity.key")
 
 
-def test_every_option_of_every_command_is_explained():
+def test_every_option_of_every_command_is_explained() -> None:
     from node.cli import commands
 
     for name, command in commands.commands.items():
@@ -92,11 +94,11 @@ def test_every_option_of_every_command_is_explained():
         assert command.help, name
         for parameter in command.params:
             if parameter.param_type_name == "option":
-                assert parameter.help, (name, parameter.name)
+                assert getattr(parameter, "help", None), (name, parameter.name)
                 assert parameter.opts[0] in text, (name, parameter.name)
 
 
-def test_every_command_takes_a_data_folder():
+def test_every_command_takes_a_data_folder() -> None:
     from node.cli import commands
 
     for name, command in commands.commands.items():
@@ -118,13 +120,15 @@ def test_every_command_takes_a_data_folder():
         (["init", "--nickname", "ben", "--frobnicate"], "No such option '--frobnicate'"),
     ],
 )
-def test_bad_words_are_refused_in_one_sentence_and_nothing_is_written(tmp_path, arguments, words):
+def test_bad_words_are_refused_in_one_sentence_and_nothing_is_written(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
     folder = tmp_path / "new"
     assert words in refusal(*arguments, env={"BITCRAPS_HOME": str(folder)})
     assert not folder.exists()
 
 
-def test_a_file_is_no_data_folder(tmp_path):
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
     assert "is not a folder" in refusal("init", "--data", path, "--nickname", "ben")
@@ -146,7 +150,7 @@ def test_a_file_is_no_data_folder(tmp_path):
         ({"nickname": "ben", "public": ["h"] * 9}, "9 public hosts; the limit is 8"),
     ],
 )
-def test_settings_are_checked_one_by_one(settings, words):
+def test_settings_are_checked_one_by_one(settings: dict[str, object], words: str) -> None:
     with pytest.raises(OperatorError) as refused:
         parse_config(settings)
     assert words in str(refused.value)
@@ -161,7 +165,9 @@ def test_settings_are_checked_one_by_one(settings, words):
         (None, "make this folder with `init`"),
     ],
 )
-def test_a_settings_file_that_cannot_be_used_is_named(tmp_path, content, words):
+def test_a_settings_file_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
     folder = Folder(tmp_path)
     if content is not None:
         folder.config.write_bytes(content)
@@ -171,19 +177,19 @@ def test_a_settings_file_that_cannot_be_used_is_named(tmp_path, content, words):
     assert words in str(refused.value)
 
 
-def test_port_zero_is_chosen_once_and_kept_from_others_meanwhile():
+def test_port_zero_is_chosen_once_and_kept_from_others_meanwhile() -> None:
     with held_port(Address("127.0.0.1", 0)) as held:
         assert held.port
         with pytest.raises(OSError, match="in use"):
             socket.create_server(held)
 
 
-def test_an_address_of_another_machine_cannot_be_held():
+def test_an_address_of_another_machine_cannot_be_held() -> None:
     with pytest.raises(OperatorError, match="cannot listen on"), held_port(Address("192.0.2.7", 0)):
         pass
 
 
-def test_others_are_told_where_a_node_can_be_reached():
+def test_others_are_told_where_a_node_can_be_reached() -> None:
     assert reachable(Address("127.0.0.1", 7), ()) == (("127.0.0.1", 7),)
     assert reachable(Address("0.0.0.0", 7), ("a.example", "::1")) == (("a.example", 7), ("::1", 7))
     (guess,) = reachable(Address("0.0.0.0", 7), ())

@@ -3,18 +3,23 @@
 import contextlib
 import json
 import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from consensus.effects import Halt
+from consensus.validators import ValidatorIndex
 from node import control as control_module
 from node.control import (
     CLIENTS_MAX,
     LINE_BYTES_MAX,
     REQUESTS_MAX,
     SOCKET_FILE,
+    ControlClient,
     open_control,
     serve_control,
 )
@@ -23,12 +28,15 @@ from node.events import EVENTS_MAX, LinkChanged
 from node.game.operations import CreateSession, PlaceBet, Ready, Sit
 from node.game.receipts import Receipt
 from node.replica import Answer
-from tests.node.machines import Scripted, lone_replica
+from node.runtime import ProtocolRuntime
+from tests.node.machines import Machine, Scripted, lone_replica
 from tests.node.test_runtime import make_runtime
 
 
 @contextlib.asynccontextmanager
-async def controlled(folder, machine, **kwargs):
+async def controlled(
+    folder: Path, machine: Machine, **kwargs: Any
+) -> AsyncIterator[ProtocolRuntime]:
     """Run a runtime with its control socket in a folder, within 10 s."""
     runtime, address = make_runtime(machine, **kwargs)
     with trio.fail_after(10):
@@ -40,7 +48,7 @@ async def controlled(folder, machine, **kwargs):
 
 
 @contextlib.asynccontextmanager
-async def real_node(folder):
+async def real_node(folder: Path) -> AsyncIterator[ControlClient]:
     """A lone node with the real game behind a control socket, and a client of it."""
     replica, journal, table = lone_replica()
     async with (
@@ -50,29 +58,33 @@ async def real_node(folder):
         yield client
 
 
-@contextlib.asynccontextmanager
-async def raw(folder):
+class Raw:
     """A connection without manners; reads one JSON line at a time."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._lines = control_module._Lines(stream, 1 << 22)
+
+    async def __call__(self, line: bytes) -> Any:
+        await self.stream.send_all(line + b"\n")
+        return await self.reply()
+
+    async def reply(self) -> Any:
+        line = await self._lines.next()
+        return None if line is None else json.loads(line)
+
+
+@contextlib.asynccontextmanager
+async def raw(folder: Path) -> AsyncIterator[Raw]:
     stream = await trio.open_unix_socket(folder / SOCKET_FILE)
     async with stream:
-        lines = control_module._Lines(stream, 1 << 22)
-
-        async def ask(line):
-            await stream.send_all(line + b"\n")
-            return await reply()
-
-        async def reply():
-            line = await lines.next()
-            return None if line is None else json.loads(line)
-
-        ask.stream, ask.reply = stream, reply
-        yield ask
+        yield Raw(stream)
 
 
 # What it serves
 
 
-async def test_a_client_sees_plays_and_waits_at_a_real_node(tmp_path):
+async def test_a_client_sees_plays_and_waits_at_a_real_node(tmp_path: Path) -> None:
     async with real_node(tmp_path) as client:
         assert (await client.view()).session == -1
         (answer,) = await client.submit([CreateSession(1)])
@@ -94,11 +106,11 @@ async def test_a_client_sees_plays_and_waits_at_a_real_node(tmp_path):
         assert status["view"] > status["height"] >= 3
 
 
-async def test_requests_of_one_client_overtake_each_other(tmp_path):
+async def test_requests_of_one_client_overtake_each_other(tmp_path: Path) -> None:
     async with real_node(tmp_path) as client:
-        heights = []
+        heights: list[int] = []
 
-        async def wait(height):
+        async def wait(height: int) -> None:
             heights.append(await client.wait_newer(height))
 
         async with trio.open_nursery() as nursery:
@@ -110,7 +122,7 @@ async def test_requests_of_one_client_overtake_each_other(tmp_path):
         assert heights == [1] * 10
 
 
-async def test_events_are_pushed_to_those_who_watch(tmp_path):
+async def test_events_are_pushed_to_those_who_watch(tmp_path: Path) -> None:
     async with real_node(tmp_path) as client:
         subscription = await client.subscribe()
         await client.view()
@@ -121,7 +133,9 @@ async def test_events_are_pushed_to_those_who_watch(tmp_path):
         assert (name, fields["height"]) == ("Played", 1)
 
 
-async def test_a_watcher_that_does_not_read_loses_events_and_learns_how_many(tmp_path):
+async def test_a_watcher_that_does_not_read_loses_events_and_learns_how_many(
+    tmp_path: Path,
+) -> None:
     async with controlled(tmp_path, Scripted()) as runtime, raw(tmp_path) as ask:
         await ask.stream.send_all(b'{"do":"watch","id":7}\n')
         while not len(runtime.events):
@@ -129,7 +143,7 @@ async def test_a_watcher_that_does_not_read_loses_events_and_learns_how_many(tmp
         count = 20_000  # more than a socket's buffers hold
         for _ in range(count // EVENTS_MAX):
             for i in range(EVENTS_MAX):
-                runtime.events.publish(LinkChanged(i, True))
+                runtime.events.publish(LinkChanged(ValidatorIndex(i), up=True))
             await trio.testing.wait_all_tasks_blocked()
         told = lost = 0
         while told + lost < count - count % EVENTS_MAX:
@@ -143,12 +157,12 @@ async def test_a_watcher_that_does_not_read_loses_events_and_learns_how_many(tmp
         assert told > EVENTS_MAX
 
 
-async def test_stop_ends_the_node_and_whoever_waits_at_it(tmp_path):
+async def test_stop_ends_the_node_and_whoever_waits_at_it(tmp_path: Path) -> None:
     machine = Scripted()
     runtime, address = make_runtime(machine)
-    sentences = []
+    sentences: list[str] = []
 
-    async def wait(call, *args):
+    async def wait(call: Callable[..., Awaitable[object]], *args: object) -> None:
         try:
             await call(*args)
         except OperatorError as error:
@@ -170,7 +184,9 @@ async def test_stop_ends_the_node_and_whoever_waits_at_it(tmp_path):
         await open_control(tmp_path)
 
 
-async def test_a_halted_node_still_shows_what_it_knows_and_refuses_with_the_reason(tmp_path):
+async def test_a_halted_node_still_shows_what_it_knows_and_refuses_with_the_reason(
+    tmp_path: Path,
+) -> None:
     machine = Scripted(submit=[[Halt("state root differs")]])
     async with controlled(tmp_path, machine), await open_control(tmp_path) as client:
         for _ in range(2):
@@ -182,12 +198,12 @@ async def test_a_halted_node_still_shows_what_it_knows_and_refuses_with_the_reas
 # Who may, and what is refused
 
 
-async def test_only_the_owner_of_the_folder_may_use_the_socket(tmp_path):
+async def test_only_the_owner_of_the_folder_may_use_the_socket(tmp_path: Path) -> None:
     async with controlled(tmp_path, Scripted()):
         assert stat.S_IMODE((tmp_path / SOCKET_FILE).stat().st_mode) == 0o600
 
 
-async def test_a_socket_that_a_crash_left_is_replaced(tmp_path):
+async def test_a_socket_that_a_crash_left_is_replaced(tmp_path: Path) -> None:
     with contextlib.closing(control_module._listen(tmp_path)):
         pass
     with pytest.raises(OperatorError, match="no node runs on"):
@@ -196,7 +212,7 @@ async def test_a_socket_that_a_crash_left_is_replaced(tmp_path):
         assert (await client.status())["height"] == 0
 
 
-async def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path):
+async def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 200)
     folder.mkdir()
     async with controlled(folder, Scripted()), await open_control(folder) as client:
@@ -205,8 +221,8 @@ async def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path):
 
 
 async def test_where_open_folders_have_no_names_a_long_path_is_an_operators_error(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(control_module, "OPEN_FILES", tmp_path / "nothing")
     folder = tmp_path / ("x" * 200)
     folder.mkdir()
@@ -216,7 +232,7 @@ async def test_where_open_folders_have_no_names_a_long_path_is_an_operators_erro
         await open_control(folder)
 
 
-async def test_a_folder_that_cannot_hold_a_socket_is_an_operators_error(tmp_path):
+async def test_a_folder_that_cannot_hold_a_socket_is_an_operators_error(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match=r"cannot make .*No such file or directory"):
         control_module._listen(tmp_path / "gone")
     with pytest.raises(OperatorError, match="no node runs on"):
@@ -240,7 +256,9 @@ async def test_a_folder_that_cannot_hold_a_socket_is_an_operators_error(tmp_path
         (b'{"do":"submit","operations":[' + b"[8,0]," * 4096 + b"[8,0]]}", "length <= 4096"),
     ],
 )
-async def test_a_bad_request_gets_one_sentence_and_the_client_goes_on(tmp_path, line, sentence):
+async def test_a_bad_request_gets_one_sentence_and_the_client_goes_on(
+    tmp_path: Path, line: bytes, sentence: str
+) -> None:
     machine = Scripted()
     async with controlled(tmp_path, machine), raw(tmp_path) as ask:
         reply = await ask(line)
@@ -250,7 +268,7 @@ async def test_a_bad_request_gets_one_sentence_and_the_client_goes_on(tmp_path, 
         assert machine.of("submit") == []
 
 
-async def test_a_line_without_end_is_cut_off_at_the_limit(tmp_path):
+async def test_a_line_without_end_is_cut_off_at_the_limit(tmp_path: Path) -> None:
     async with controlled(tmp_path, Scripted()), raw(tmp_path) as ask:
         with contextlib.suppress(trio.BrokenResourceError):
             while True:
@@ -260,12 +278,16 @@ async def test_a_line_without_end_is_cut_off_at_the_limit(tmp_path):
             assert (await client.status())["height"] == 0
 
 
-async def test_one_client_too_many_is_told_so_and_a_free_place_is_used_again(tmp_path):
+async def test_one_client_too_many_is_told_so_and_a_free_place_is_used_again(
+    tmp_path: Path,
+) -> None:
     async with controlled(tmp_path, Scripted()):
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(CLIENTS_MAX):
-                client = await stack.enter_async_context(await open_control(tmp_path))
-            await client.status()
+            clients = [
+                await stack.enter_async_context(await open_control(tmp_path))
+                for _ in range(CLIENTS_MAX)
+            ]
+            await clients[-1].status()
             async with await open_control(tmp_path) as late:
                 with pytest.raises(OperatorError, match="64 clients use this node already"):
                     await late.status()
@@ -275,8 +297,8 @@ async def test_one_client_too_many_is_told_so_and_a_free_place_is_used_again(tmp
 
 
 async def test_a_client_with_too_many_requests_under_way_is_not_read_until_one_is_answered(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     machine = Scripted()
     async with controlled(tmp_path, machine) as runtime, raw(tmp_path) as ask:
         for _ in range(REQUESTS_MAX + 1):
@@ -289,11 +311,13 @@ async def test_a_client_with_too_many_requests_under_way_is_not_read_until_one_i
         assert submitted(machine) == REQUESTS_MAX + 1
 
 
-def submitted(machine):
+def submitted(machine: Scripted) -> int:
     return sum(len(batch) for (batch,) in machine.of("submit"))
 
 
-async def test_a_client_that_takes_no_replies_is_disconnected(tmp_path, monkeypatch):
+async def test_a_client_that_takes_no_replies_is_disconnected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(control_module, "WRITE_SECONDS", 0.2)
     async with controlled(tmp_path, Scripted()), raw(tmp_path) as ask:
         with contextlib.suppress(trio.BrokenResourceError):
@@ -303,7 +327,7 @@ async def test_a_client_that_takes_no_replies_is_disconnected(tmp_path, monkeypa
             await client.status()
 
 
-async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_path):
+async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
     async with controlled(tmp_path, Scripted()) as runtime:
         async with raw(tmp_path) as ask:
             await ask.stream.send_all(
@@ -315,7 +339,7 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_p
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def test_a_caller_that_gives_up_does_not_take_the_replies_of_others(tmp_path):
+async def test_a_caller_that_gives_up_does_not_take_the_replies_of_others(tmp_path: Path) -> None:
     async with real_node(tmp_path) as client:
         with trio.move_on_after(0.05):
             await client.wait_newer(100)

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ SECONDS_MAX = 60
 PYTHON = sys.executable
 
 
-def start(*arguments):
+def start(*arguments: object) -> "subprocess.Popen[str]":
     """Start one command, without a terminal."""
     return subprocess.Popen(
         [PYTHON, "-m", "node", *map(str, arguments)],
@@ -28,7 +30,7 @@ def start(*arguments):
     )
 
 
-def finish(process):
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Wait for a process; return its exit code, output and errors."""
     try:
         output, errors = process.communicate(timeout=SECONDS_MAX)
@@ -37,7 +39,7 @@ def finish(process):
     return process.returncode, output, errors
 
 
-def wait_until(true):
+def wait_until(true: Callable[[], object]) -> None:
     """Poll until something outside this process is so."""
     end = time.monotonic() + SECONDS_MAX
     while not true():
@@ -45,7 +47,7 @@ def wait_until(true):
         time.sleep(0.05)
 
 
-def answers(folder):
+def answers(folder: Path) -> bool:
     """Say whether a node runs on the folder."""
     with socket.socket(socket.AF_UNIX) as client:
         try:
@@ -55,7 +57,7 @@ def answers(folder):
     return True
 
 
-def process_of(folder):
+def process_of(folder: Path) -> tuple[int, list[str]] | None:
     """Return process id and command line of the node that runs on a folder."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -68,15 +70,28 @@ def process_of(folder):
     return None
 
 
+def running_on(folder: Path) -> tuple[int, list[str]]:
+    found = process_of(folder)
+    assert found is not None, "no node runs there"
+    return found
+
+
+def first_word(process: "subprocess.Popen[str]") -> str:
+    """Wait for the first line; return what it begins with."""
+    assert process.stdout is not None
+    return process.stdout.readline().split()[0]
+
+
 @pytest.fixture(scope="module")
-def report():
+def report() -> dict[str, Any]:
     code, output, errors = finish(start("demo", "--rolls", 20, "--json"))
     assert code == 0, errors
     (line,) = output.splitlines()
-    return json.loads(line)
+    found: dict[str, Any] = json.loads(line)
+    return found
 
 
-def test_four_nodes_hold_one_state_after_twenty_rolls(report):
+def test_four_nodes_hold_one_state_after_twenty_rolls(report: dict[str, Any]) -> None:
     assert report["agree"] is True
     assert len(report["rolls"]) >= 20
     assert len(report["state_roots"]) == len(report["heights"]) == 4
@@ -84,12 +99,12 @@ def test_four_nodes_hold_one_state_after_twenty_rolls(report):
     assert min(report["heights"].values()) == report["height"]
 
 
-def test_chips_are_conserved(report):
+def test_chips_are_conserved(report: dict[str, Any]) -> None:
     chips = report["chips"]
     assert sum(chips.values()) - chips["minted"] == chips["minted"] == 1_040_000
 
 
-def test_every_roll_can_be_recomputed_with_sha_256_alone(report):
+def test_every_roll_can_be_recomputed_with_sha_256_alone(report: dict[str, Any]) -> None:
     for roll in report["rolls"]:
         assert all(1 <= die <= 6 for die in roll["dice"])
         assert len(roll["dice"]) == 2
@@ -99,18 +114,18 @@ def test_every_roll_can_be_recomputed_with_sha_256_alone(report):
         assert json.loads(done.stdout) == roll["dice"]
 
 
-def test_latencies_are_reported(report):
+def test_latencies_are_reported(report: dict[str, Any]) -> None:
     assert 0 < report["p50_ms"] <= report["p99_ms"] < 1000 * report["seconds"]
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
-def test_few_nodes_play_by_unanimity(nodes):
+def test_few_nodes_play_by_unanimity(nodes: int) -> None:
     code, output, errors = finish(start("demo", "--nodes", nodes, "--rolls", 3))
     assert code == 0, errors
     assert f"{nodes} nodes agree at block" in output
 
 
-def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path):
+def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     code, _, errors = finish(start("demo", "--nodes", 1, "--rolls", 1, "--keep", kept))
     assert code == 0, errors
@@ -129,14 +144,14 @@ def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path):
         (["--rolls", "many"], "'many' is not a valid integer"),
     ],
 )
-def test_numbers_out_of_their_limits_are_refused(arguments, words):
+def test_numbers_out_of_their_limits_are_refused(arguments: list[str], words: str) -> None:
     code, output, errors = finish(start("demo", *arguments))
     assert (code, output) == (2, "")
     assert words in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_node_outlives_the_demo_however_it_ends(tmp_path, number):
+def test_no_node_outlives_the_demo_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
     kept = tmp_path / "kept"
     demo = start("demo", "--nodes", 3, "--rolls", 1000, "--keep", kept)
     folders = [kept / name for name in ("anna", "ben", "carla")]
@@ -147,11 +162,11 @@ def test_no_node_outlives_the_demo_however_it_ends(tmp_path, number):
     wait_until(lambda: not any(map(process_of, folders)))
 
 
-def test_a_killed_node_comes_back_with_the_same_command_and_agrees(tmp_path):
+def test_a_killed_node_comes_back_with_the_same_command_and_agrees(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     demo = start("demo", "--rolls", 8, "--keep", kept)
-    assert demo.stdout.readline().split()[0] == "1"
-    number, words = process_of(kept / "ben")
+    assert first_word(demo) == "1"
+    number, words = running_on(kept / "ben")
     os.kill(number, signal.SIGKILL)
     wait_until(lambda: not answers(kept / "ben"))
     again = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -164,11 +179,11 @@ def test_a_killed_node_comes_back_with_the_same_command_and_agrees(tmp_path):
         again.communicate()
 
 
-def test_a_node_that_stays_away_is_named_and_the_demo_fails(tmp_path):
+def test_a_node_that_stays_away_is_named_and_the_demo_fails(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     demo = start("demo", "--rolls", 3, "--keep", kept)
-    assert demo.stdout.readline().split()[0] == "1"
-    number, _ = process_of(kept / "ben")
+    assert first_word(demo) == "1"
+    number, _ = running_on(kept / "ben")
     os.kill(number, signal.SIGKILL)
     code, _, errors = finish(demo)
     assert code == 1

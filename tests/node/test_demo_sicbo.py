@@ -12,7 +12,7 @@ SECONDS_MAX = 120
 
 
 @pytest.mark.slow
-def test_four_nodes_play_sicbo_and_anyone_can_recompute_its_dice(tmp_path):
+def test_four_nodes_play_sicbo_and_anyone_can_recompute_its_dice(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "node", "demo", "--game", "sicbo", "--nodes", "4", "--rolls", "4",

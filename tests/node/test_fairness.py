@@ -18,12 +18,12 @@ from node.game.craps.dice import NAMES, WEIGHTS, outcome_of
 ROLLS = 100_000
 
 
-def meter():
+def meter() -> FairnessMeter:
     return FairnessMeter(NAMES, WEIGHTS)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_chi_square_is_the_sum_over_squared_distances_exactly(seed):
+def test_chi_square_is_the_sum_over_squared_distances_exactly(seed: int) -> None:
     chance = random.Random(seed)
     counts = [chance.randrange(50) for _ in WEIGHTS]
     total = sum(counts)
@@ -32,13 +32,13 @@ def test_chi_square_is_the_sum_over_squared_distances_exactly(seed):
     assert chi_square(counts, WEIGHTS) == by_hand
 
 
-def test_no_rolls_say_nothing():
+def test_no_rolls_say_nothing() -> None:
     report = meter().report()
-    assert (report.chi_square, report.p_value, report.evidence_log10) == (0, 1.0, 0.0)
+    assert (report.chi_square, report.p_value, report.evidence_log10) == (Fraction(0), 1.0, 0.0)
     assert not report.alarm
 
 
-def test_tails_are_those_of_the_printed_tables():
+def test_tails_are_those_of_the_printed_tables() -> None:
     # NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.4: upper critical values.
     for degrees, five, tenth in ((1, "3.841", "10.828"), (2, "5.991", "13.816"),
                                  (7, "14.067", "24.322"), (20, "31.410", "45.315"),
@@ -47,7 +47,7 @@ def test_tails_are_those_of_the_printed_tables():
         assert chi_square_tail(Fraction(tenth), degrees) == pytest.approx(0.001, rel=1e-3)
 
 
-def integral(statistic, degrees, steps=200_000, end=400.0):
+def integral(statistic: float, degrees: int, steps: int = 200_000, end: float = 400.0) -> float:
     """The tail as a plain sum over the density, by the midpoint rule."""
     width = (end - statistic) / steps
     scale = math.lgamma(degrees / 2) + degrees / 2 * math.log(2)
@@ -58,13 +58,13 @@ def integral(statistic, degrees, steps=200_000, end=400.0):
 
 
 @pytest.mark.parametrize(("statistic", "degrees"), [(12, 20), (30, 20), (55, 35), (3, 5)])
-def test_tails_are_the_integral_of_the_density(statistic, degrees):
+def test_tails_are_the_integral_of_the_density(statistic: float, degrees: int) -> None:
     assert chi_square_tail(Fraction(statistic), degrees) == pytest.approx(
         integral(statistic, degrees), rel=1e-4
     )
 
 
-def test_the_evidence_is_a_fair_bet_after_any_rolls():
+def test_the_evidence_is_a_fair_bet_after_any_rolls() -> None:
     one = meter()
     one.add_all([0, 0, 5, 20, 7, 0])
     before = 10 ** one.report().evidence_log10
@@ -77,7 +77,7 @@ def test_the_evidence_is_a_fair_bet_after_any_rolls():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_fair_dice_raise_no_alarm_in_a_hundred_thousand_rolls(seed):
+def test_fair_dice_raise_no_alarm_in_a_hundred_thousand_rolls(seed: int) -> None:
     chance, one = random.Random(seed), meter()
     one.add_all(outcome_of(chance.randint(1, 6), chance.randint(1, 6)) for _ in range(ROLLS))
     report = one.report()
@@ -89,7 +89,9 @@ def test_fair_dice_raise_no_alarm_in_a_hundred_thousand_rolls(seed):
 
 @pytest.mark.parametrize(("six", "rolls_max"), [(1 / 3, 500), (1 / 4, 2_000), (1 / 5, 10_000)])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_loaded_dice_raise_it_within_the_stated_rolls(seed, six, rolls_max):
+def test_loaded_dice_raise_it_within_the_stated_rolls(
+    seed: int, six: float, rolls_max: int
+) -> None:
     chance, one = random.Random(seed), meter()
     sides, weights = range(1, 7), [(1 - six) / 5] * 5 + [six]
     for _ in range(rolls_max):
@@ -101,7 +103,7 @@ def test_loaded_dice_raise_it_within_the_stated_rolls(seed, six, rolls_max):
     assert "ALARM" in fairness_text(report)
 
 
-def test_an_alarm_stays_though_the_dice_are_fair_again():
+def test_an_alarm_stays_though_the_dice_are_fair_again() -> None:
     chance, one = random.Random(4), meter()
     one.add_all([20] * 60)
     assert one.is_alarmed
@@ -111,14 +113,14 @@ def test_an_alarm_stays_though_the_dice_are_fair_again():
     assert report.alarm
 
 
-def test_dice_that_are_too_even_are_told_by_chi_square():
+def test_dice_that_are_too_even_are_told_by_chi_square() -> None:
     one = meter()
     for _ in range(50):
         one.add_all(i for i, weight in enumerate(WEIGHTS) for _ in range(weight))
     assert one.report().p_value == 1.0
 
 
-def test_a_meter_goes_on_where_another_stopped_and_only_with_its_own_outcomes():
+def test_a_meter_goes_on_where_another_stopped_and_only_with_its_own_outcomes() -> None:
     first, whole = meter(), meter()
     chance = random.Random(5)
     rolls = [outcome_of(chance.randint(1, 6), chance.randint(1, 6)) for _ in range(200)]

@@ -5,15 +5,18 @@ Real processes, real disks, one seed: the moments are random, the machine decide
 
 import random
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import trio
 
 from node.agreement import disagreement
 from node.control import open_control
-from node.demo import NAMES, Plan, open_table, prepare
+from node.demo import NAMES, NodeProcess, Plan, open_table, prepare
 from node.errors import OperatorError
 from node.inspection import read_standing
+from node.view import TableView
 
 KILLS = 30
 SECONDS_MAX = 90
@@ -22,7 +25,7 @@ DOWN_SECONDS = (0.0, 0.6)
 
 
 @pytest.mark.slow
-def test_thirty_kills_at_random_moments_leave_one_history(tmp_path):
+def test_thirty_kills_at_random_moments_leave_one_history(tmp_path: Path) -> None:
     plan = Plan(
         root=tmp_path, names=NAMES[:4], you=None, rolls=None,
         rules=("thrower_ms=1000", "betting_min_ms=200"),
@@ -40,13 +43,14 @@ def test_thirty_kills_at_random_moments_leave_one_history(tmp_path):
         assert "fault" not in log
 
 
-async def kill_and_restart(plan, nodes, chance):
+async def kill_and_restart(plan: Plan, nodes: Sequence[NodeProcess], chance: random.Random) -> int:
     """Kill and restart nodes; return the rolls that were settled when all had caught up."""
     with trio.fail_after(SECONDS_MAX):
         async with open_table(plan, nodes):
             for _ in range(KILLS):
                 await trio.sleep(chance.uniform(*UP_SECONDS))
                 node = chance.choice(nodes)
+                assert node.process is not None
                 node.process.kill()
                 await node.process.wait()
                 await trio.sleep(chance.uniform(*DOWN_SECONDS))
@@ -60,9 +64,9 @@ async def kill_and_restart(plan, nodes, chance):
             return most
 
 
-async def views_of(nodes):
+async def views_of(nodes: Sequence[NodeProcess]) -> list[TableView]:
     """Return every node's view, once all of them answer."""
-    views = {}
+    views: dict[str, TableView] = {}
     while len(views) < len(nodes):
         for node in nodes:
             try:

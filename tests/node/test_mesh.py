@@ -2,20 +2,32 @@
 
 import contextlib
 import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
+from consensus.validators import ValidatorIndex
 from node import mesh as mesh_module
+from node.descriptor import Table
 from node.errors import OperatorError
 from node.identity import Keys
 from node.lobby import credentials_of
-from node.mesh import DIRECT_BYTES_MAX, FRAME_COST_BYTES, INBOX_FRAMES_MAX, OUTBOX_BYTES_MAX, Mesh
+from node.mesh import (
+    DIRECT_BYTES_MAX,
+    FRAME_COST_BYTES,
+    INBOX_FRAMES_MAX,
+    OUTBOX_BYTES_MAX,
+    Mesh,
+    _Channel,
+)
 from tests.node.tables import HOST, make_table
 from transport import link as link_module
 from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused
-from transport.link import MESSAGE_BYTES_MAX
+from transport.link import MESSAGE_BYTES_MAX, Link
 from transport.tcp import dial
 
 GONE = (Fault.CLOSED, Fault.CUT)
@@ -24,52 +36,57 @@ GONE = (Fault.CLOSED, Fault.CUT)
 class Peer:
     """One mesh and a stand-in for its owner: keeps what it takes, and can stop taking."""
 
-    def __init__(self, table, keys, index, port):
-        self.mesh = Mesh(table, index, credentials_of(keys), self.wake)
+    def __init__(self, table: Table, keys: Keys, index: int, port: int) -> None:
+        self.mesh = Mesh(table, ValidatorIndex(index), credentials_of(keys), self.wake)
         self.index, self.keys, self.table = index, keys, table
         self.address = Address(HOST, port)
-        self.frames, self.changes = [], []
+        self.frames: list[tuple[int, bytes]] = []
+        self.changes: list[tuple[int, bool]] = []
         self.takes = True
-        self.guests = []  # links that the test itself holds
+        self.guests: list[Link] = []  # links that the test itself holds
         self.happened = trio.Event()
         self.scope = trio.CancelScope()
 
-    def wake(self):
+    def wake(self) -> None:
         if self.takes:
             self.changes += self.mesh.take_changes()
             while batch := self.mesh.take(100):
                 self.frames += batch
         self.happened.set()
 
-    def send(self, to, *frames):
+    def send(self, to: int | None, *frames: bytes) -> None:
         for frame in frames:
-            self.mesh.send(to, frame)
+            self.mesh.send(None if to is None else ValidatorIndex(to), frame)
         self.mesh.flush()
 
-    async def until(self, condition):
+    async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self.happened = trio.Event()
             await self.happened.wait()
 
-    def is_up(self, *others):
+    def is_up(self, *others: int) -> bool:
         return all(self.mesh.statistics()[other].up for other in others)
 
-    async def until_up(self, *others):
+    async def until_up(self, *others: int) -> None:
         await self.until(lambda: self.is_up(*others))
 
-    async def until_changes(self, count):
+    async def until_changes(self, count: int) -> None:
         await self.until(lambda: len(self.changes) >= count)
 
-    async def until_frames(self, count):
+    async def until_frames(self, count: int) -> None:
         await self.until(lambda: len(self.frames) >= count)
 
-    async def run(self, task_status=trio.TASK_STATUS_IGNORED):
+    async def run(
+        self, task_status: "trio.TaskStatus[list[Address]]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
         with self.scope:
             await self.mesh.run(self.address, task_status)
 
 
 @contextlib.asynccontextmanager
-async def meshes(size, *, start=None, **kwargs):
+async def meshes(
+    size: int, *, start: Sequence[int] | None = None, **kwargs: Any
+) -> AsyncIterator[tuple[list[Peer], trio.Nursery]]:
     """Run the meshes of a table, or those named in `start`, within 10 s."""
     table, keys, ports = make_table(size, **kwargs)
     peers = [Peer(table, keys[i], i, ports[i]) for i in range(size)]
@@ -84,13 +101,19 @@ async def meshes(size, *, start=None, **kwargs):
             nursery.cancel_scope.cancel()
 
 
-def dialler(peer, other):
+def channel_of(peer: Peer, other: int) -> _Channel:
+    channel = peer.mesh._peers[other].channel
+    assert channel is not None, "no link"
+    return channel
+
+
+def dialler(peer: Peer, other: Peer) -> tuple[Peer, Peer]:
     """Return (the one of two peers with the smaller identity key, the other one)."""
     one, two = peer.keys.identity.public_key, other.keys.identity.public_key
     return (peer, other) if one < two else (other, peer)
 
 
-async def connect(keys, peer, chain_id=None):
+async def connect(keys: Keys, peer: Peer, chain_id: bytes | None = None) -> Link:
     """Dial a peer by hand, as the holder of these keys."""
     link = await dial(
         peer.address,
@@ -103,7 +126,7 @@ async def connect(keys, peer, chain_id=None):
     return link
 
 
-async def fault_of(link):
+async def fault_of(link: Link) -> Fault:
     """Return why a link that should end has ended."""
     try:
         while True:
@@ -112,12 +135,12 @@ async def fault_of(link):
         return error.fault
 
 
-async def wait_for_fault(peer, fault):
+async def wait_for_fault(peer: Peer, fault: Fault) -> None:
     while not peer.mesh.counters.faults[fault]:
         await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order():
+async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order() -> None:
     async with meshes(4) as (peers, _):
         for peer in peers:
             await peer.until_up(0, 1, 2, 3)
@@ -125,7 +148,7 @@ async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order(
             peer.mesh.send(None, b"all %d" % peer.index)
             for other in range(4):
                 if other != peer.index:
-                    peer.mesh.send(other, b"one %d" % peer.index)
+                    peer.mesh.send(ValidatorIndex(other), b"one %d" % peer.index)
             peer.mesh.flush()
         for peer in peers:
             await peer.until_frames(6)
@@ -137,17 +160,19 @@ async def test_every_member_is_linked_to_every_other_and_frames_arrive_in_order(
         assert (counters.frames_sent, counters.frames_received, counters.writes) == (2, 2, 1)
 
 
-async def test_a_cut_link_is_dialled_again_and_both_ends_hear_of_it():
+async def test_a_cut_link_is_dialled_again_and_both_ends_hear_of_it() -> None:
     async with meshes(2) as (peers, _):
         for peer in peers:
             await peer.until_up(0, 1)
-        peers[0].mesh._peers[1].channel.close("cut by the test")
+        channel_of(peers[0], 1).close("cut by the test")
         for peer in peers:
             await peer.until_changes(3)
             assert peer.changes == [(1 - peer.index, up) for up in (True, False, True)]
 
 
-async def test_of_several_addresses_all_are_tried_and_the_good_one_first_next_time(caplog):
+async def test_of_several_addresses_all_are_tried_and_the_good_one_first_next_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level("DEBUG", "node.mesh")
     async with meshes(2, start=[]) as (peers, nursery):
         first, second = dialler(*peers)
@@ -160,11 +185,11 @@ async def test_of_several_addresses_all_are_tried_and_the_good_one_first_next_ti
             await second.until_up(first.index)
             assert first.mesh.counters.opened == count
             assert caplog.text.count("dial failed") == 2
-            target.channel.close("cut by the test")
+            channel_of(first, second.index).close("cut by the test")
             await second.until(lambda: not second.is_up(first.index))
 
 
-async def test_a_peer_that_restarts_is_linked_again():
+async def test_a_peer_that_restarts_is_linked_again() -> None:
     async with meshes(2) as (peers, nursery):
         survivor, mortal = peers
         await survivor.until_up(1)
@@ -177,7 +202,9 @@ async def test_a_peer_that_restarts_is_linked_again():
         await reborn.until(lambda: reborn.frames == [(0, b"welcome")])
 
 
-async def test_the_greater_key_dials_when_the_smaller_one_cannot(monkeypatch):
+async def test_the_greater_key_dials_when_the_smaller_one_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0.05)
     async with meshes(2, start=[]) as (peers, nursery):
         first, second = dialler(*peers)
@@ -187,7 +214,9 @@ async def test_the_greater_key_dials_when_the_smaller_one_cannot(monkeypatch):
         await first.until_up(second.index)
 
 
-async def test_the_smaller_key_dials_when_the_link_it_had_accepted_is_gone(monkeypatch):
+async def test_the_smaller_key_dials_when_the_link_it_had_accepted_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 60)
     async with meshes(2, start=[]) as (peers, nursery):
         first, second = dialler(*peers)
@@ -203,7 +232,7 @@ async def test_the_smaller_key_dials_when_the_link_it_had_accepted_is_gone(monke
         await first.until_up(second.index)
 
 
-async def test_two_that_dial_at_once_end_with_one_link(monkeypatch):
+async def test_two_that_dial_at_once_end_with_one_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0)
     for _ in range(5):
         async with meshes(2) as ((one, two), _nursery):
@@ -216,30 +245,31 @@ async def test_two_that_dial_at_once_end_with_one_link(monkeypatch):
             await two.until_frames(1)
 
 
-async def both_ends_agree(one, two):
+async def both_ends_agree(one: Peer, two: Peer) -> None:
     """Wait until both hold the two ends of one connection."""
     while True:
         await trio.testing.wait_all_tasks_blocked(0.01)
         ends = [peer.mesh._peers[1 - peer.index].channel for peer in (one, two)]
-        names = [end.link._carrier._stream.socket for end in ends if end]
+        carriers: list[Any] = [end.link._carrier for end in ends if end]
+        names = [carrier._stream.socket for carrier in carriers]
         if len(names) == 2 and names[0].getsockname() == names[1].getpeername():
             return
 
 
-async def test_of_two_links_the_one_that_the_smaller_key_dialled_is_kept():
+async def test_of_two_links_the_one_that_the_smaller_key_dialled_is_kept() -> None:
     async with meshes(2, start=[]) as (peers, nursery):
         acceptor, guest = dialler(*peers)
         acceptor.mesh._peers[guest.index].addresses = ()
         await nursery.start(acceptor.run)
         kept = await connect(guest.keys, acceptor)
         await acceptor.until_up(guest.index)
-        acceptor.mesh._peers[guest.index].channel.by_smaller = True  # as if it had dialled itself
+        channel_of(acceptor, guest.index).by_smaller = True  # as if it had dialled itself
         assert await fault_of(await connect(guest.keys, acceptor)) in GONE
         acceptor.send(None, b"still here")
         assert await kept.receive() == [b"still here"]
 
 
-async def test_of_two_links_by_one_dialler_the_newest_is_kept():
+async def test_of_two_links_by_one_dialler_the_newest_is_kept() -> None:
     async with meshes(2, start=[]) as (peers, nursery):
         guest, acceptor = dialler(*peers)
         await nursery.start(acceptor.run)
@@ -253,7 +283,7 @@ async def test_of_two_links_by_one_dialler_the_newest_is_kept():
 
 
 @pytest.mark.parametrize("attack", ["stranger", "wrong table", "garbage", "oversized"])
-async def test_who_does_not_belong_is_closed_and_counted_and_nothing_else(attack):
+async def test_who_does_not_belong_is_closed_and_counted_and_nothing_else(attack: str) -> None:
     async with meshes(2) as (peers, _):
         peer = peers[0]
         await peer.until_up(1)
@@ -283,7 +313,9 @@ async def test_who_does_not_belong_is_closed_and_counted_and_nothing_else(attack
         await peer.until(lambda: peer.frames == [(1, b"undisturbed")])
 
 
-async def test_a_member_that_floods_is_read_no_further_than_the_bound_and_others_are_heard():
+async def test_a_member_that_floods_is_read_no_further_than_the_bound_and_others_are_heard() -> (
+    None
+):
     async with meshes(3, start=[0]) as (peers, _nursery):
         peer, flooder, honest = peers
         peer.takes = False
@@ -304,7 +336,7 @@ async def test_a_member_that_floods_is_read_no_further_than_the_bound_and_others
         assert (third, fourth) == (first, second)
 
 
-async def test_a_peer_whose_frames_had_to_wait_is_heard_to_the_end():
+async def test_a_peer_whose_frames_had_to_wait_is_heard_to_the_end() -> None:
     async with meshes(2, start=[0]) as (peers, nursery):
         peer = peers[0]
         peer.takes = False
@@ -312,7 +344,7 @@ async def test_a_peer_whose_frames_had_to_wait_is_heard_to_the_end():
         frames = [b"%d" % i for i in range(2000)]
         nursery.start_soon(link.send, frames)
         await peer.until(lambda: len(peer.mesh._peers[1].inbox) >= INBOX_FRAMES_MAX)
-        got = []
+        got: list[bytes] = []
         while len(got) < len(frames):
             batch = peer.mesh.take(100)
             got += [frame for _, frame in batch]
@@ -320,7 +352,7 @@ async def test_a_peer_whose_frames_had_to_wait_is_heard_to_the_end():
         assert got == frames
 
 
-async def test_frames_of_the_greatest_size_are_held_one_or_two_at_a_time():
+async def test_frames_of_the_greatest_size_are_held_one_or_two_at_a_time() -> None:
     async with meshes(2, start=[0]) as (peers, _nursery):
         peer = peers[0]
         peer.takes = False
@@ -332,7 +364,7 @@ async def test_frames_of_the_greatest_size_are_held_one_or_two_at_a_time():
         assert held.inbox_bytes == sum(map(len, held.inbox)) <= 2 * MESSAGE_BYTES_MAX
 
 
-async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else():
+async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else() -> None:
     async with meshes(3, start=[0, 1]) as (peers, _nursery):
         peer, reader, _ = peers
         await connect(peers[2].keys, peer)  # never receives
@@ -347,12 +379,14 @@ async def test_a_peer_that_reads_nothing_costs_one_outbox_and_nobody_else():
         assert (status[1].counters.dropped, status[1].counters.frames_sent) == (0, 30)
 
 
-async def test_frames_arrive_in_order_whether_the_owner_or_the_task_of_the_link_sends_them():
+async def test_frames_arrive_in_order_whether_the_owner_or_the_task_of_the_link_sends_them() -> (
+    None
+):
     async with meshes(2, start=[0]) as (peers, nursery):
         peer = peers[0]
         link = await connect(peers[1].keys, peer)
         await peer.until_up(1)
-        sent = []
+        sent: list[bytes] = []
         for i in range(400):  # small and large turns, more than the socket takes at once
             turn = [b"%d " % i + bytes(size) for size in ((10, 100), (30_000,), (90_000, 7))[i % 3]]
             if peer.mesh.statistics()[1].queued_bytes > OUTBOX_BYTES_MAX // 2:
@@ -360,7 +394,7 @@ async def test_frames_arrive_in_order_whether_the_owner_or_the_task_of_the_link_
             peer.send(1, *turn)
             sent += turn
         assert peer.mesh.statistics()[1].queued_bytes > DIRECT_BYTES_MAX
-        got = []
+        got: list[bytes] = []
         while len(got) < len(sent):
             got += await link.receive()
         assert got == sent
@@ -370,7 +404,7 @@ async def test_frames_arrive_in_order_whether_the_owner_or_the_task_of_the_link_
         nursery.cancel_scope.cancel()
 
 
-async def test_tiny_frames_are_charged_for_their_objects():
+async def test_tiny_frames_are_charged_for_their_objects() -> None:
     async with meshes(2, start=[0]) as (peers, _nursery):
         await connect(peers[1].keys, peers[0])
         await peers[0].until(lambda: peers[0].is_up(1))
@@ -379,7 +413,7 @@ async def test_tiny_frames_are_charged_for_their_objects():
         assert peers[0].mesh.statistics()[1].counters.dropped == 5
 
 
-async def test_frames_for_an_absent_peer_are_counted_and_not_kept():
+async def test_frames_for_an_absent_peer_are_counted_and_not_kept() -> None:
     table, keys, ports = make_table(2)
     peer = Peer(table, keys[0], 0, ports[0])
     peer.send(None, b"x")
@@ -388,7 +422,7 @@ async def test_frames_for_an_absent_peer_are_counted_and_not_kept():
     assert (status.counters.absent, status.queued_bytes, status.up) == (2, 0, False)
 
 
-async def test_an_offender_is_held_off_and_may_come_back(monkeypatch):
+async def test_an_offender_is_held_off_and_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mesh_module, "HOLD_OFF_SECONDS", 0.3)
     async with meshes(2, start=[0]) as (peers, _nursery):
         peer = peers[0]
@@ -397,7 +431,7 @@ async def test_an_offender_is_held_off_and_may_come_back(monkeypatch):
         peer.takes = False
         await link.send([b"bad"] * 10)
         await peer.until(lambda: peer.mesh.has_input)
-        peer.mesh.hold_off(1, "ten bad frames")
+        peer.mesh.hold_off(ValidatorIndex(1), "ten bad frames")
         assert peer.mesh.take(100) == []
         assert await fault_of(link) in GONE
         again = await connect(peers[1].keys, peer)
@@ -409,7 +443,9 @@ async def test_an_offender_is_held_off_and_may_come_back(monkeypatch):
         assert peer.mesh.statistics()[1].counters.hold_offs == 1
 
 
-async def test_a_write_that_makes_no_progress_ends_its_link(monkeypatch):
+async def test_a_write_that_makes_no_progress_ends_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(link_module, "STALL_SECONDS", 0.2)
     monkeypatch.setattr(link_module, "WATCH_SECONDS", 0.05)
     async with meshes(2, start=[0]) as (peers, _nursery):
@@ -422,7 +458,7 @@ async def test_a_write_that_makes_no_progress_ends_its_link(monkeypatch):
         await peer.until(lambda: not peer.is_up(1))
 
 
-async def test_an_address_that_is_taken_is_an_operators_error():
+async def test_an_address_that_is_taken_is_an_operators_error() -> None:
     table, keys, ports = make_table(2)
     with pytest.RaisesGroup(
         pytest.RaisesExc(OperatorError, match=r"cannot listen on .*ddress already in use"),
@@ -434,13 +470,13 @@ async def test_an_address_that_is_taken_is_an_operators_error():
 
 
 async def test_dialling_backs_off_from_a_tenth_to_five_seconds_with_jitter(
-    autojump_clock, monkeypatch
-):
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table, keys, ports = make_table(2)
     first, second = dialler(*(Peer(table, keys[i], i, ports[i]) for i in range(2)))
-    times = []
+    times: list[float] = []
 
-    async def refuse(*_args):
+    async def refuse(*_args: object) -> Link:
         times.append(trio.current_time())
         await trio.lowlevel.checkpoint()
         raise LinkRefused(Fault.CUT, "nobody listens")

@@ -2,19 +2,23 @@
 
 import contextlib
 import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from node.commands.fairness import fairness
 from node.config import Folder
-from node.control import open_control
+from node.control import ControlClient, open_control
 from node.descriptor import save_table
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Roll, Sit
 from node.game.params import GameParams, encode_params
 from node.remembering import MEMORY_FILE
 from node.serving import serve_node
+from node.view import TableView
 from tests.node.tables import HOST, make_table
 
 PARAMS = GameParams(betting_min_ms=0)
@@ -22,7 +26,7 @@ ROLLS = 4
 
 
 @contextlib.asynccontextmanager
-async def node_on(folder):
+async def node_on(folder: Folder) -> AsyncIterator[ControlClient]:
     """Run a lone node on a folder, and a client of it."""
     table, keys, _ = make_table(1, ports=[0], params=encode_params(PARAMS))
     table = type(table)(table.descriptor, table.accepts, ((f"{HOST}:0",),))
@@ -37,7 +41,7 @@ async def node_on(folder):
             nursery.cancel_scope.cancel()
 
 
-async def play(client, rolls):
+async def play(client: ControlClient, rolls: int) -> TableView:
     view = await client.view()
     if view.session < 0:
         await client.submit([CreateSession(1), Sit(0)])
@@ -50,18 +54,18 @@ async def play(client, rolls):
     return view
 
 
-def counted(status):
+def counted(status: dict[str, Any]) -> dict[str, Any]:
     names = ("blocks", "actions", "operations", "rolls", "outcomes", "volume", "house_profit")
     games = ("games_total", "games_active")
     return {name: status[name] for name in (*names, *games)}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "node")
 
 
-async def test_a_player_sees_the_last_rolls_and_counts_after_a_restart(folder):
+async def test_a_player_sees_the_last_rolls_and_counts_after_a_restart(folder: Folder) -> None:
     async with node_on(folder) as client:
         before, status = await play(client, ROLLS), await client.status()
         assert (await client.view()).height == before.height
@@ -76,7 +80,9 @@ async def test_a_player_sees_the_last_rolls_and_counts_after_a_restart(folder):
 
 
 @pytest.mark.parametrize("kept", ["an older file", "no file", "a torn file", "another table's"])
-async def test_after_a_kill_the_journal_gives_back_what_the_file_misses(folder, kept):
+async def test_after_a_kill_the_journal_gives_back_what_the_file_misses(
+    folder: Folder, kept: str
+) -> None:
     async with node_on(folder) as client:
         await play(client, 2)
     old = (folder.root / MEMORY_FILE).read_bytes()
@@ -100,7 +106,9 @@ async def test_after_a_kill_the_journal_gives_back_what_the_file_misses(folder, 
     assert later["fairness"] == status["fairness"]
 
 
-async def test_the_command_finds_in_the_store_what_the_node_counted(folder, capsys):
+async def test_the_command_finds_in_the_store_what_the_node_counted(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with node_on(folder) as client:
         await play(client, ROLLS)
         live = (await client.status())["fairness"]

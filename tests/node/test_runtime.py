@@ -3,41 +3,71 @@
 import contextlib
 import math
 from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from consensus.effects import Halt, Persist, Report, RequestEntropy, Send, VoteLogged
+from consensus.validators import ValidatorIndex
 from node import mesh as mesh_module, runtime as runtime_module
 from node.errors import OperatorError
-from node.events import EVENTS_MAX, SUBSCRIBERS_MAX, EventDispatcher, LinkChanged, Missed
+from node.events import (
+    EVENTS_MAX,
+    SUBSCRIBERS_MAX,
+    Event,
+    EventDispatcher,
+    LinkChanged,
+    Missed,
+    Subscription,
+)
 from node.game.operations import Ready
+from node.game.receipts import Receipt
 from node.lobby import credentials_of
-from node.replica import Answer
+from node.replica import Answer, Replica
 from node.runtime import BATCH_FRAMES_MAX, FAULTS_PER_MINUTE_MAX, ProtocolRuntime
-from tests.node.machines import FullDisk, ListJournal, Scripted, Sequencer
-from tests.node.tables import HOST, make_table
+from node.statistics import Tally
+from tests.node.machines import FullDisk, ListJournal, Machine, Scripted, Sequencer
+from tests.node.tables import HOST, Seating, make_table
 from transport.base import Address, Counters
+from transport.link import Link
 from transport.tcp import dial
 
+ONE = ValidatorIndex(1)
 
-def vote(view):
+
+def vote(view: int) -> VoteLogged:
     return VoteLogged(kind=1, epoch=0, view=view, digest=bytes(32), envelope=b"")
 
 
-def make_runtime(machine, *, size=1, me=0, journal=None, table=None):
+def make_runtime(
+    machine: Machine,
+    *,
+    size: int = 1,
+    me: int = 0,
+    journal: ListJournal | None = None,
+    table: Seating | None = None,
+) -> tuple[ProtocolRuntime, Address]:
     """Return a runtime and the address it is to listen on."""
-    table, keys, ports = table or make_table(size)
+    seating = table or make_table(size)
+    at, keys, ports = seating
     journal = journal or ListJournal()
     runtime = ProtocolRuntime(
-        machine, journal, table, me, credentials_of(keys[me]), wall_ms=lambda: 7
+        cast("Replica", machine),  # a stand-in has what the runtime uses of it
+        journal,
+        at,
+        ValidatorIndex(me),
+        credentials_of(keys[me]),
+        wall_ms=lambda: 7,
     )
     return runtime, Address(HOST, ports[me])
 
 
 @contextlib.asynccontextmanager
-async def running(machine, **kwargs):
+async def running(machine: Machine, **kwargs: Any) -> AsyncIterator[ProtocolRuntime]:
     """Run one runtime over a machine, within 10 s."""
     runtime, address = make_runtime(machine, **kwargs)
     with trio.fail_after(10):
@@ -48,7 +78,7 @@ async def running(machine, **kwargs):
 
 
 @contextlib.asynccontextmanager
-async def running_table(machines):
+async def running_table(machines: Sequence[Machine]) -> AsyncIterator[list[ProtocolRuntime]]:
     """Run a runtime for each machine and wait until all are linked."""
     table = make_table(len(machines))
     pairs = [make_runtime(machine, me=i, table=table) for i, machine in enumerate(machines)]
@@ -62,13 +92,13 @@ async def running_table(machines):
             nursery.cancel_scope.cancel()
 
 
-async def linked(runtime):
+async def linked(runtime: ProtocolRuntime) -> None:
     with runtime.events.subscribe() as events:
         while not all(peer.up for peer in runtime.mesh.statistics()):
             await events.receive()
 
 
-async def settled():
+async def settled() -> None:
     """Let every task run until nothing but sockets and clocks is waited for."""
     await trio.testing.wait_all_tasks_blocked(0.02)
 
@@ -76,18 +106,18 @@ async def settled():
 class Submitter:
     """Submits without waiting and keeps the answers."""
 
-    def __init__(self, runtime):
+    def __init__(self, runtime: ProtocolRuntime) -> None:
         self.runtime = runtime
-        self.answers = []
+        self.answers: list[Answer | None] = []
 
-    def put(self, count):
+    def put(self, count: int) -> list[int]:
         return [self.runtime.submit_nowait(Ready(i), self.answers.append) for i in range(count)]
 
 
 # Inputs
 
 
-async def test_operations_of_one_moment_reach_the_replica_in_one_batch_and_order():
+async def test_operations_of_one_moment_reach_the_replica_in_one_batch_and_order() -> None:
     machine = Scripted()
     async with running(machine) as runtime:
         tickets = Submitter(runtime).put(500)
@@ -97,7 +127,7 @@ async def test_operations_of_one_moment_reach_the_replica_in_one_batch_and_order
         assert [one.operation.session for one in batch] == list(range(500))
 
 
-async def test_frames_reach_the_replica_in_batches_of_at_most_a_hundred():
+async def test_frames_reach_the_replica_in_batches_of_at_most_a_hundred() -> None:
     machine = Scripted()
     async with running(machine, size=2) as runtime:
         link = await guest(runtime)
@@ -114,7 +144,7 @@ async def test_frames_reach_the_replica_in_batches_of_at_most_a_hundred():
         await link.aclose()
 
 
-async def guest(runtime):
+async def guest(runtime: ProtocolRuntime) -> Link:
     """Link to a runtime of two members as the other one, by hand."""
     other = make_table(2, ports=[1, 2])[1][1 - runtime.me]
     return await dial(
@@ -126,7 +156,7 @@ async def guest(runtime):
     )
 
 
-async def test_a_deadline_is_handled_once_and_on_time(autojump_clock):
+async def test_a_deadline_is_handled_once_and_on_time(autojump_clock: MockClock) -> None:
     machine = Scripted(start=[[]])
     runtime, address = make_runtime(machine)
     machine.deadline_ms = round(trio.current_time() * 1000) + 1001
@@ -141,7 +171,9 @@ async def test_a_deadline_is_handled_once_and_on_time(autojump_clock):
 
 
 @pytest.mark.parametrize("offset_ms", [1, 3, 1001, 86_400_001])
-async def test_no_deadline_makes_the_owner_spin_just_before_it(autojump_clock, offset_ms):
+async def test_no_deadline_makes_the_owner_spin_just_before_it(
+    autojump_clock: MockClock, offset_ms: int
+) -> None:
     machine = Scripted()
     runtime, address = make_runtime(machine)
     machine.deadline_ms = round(trio.current_time() * 1000) + offset_ms
@@ -152,7 +184,7 @@ async def test_no_deadline_makes_the_owner_spin_just_before_it(autojump_clock, o
         nursery.cancel_scope.cancel()
 
 
-async def test_an_operation_wakes_an_owner_that_waits_for_a_deadline():
+async def test_an_operation_wakes_an_owner_that_waits_for_a_deadline() -> None:
     machine = Scripted()
     machine.deadline_ms = round(trio.current_time() * 1000) + 3_600_000
     async with running(machine) as runtime:
@@ -166,10 +198,15 @@ async def test_an_operation_wakes_an_owner_that_waits_for_a_deadline():
 # Effects
 
 
-async def test_all_records_of_a_turn_are_durable_in_one_commit_before_anything_is_sent():
+async def test_all_records_of_a_turn_are_durable_in_one_commit_before_anything_is_sent() -> None:
     machine = Scripted(
         receive=[
-            [Send(1, b"before"), Persist((vote(1), vote(2))), Send(1, b"x"), Persist((vote(3),))]
+            [
+                Send(ONE, b"before"),
+                Persist((vote(1), vote(2))),
+                Send(ONE, b"x"),
+                Persist((vote(3),)),
+            ]
         ]
     )
     journal = ListJournal()
@@ -182,8 +219,8 @@ async def test_all_records_of_a_turn_are_durable_in_one_commit_before_anything_i
         await link.aclose()
 
 
-async def test_nothing_is_sent_when_the_disk_refuses_and_the_node_ends_with_its_sentence():
-    machine = Scripted(receive=[[Persist((vote(1),)), Send(1, b"x")]])
+async def test_nothing_is_sent_when_the_disk_refuses_and_the_node_ends_with_its_sentence() -> None:
+    machine = Scripted(receive=[[Persist((vote(1),)), Send(ONE, b"x")]])
     runtime, address = make_runtime(
         machine, size=2, journal=FullDisk(OperatorError("disk is full"))
     )
@@ -199,7 +236,7 @@ async def test_nothing_is_sent_when_the_disk_refuses_and_the_node_ends_with_its_
             await link.aclose()
 
 
-async def test_entropy_comes_back_in_the_size_asked_for_and_its_effects_are_performed():
+async def test_entropy_comes_back_in_the_size_asked_for_and_its_effects_are_performed() -> None:
     machine = Scripted(start=[[RequestEntropy(32)]], entropy=[[Persist((vote(1),))]])
     journal = ListJournal()
     async with running(machine, journal=journal):
@@ -209,10 +246,12 @@ async def test_entropy_comes_back_in_the_size_asked_for_and_its_effects_are_perf
         assert journal.records == [vote(1)]
 
 
-async def test_faults_are_counted_by_name_and_a_repeated_offender_is_held_off(monkeypatch):
+async def test_faults_are_counted_by_name_and_a_repeated_offender_is_held_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(mesh_module, "HOLD_OFF_SECONDS", 60)
-    faults = [Report(1, "bad frame")] * (FAULTS_PER_MINUTE_MAX - 1)
-    machine = Scripted(receive=[faults, [Report(1, "bad vote")]])
+    faults = [Report(ONE, "bad frame")] * (FAULTS_PER_MINUTE_MAX - 1)
+    machine = Scripted(receive=[faults, [Report(ONE, "bad vote")]])
     async with running(machine, size=2) as runtime:
         link = await guest(runtime)
         await link.send([b"x"])
@@ -228,7 +267,7 @@ async def test_faults_are_counted_by_name_and_a_repeated_offender_is_held_off(mo
         await link.aclose()
 
 
-async def test_faults_that_are_minutes_apart_close_no_link(autojump_clock):
+async def test_faults_that_are_minutes_apart_close_no_link(autojump_clock: MockClock) -> None:
     meter = runtime_module._FaultMeter()
     for minute in range(5):
         for _ in range(FAULTS_PER_MINUTE_MAX - 1):
@@ -240,42 +279,45 @@ async def test_faults_that_are_minutes_apart_close_no_link(autojump_clock):
 # Submitting
 
 
-async def test_a_submitter_is_woken_with_all_its_answers_in_its_own_order():
-    answers = [Answer(2, 5, "second"), Answer(1, 0, "first"), Answer(3, 6, "third")]
+FIRST, SECOND, THIRD = Receipt(0, (1,)), Receipt(0, (2,)), Receipt(0, (3,))
+
+
+async def test_a_submitter_is_woken_with_all_its_answers_in_its_own_order() -> None:
+    answers = [Answer(2, 5, SECOND), Answer(1, 0, FIRST), Answer(3, 6, THIRD)]
     machine = Scripted(submit=[answers[:2], [answers[2]]])
     async with running(machine) as runtime:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect, runtime.submit([Ready(1), Ready(2)]), ["first", "second"])
-        assert [answer.receipt for answer in await runtime.submit([Ready(3)])] == ["third"]
+            nursery.start_soon(expect, runtime.submit([Ready(1), Ready(2)]), [FIRST, SECOND])
+        assert [answer.receipt for answer in await runtime.submit([Ready(3)])] == [THIRD]
         snapshot = runtime.statistics()
         assert (snapshot.submitted, snapshot.waiting, snapshot.refused_here) == (3, 0, 1)
 
 
-async def expect(submitting, receipts):
+async def expect(submitting: Awaitable[Sequence[Answer]], receipts: list[Receipt]) -> None:
     assert [answer.receipt for answer in await submitting] == receipts
 
 
-async def test_submitting_nothing_is_answered_with_nothing():
+async def test_submitting_nothing_is_answered_with_nothing() -> None:
     async with running(Scripted()) as runtime:
         assert await runtime.submit([]) == []
 
 
-async def test_a_submitter_that_gives_up_leaves_nothing_behind():
+async def test_a_submitter_that_gives_up_leaves_nothing_behind() -> None:
     machine = Scripted()
     async with running(machine) as runtime:
         with trio.move_on_after(0.05):
             await runtime.submit([Ready(1)] * 10)
         assert runtime._callbacks == {}
-        machine.outputs["submit"] = deque([[Answer(1, 5, "too late")]])
+        machine.outputs["submit"] = deque([[Answer(1, 5, THIRD)]])
         Submitter(runtime).put(1)
         await settled()
 
 
-async def test_a_callback_may_submit_again_and_shares_the_next_batch():
-    machine = Scripted(submit=[[Answer(1, 1, ""), Answer(2, 1, "")]])
+async def test_a_callback_may_submit_again_and_shares_the_next_batch() -> None:
+    machine = Scripted(submit=[[Answer(1, 1, FIRST), Answer(2, 1, FIRST)]])
     async with running(machine) as runtime:
 
-        def again(_answer):
+        def again(_answer: Answer | None) -> None:
             runtime.submit_nowait(Ready(9), lambda _: None)
 
         runtime.submit_nowait(Ready(1), again)
@@ -284,7 +326,9 @@ async def test_a_callback_may_submit_again_and_shares_the_next_batch():
         assert [len(batch) for (batch,) in machine.of("submit")] == [2, 2]
 
 
-async def test_one_operation_too_many_is_refused_with_the_limit(monkeypatch):
+async def test_one_operation_too_many_is_refused_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(runtime_module, "SUBMITTED_MAX", 10)
     async with running(Scripted()) as runtime:
         Submitter(runtime).put(10)
@@ -297,7 +341,7 @@ async def test_one_operation_too_many_is_refused_with_the_limit(monkeypatch):
 # Ends
 
 
-async def test_a_halted_node_says_why_takes_nothing_more_and_still_answers_reads():
+async def test_a_halted_node_says_why_takes_nothing_more_and_still_answers_reads() -> None:
     machine = Scripted(submit=[[Halt("state root differs at height 9")]])
     async with running(machine, size=2) as runtime:
         link = await guest(runtime)
@@ -314,18 +358,18 @@ async def test_a_halted_node_says_why_takes_nothing_more_and_still_answers_reads
         await link.aclose()
 
 
-async def test_an_exception_in_the_owner_ends_the_node_and_whoever_waits_for_an_answer():
+async def test_an_exception_in_the_owner_ends_the_node_and_whoever_waits_for_an_answer() -> None:
     machine = Scripted(submit=[AssertionError("chips do not add up")])
     runtime, address = make_runtime(machine)
-    waiters = []
+    waiters: list[str] = []
 
-    async def wait():
+    async def wait() -> None:
         try:
             await runtime.submit([Ready(1)])
         except OperatorError as error:
             waiters.append(str(error))
 
-    async def run(task_status):
+    async def run(task_status: trio.TaskStatus[list[Address]]) -> None:
         with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="chips")):
             await runtime.run(address, task_status)
 
@@ -339,32 +383,36 @@ async def test_an_exception_in_the_owner_ends_the_node_and_whoever_waits_for_an_
 # Events
 
 
-async def test_a_slow_subscriber_loses_the_oldest_events_and_learns_how_many():
+def up(peer: int) -> LinkChanged:
+    return LinkChanged(ValidatorIndex(peer), up=True)
+
+
+async def test_a_slow_subscriber_loses_the_oldest_events_and_learns_how_many() -> None:
     dispatcher = EventDispatcher()
     with dispatcher.subscribe() as slow, dispatcher.subscribe() as quick:
         for i in range(EVENTS_MAX + 44):
-            dispatcher.publish(LinkChanged(i, True))
-            assert await quick.receive() == LinkChanged(i, True)
+            dispatcher.publish(up(i))
+            assert await quick.receive() == up(i)
         assert await slow.receive() == Missed(44)
-        assert [(await slow.receive()).peer for _ in range(EVENTS_MAX)] == list(range(44, 300))
+        assert [await slow.receive() for _ in range(EVENTS_MAX)] == list(map(up, range(44, 300)))
         assert (slow.lost, quick.lost) == (44, 0)
     assert len(dispatcher) == 0
 
 
-async def test_a_subscriber_waits_for_the_next_event():
+async def test_a_subscriber_waits_for_the_next_event() -> None:
     dispatcher = EventDispatcher()
     with dispatcher.subscribe() as events:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect_event, events, LinkChanged(1, False))
+            nursery.start_soon(expect_event, events, up(1))
             await trio.testing.wait_all_tasks_blocked()
-            dispatcher.publish(LinkChanged(1, False))
+            dispatcher.publish(up(1))
 
 
-async def expect_event(events, event):
+async def expect_event(events: Subscription, event: Event) -> None:
     assert await events.receive() == event
 
 
-def test_more_subscribers_than_the_limit_are_refused():
+def test_more_subscribers_than_the_limit_are_refused() -> None:
     dispatcher = EventDispatcher()
     with contextlib.ExitStack() as stack:
         for _ in range(SUBSCRIBERS_MAX):
@@ -376,7 +424,7 @@ def test_more_subscribers_than_the_limit_are_refused():
 # Several nodes
 
 
-async def test_four_runtimes_agree_on_the_order_of_what_is_submitted_at_each():
+async def test_four_runtimes_agree_on_the_order_of_what_is_submitted_at_each() -> None:
     machines = [Sequencer(i) for i in range(4)]
     async with running_table(machines) as runtimes:
         async with trio.open_nursery() as nursery:
@@ -392,8 +440,8 @@ async def test_four_runtimes_agree_on_the_order_of_what_is_submitted_at_each():
 
 
 @pytest.mark.parametrize("us", [0, 1, 15, 16, 17, 31, 32, 1000, 123_456, 10**9])
-def test_a_quantile_is_at_most_six_percent_above_the_durations_it_bounds(us):
-    latencies = runtime_module.Tally().latencies
+def test_a_quantile_is_at_most_six_percent_above_the_durations_it_bounds(us: int) -> None:
+    latencies = Tally().latencies
     for _ in range(10):
         latencies.add(us)
     assert us <= latencies.quantile_us(500) <= us + us // 16
@@ -402,8 +450,8 @@ def test_a_quantile_is_at_most_six_percent_above_the_durations_it_bounds(us):
     assert latencies.quantile_us(1000) > 10**9
 
 
-def test_quantiles_of_a_ramp_are_where_they_should_be():
-    latencies = runtime_module.Tally().latencies
+def test_quantiles_of_a_ramp_are_where_they_should_be() -> None:
+    latencies = Tally().latencies
     assert latencies.quantile_us(500) == 0
     for us in range(1, 10_001):
         latencies.add(us)

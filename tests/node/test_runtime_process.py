@@ -5,7 +5,9 @@ import logging
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trio
@@ -19,8 +21,13 @@ from node.logs import LOG_FILE, logging_to
 ROOT = Path(__file__).parent.parent.parent
 
 
+class NodeProcess(NamedTuple):
+    process: trio.Process
+    errors: trio.abc.ReceiveStream
+
+
 @contextlib.asynccontextmanager
-async def node_process(folder, case):
+async def node_process(folder: Path, case: str) -> AsyncIterator[NodeProcess]:
     """Start a node process and wait until its control socket answers."""
     with trio.fail_after(20):
         process = await trio.lowlevel.open_process(
@@ -28,25 +35,30 @@ async def node_process(folder, case):
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
-            async with process.stdout, process.stderr:
-                assert await process.stdout.receive_some(100) in {b"ready", b"ready\n"}
-                yield process
+            output, errors = process.stdout, process.stderr
+            assert output is not None
+            assert errors is not None
+            async with output, errors:
+                assert bytes(await output.receive_some(100)) in {b"ready", b"ready\n"}
+                yield NodeProcess(process, errors)
         finally:
             process.kill()
             await process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, "stop"])
-async def test_a_node_that_is_asked_to_end_does_so_in_good_order(tmp_path, number):
-    async with node_process(tmp_path, "sound") as process:
+async def test_a_node_that_is_asked_to_end_does_so_in_good_order(
+    tmp_path: Path, number: signal.Signals | str
+) -> None:
+    async with node_process(tmp_path, "sound") as node:
         async with await open_control(tmp_path) as client:
             await client.submit([CreateSession(1)])
-            if number == "stop":
-                await client.stop()
+            if isinstance(number, signal.Signals):
+                node.process.send_signal(number)
             else:
-                process.send_signal(number)
-        code = await process.wait()
-        errors = await process.stderr.receive_some(10_000)
+                await client.stop()
+        code = await node.process.wait()
+        errors = await node.errors.receive_some(10_000)
     assert not (tmp_path / SOCKET_FILE).exists()
     if number == signal.SIGINT:
         assert code == -signal.SIGINT or b"KeyboardInterrupt" in errors
@@ -56,14 +68,16 @@ async def test_a_node_that_is_asked_to_end_does_so_in_good_order(tmp_path, numbe
         assert (await client.view()).height == 1
 
 
-async def test_a_node_at_fault_ends_with_a_traceback_and_a_code_that_is_not_zero(tmp_path):
-    async with node_process(tmp_path, "broken") as process:
+async def test_a_node_at_fault_ends_with_a_traceback_and_a_code_that_is_not_zero(
+    tmp_path: Path,
+) -> None:
+    async with node_process(tmp_path, "broken") as node:
         async with await open_control(tmp_path) as client:
             with pytest.raises(OperatorError, match="the node has stopped"):
                 await client.submit([CreateSession(1)])
-        assert await process.wait() == 1
+        assert await node.process.wait() == 1
         errors = b""
-        while data := await process.stderr.receive_some(10_000):
+        while data := await node.errors.receive_some(10_000):
             errors += data
     assert b"AssertionError: chips do not add up" in errors
     written = (tmp_path / LOG_FILE).read_text()
@@ -74,7 +88,7 @@ async def test_a_node_at_fault_ends_with_a_traceback_and_a_code_that_is_not_zero
 # The log
 
 
-def test_the_log_is_one_line_an_event_whatever_a_peer_writes_into_it(tmp_path):
+def test_the_log_is_one_line_an_event_whatever_a_peer_writes_into_it(tmp_path: Path) -> None:
     with logging_to(tmp_path):
         logging.getLogger("node.x").info("fault reason=%s", "a\nCRITICAL b\r")
         logging.getLogger("node.x").debug("not shown")
@@ -82,7 +96,7 @@ def test_the_log_is_one_line_an_event_whatever_a_peer_writes_into_it(tmp_path):
     assert line.endswith("Z INFO node.x fault reason=a\\nCRITICAL b\\r")
 
 
-def test_the_log_stays_within_its_bounds(tmp_path, monkeypatch):
+def test_the_log_stays_within_its_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs_module, "LOG_BYTES_MAX", 1_000)
     with logging_to(tmp_path):
         for _ in range(1_000):
@@ -92,7 +106,7 @@ def test_the_log_stays_within_its_bounds(tmp_path, monkeypatch):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4_000
 
 
-def test_a_log_that_cannot_be_written_is_an_operators_error(tmp_path):
+def test_a_log_that_cannot_be_written_is_an_operators_error(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     with pytest.raises(OperatorError, match="cannot write"), logging_to(tmp_path):
         pass

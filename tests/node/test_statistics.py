@@ -1,13 +1,14 @@
 """The counters behind a node's statistics."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from node.game.receipts import BlockResult, Posting, Receipt, RollResult
 from node.game.treasury import BANK, FIRST_RACK, LAYOUT
 from node.statistics import FAULT_NAMES_MAX, Tally
 
 
-def roll(dice, *postings):
+def roll(dice: tuple[int, ...], *postings: tuple[int, int, int]) -> RollResult:
     return RollResult(
         session=0,
         serial=1 << 16,
@@ -25,11 +26,15 @@ def roll(dice, *postings):
     )
 
 
-def block(*, actions=(), rolls=()):
+def block(
+    *,
+    actions: tuple[tuple[int, int, tuple[Receipt, ...]], ...] = (),
+    rolls: tuple[RollResult, ...] = (),
+) -> BlockResult:
     return BlockResult(height=1, time_ms=1, actions=actions, rolls=rolls, closed=())
 
 
-def test_rolls_are_counted_by_their_sum_and_chips_by_where_they_went():
+def test_rolls_are_counted_by_their_sum_and_chips_by_where_they_went() -> None:
     tally = Tally()
     lost_and_won = [(LAYOUT, BANK, 30), (BANK, FIRST_RACK, 12), (LAYOUT, FIRST_RACK, 10)]
     tally.count_result(block(rolls=(roll((3, 4), *lost_and_won), roll((1, 1)))))
@@ -42,17 +47,17 @@ def test_rolls_are_counted_by_their_sum_and_chips_by_where_they_went():
     )
 
 
-def test_operations_are_counted_not_actions():
+def test_operations_are_counted_not_actions() -> None:
     tally = Tally()
     tally.count_result(block(actions=((0, 1, (Receipt(0), Receipt(7))), (1, 1, (Receipt(0),)))))
     assert tally.counts.operations == 3
 
 
-def sessions(*serials):
+def sessions(*serials: int | None) -> list[Any]:
     return [None if serial is None else SimpleNamespace(serial=serial) for serial in serials]
 
 
-def test_games_are_known_by_their_serial_though_slots_are_used_again():
+def test_games_are_known_by_their_serial_though_slots_are_used_again() -> None:
     tally = Tally()
     tally.look_at_games(sessions(1, 2), 1_000)
     tally.look_at_games(sessions(3, 2), 5_000)
@@ -64,7 +69,7 @@ def test_games_are_known_by_their_serial_though_slots_are_used_again():
     )
 
 
-def test_games_are_looked_through_once_a_second_of_agreed_time():
+def test_games_are_looked_through_once_a_second_of_agreed_time() -> None:
     tally = Tally()
     tally.look_at_games(sessions(), 0)
     tally.look_at_games(sessions(1), 999)
@@ -73,7 +78,7 @@ def test_games_are_looked_through_once_a_second_of_agreed_time():
     assert tally.counts.games_total == 1
 
 
-def test_a_peer_cannot_fill_the_memory_with_names_of_faults():
+def test_a_peer_cannot_fill_the_memory_with_names_of_faults() -> None:
     tally = Tally()
     for number in range(10 * FAULT_NAMES_MAX):
         tally.count_fault(f"bad {number}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ FRAME_BYTES = 24 + 4096
 """One page in SQLite's write-ahead log; 32 bytes stand before the first."""
 
 
-def start_child(folder: Path, first: int, **options: object) -> "subprocess.Popen[str]":
+def start_child(folder: Path, first: int, **options: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "tests.node.store_child", str(folder), str(first)],
         stdout=subprocess.PIPE, text=True, **options,

@@ -40,29 +40,41 @@ class CrapsParams(Record, frozen=True):
     vig_on_win: Flag = 0
     """1: buy and lay pay their vig when they win, not up front."""
     vig_rounding: Annotated[int, msgspec.Meta(ge=VIG_EXACT, le=VIG_UP)] = VIG_DOWN
+    """A vig of part of a chip: 0 the stake is refused, 1 down, 2 to the nearest, 3 up (R22)."""
     vig_minimum: Annotated[int, msgspec.Meta(ge=0, le=VIG_MINIMUM_MAX)] = 1
+    """Least vig of a bet, in chips."""
     buy_numbers: tuple[Number, ...] = POINTS
     lay_numbers: tuple[Number, ...] = POINTS
+    """Where a buy or lay bet may be made."""
     put_numbers: tuple[Number, ...] = (5, 6, 8, 9)
     """Where a put bet may be made, which is also how a pass bet is raised once it has its point
     (R11, R24); on 4 and 10 it would cost a third of the stake."""
     place_lose: Flag = 1
+    """1: place to lose is taken (R24)."""
     hard_off_come_out: Flag = 0
+    """1: hardways are off on the come-out unless called on (R25)."""
     lay_off_come_out: Flag = 0
-    """1: off on the come-out unless called on; lay speaks for place to lose as well."""
+    """1: lay and place to lose are off on the come-out unless called on (R22)."""
     big_as_place: Flag = 0
     """1: big 6 and 8 are off on the come-out, may be called, and stay up when they win."""
     small_tall_pay: Pay = 34
+    """What small and tall pay to 1."""
     all_pay: Pay = 175
+    """What all pays to 1."""
     new_shooter_only: Flag = 0
     """1: bets on what falls before a seven are made before a new shooter's first roll only."""
     closed: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = ()
     """Kinds of bets that this table does not take."""
     line: Limits = Limits(1, 10_000)
+    """Least and greatest stake of pass, don't pass, come, don't come and put (R10)."""
     number: Limits = Limits(1, 10_000)
+    """Of place, place to lose, buy, lay, big, yes and no."""
     field: Limits = Limits(1, 10_000)
+    """Of the field."""
     centre: Limits = Limits(1, 1_000)
+    """Of hardways, any seven, any craps, horn numbers, hops and next."""
     feature: Limits = Limits(1, 100)
+    """Of all bets on more than one number or hand (R28)."""
     prize_most: Chips = 100_000
     """Most that one feature bet may win."""
     allow_unsound: Flag = 0
