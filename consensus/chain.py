@@ -166,15 +166,19 @@ class Chain:
         if len(self._open) > OPEN_BLOCKS_MAX:
             del self._open[min(self._open.values(), key=lambda known: known.header.view).hash]
 
-    def trace(self, target: BlockHash) -> tuple[list[Block], BlockHash]:
-        """Return the blocks held from above the final one up to `target`, oldest first.
+    def trace(self, target: BlockHash, *, executed: bool) -> tuple[list[Block], BlockHash]:
+        """Return the blocks held up to `target`, oldest first, and what the oldest builds on.
 
-        The second is what the oldest builds on: the final block when nothing is missing, else a
-        block to fetch. A path whose oldest block stands no higher than the final one conflicts.
+        They begin above the newest executed ancestor if `executed`, else above the final block. What
+        they build on is that one when nothing is missing, else a block to fetch. A path whose oldest
+        block stands no higher than the final one conflicts.
         """
         path: list[Block] = []
         root = target
-        while root != self.final.hash and (block := self.get(root)) is not None:
+        while root != self.final.hash and not (executed and root in self._executed):
+            block = self.get(root)
+            if block is None:
+                break
             path.append(block)
             if block.header.height <= self.final.height:
                 break

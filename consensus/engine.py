@@ -294,11 +294,12 @@ class Engine:
         if found is None:
             return False
         block, is_final = found
-        self._chain.add(block)
-        if is_final:
-            path, root = self._chain.trace(block.hash)
-            if root == self.final.hash:
-                self._apply(path)
+        if not is_final:
+            self._chain.add(block)
+            return True
+        path, root = self._chain.trace(block.parent, executed=False)
+        if root == self.final.hash:
+            self._apply([*path, block])
         return True
 
     def _moved_final(self) -> bool:
@@ -307,7 +308,7 @@ class Engine:
         better = self._rounds.better
         if better is None:
             return False
-        path, root = self._chain.trace(BlockHash(better.digest))
+        path, root = self._chain.trace(BlockHash(better.digest), executed=False)
         if root != self.final.hash:
             self._seek(path, root, final=True)
             return False
@@ -448,8 +449,8 @@ class Engine:
             held = known.notarization
             assert held is not None, "an open round has a notarization"
             if self._chain.tip_of(held.digest) is None:
-                path, root = self._chain.trace(BlockHash(held.digest))
-                if root != self.final.hash:
+                path, root = self._chain.trace(BlockHash(held.digest), executed=True)
+                if self._chain.tip_of(root) is None:
                     self._seek(path, root, final=False)
                     continue
                 if not all(self._executed(block) for block in path):

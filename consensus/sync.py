@@ -230,7 +230,11 @@ class Fetcher:
         return None
 
     def _knows(self, wanted: bytes) -> bool:
-        return self._chain.tip_of(wanted) is not None
+        """Say whether a fetched block can be built on `wanted`: executed, or applied before it."""
+        if self._fetch is None or not self._fetch.final:
+            return self._chain.tip_of(wanted) is not None
+        _, root = self._chain.trace(BlockHash(Digest(wanted)), executed=False)
+        return root == self._chain.final.hash
 
 
 def _size(answer: Blocks) -> int:

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from consensus.chain import OPEN_BLOCKS_MAX
 from consensus.effects import (
     BlockLogged,
     Committed,
@@ -401,18 +402,14 @@ def test_a_certificate_moves_a_node_that_has_no_block_and_the_block_is_fetched()
     assert BlockLogged in [type(record) for record in effects[0].records]
 
 
-def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
-    scene = Scene()
-    chain = [scene.block(1)]
-    for view in range(2, 30):
-        chain.append(scene.block(view, chain[-1], (bytes((view,)),)))
-    scene.show(scene.certificate(FINALIZE, 29, chain[-1].hash))
+def fed(scene: Scene, chain: list[Made]) -> list[int]:
+    """Let peers answer every request for blocks; return the heights that became final."""
     committed = []
     by_hash: dict[bytes, Made] = {made.hash: made for made in chain}
     scene.go()
-    for _ in range(20):
-        asks = [(to, decode_as(data, GetBlocks)) for to, data in scene.sent(Number.GET_BLOCKS)]
+    for _ in range(3 * len(chain)):
         committed += [e.height for e in scene.effects if isinstance(e, Committed)]
+        asks = [(to, decode_as(data, GetBlocks)) for to, data in scene.sent(Number.GET_BLOCKS)]
         if not asks:
             break
         ((to, ask),) = asks
@@ -425,9 +422,32 @@ def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
         assert to is not None
         scene.tell(to, Number.BLOCKS, Blocks(ask.hash, tuple(blocks)))
         scene.go()
-    assert committed == list(range(1, 30))
+    return committed
+
+
+def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
+    scene = Scene()
+    chain = [scene.block(1)]
+    for view in range(2, 30):
+        chain.append(scene.block(view, chain[-1], (bytes((view,)),)))
+    scene.show(scene.certificate(FINALIZE, 29, chain[-1].hash))
+    assert fed(scene, chain) == list(range(1, 30))
     assert scene.engine.view == 30
     assert scene.engine.final.hash == chain[-1].hash
+
+
+def test_more_open_blocks_than_memory_holds_become_final_all_the_same() -> None:
+    scene = Scene()
+    chain: list[Made] = []
+    for view in range(1, OPEN_BLOCKS_MAX + 10):
+        chain.append(scene.block(view, chain[-1] if chain else None, (bytes((view,)),)))
+        if scene.validators.leader(view) != scene.me:
+            scene.propose(chain[-1])
+        scene.show(scene.certificate(NOTARIZE, view, chain[-1].hash))
+        fed(scene, chain)
+    assert scene.engine.final.height == 0
+    scene.show(scene.certificate(FINALIZE, len(chain), chain[-1].hash))
+    assert fed(scene, chain) == list(range(1, len(chain) + 1))
 
 
 def test_a_certified_block_that_fails_here_stops_the_node() -> None:
