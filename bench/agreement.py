@@ -23,7 +23,10 @@ from consensus.effects import Now
 from consensus.encoding import digest
 from consensus.signing import SigningKey, verify
 from consensus.validators import ValidatorIndex, quorum
-from netsim.network import Disk, Links, Network
+from netsim.chance import Spread
+from netsim.fabric import Links
+from netsim.host import Disk
+from netsim.network import Network
 from node.epoch import EpochKeys
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, Ready, Sit
@@ -38,7 +41,7 @@ WARM_BLOCKS = 10
 PLAYERS = 3
 """Who submits, whatever the size: agreement is measured, not the rules."""
 CATCH_UP_BLOCKS = 200
-LINKS = Links(latency_ms_min=1, latency_ms_max=3)
+LINKS = Links(latency=Spread("uniform(1ms,3ms)"))
 RATIO_MAX = 2.0
 BARRED = (16, 31)
 """The bar: at these sizes replica time is at most `RATIO_MAX` times the signature time."""

@@ -116,6 +116,15 @@ class _Held:
     deal: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RollWaiting:
+    """A roll that block `height` closed, and the holders whose shares are here."""
+
+    roll: int
+    height: int
+    holders: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class _Running:
     """A roll that waits for shares, what this node says about it, when it asks and answered."""
@@ -261,6 +270,17 @@ class Beacon:
         if self._dealer.due_ms is not None:
             due.append(self._dealer.due_ms)
         return min(due, default=None)
+
+    def waiting(self) -> tuple[RollWaiting, ...]:
+        """Return the closed rolls whose secrets are not all known here, oldest first."""
+        waiting = []
+        for _, running in sorted(self._running.items()):
+            roll = running.roll
+            if roll.item is None:
+                own = (self._me,) if running.reveal else ()
+                heard = (*own, *(holder for holder in roll.heard if holder != self._me))
+                waiting.append(RollWaiting(roll.roll.roll, roll.roll.height, tuple(sorted(heard))))
+        return tuple(waiting)
 
     def items(self, state: BeaconState) -> tuple[bytes, ...]:
         """Return the system items that can follow in a block on `state`, certificates first.

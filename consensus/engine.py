@@ -51,6 +51,7 @@ from consensus.messages import (
 from consensus.restart import resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
+from consensus.standing import Standing, standing_of
 from consensus.timing import backed_off
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
@@ -227,6 +228,16 @@ class Engine:
     def evidence(self) -> tuple[bytes, ...]:
         """Proofs of equivocation, self-contained (`consensus.evidence`)."""
         return self._rounds.evidence
+
+    def standing(self) -> Standing:
+        """Return what keeps this engine where it is, for who asks why nothing moves."""
+        return standing_of(
+            self._rounds,
+            self._outside.peers,
+            self._validators,
+            awake=self.awake,
+            fetching=self._missing or b"",
+        )
 
     def grow(self, parties: int) -> None:
         """Take in parties that joined: they follow, their numbers come behind all others."""

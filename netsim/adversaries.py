@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from consensus.effects import Now, Persist, Send
+from consensus.effects import Now, Persist, RequestEntropy, Send
 from consensus.encoding import DecodeError, decode_as, digest, encode
 from consensus.messages import (
     NO_DIGEST,
@@ -51,11 +51,12 @@ class Strategy(Protocol):
 class Adversary:
     """A Byzantine host: drives an honest node and twists what it says."""
 
-    def __init__(self, seat: Seat, strategy: Strategy) -> None:
-        """Take the seat."""
+    def __init__(self, seat: Seat, strategy: Strategy, rng: random.Random | None = None) -> None:
+        """Take the seat, with a stream of chance of its own if it is given one."""
         self.seat = seat
         self.index = seat.index
-        self.rng = random.Random(f"adversary {seat.index} {seat.network.rng.random()}")
+        name = f"adversary {seat.index} {seat.network.rng.random()}" if rng is None else ""
+        self.rng = rng or random.Random(name)
         self._strategy = strategy
 
     @property
@@ -103,7 +104,7 @@ class Adversary:
             match effect:
                 case Send():
                     said += self._strategy.speak(self, effect)
-                case Persist():
+                case Persist() | RequestEntropy():
                     said.append(effect)
                 case _:
                     pass
@@ -113,14 +114,16 @@ class Adversary:
 
     def vote(self, kind: VoteKind, view: int, about: bytes) -> bytes:
         """Return a vote of this validator as a frame."""
-        payload = vote_payload(kind, 0, view, about)
-        return frame(Number.VOTE, sign_envelope(self.seat.key, Domain.VOTE, CHAIN_ID, payload))
+        payload = vote_payload(kind, self.seat.epoch(), view, about)
+        envelope = sign_envelope(self.seat.key, Domain.VOTE, self.seat.chain_id, payload)
+        return frame(Number.VOTE, envelope)
 
     def proposal(self, header: Header, body: Body) -> bytes:
         """Return a proposal of this validator as a frame, whatever is in it."""
         header_bytes = encode(header)
-        payload = vote_payload(VoteKind.NOTARIZE, 0, header.view, block_hash(header_bytes))
-        envelope = sign_envelope(self.seat.key, Domain.VOTE, CHAIN_ID, payload)
+        about = block_hash(header_bytes)
+        payload = vote_payload(VoteKind.NOTARIZE, self.seat.epoch(), header.view, about)
+        envelope = sign_envelope(self.seat.key, Domain.VOTE, self.seat.chain_id, payload)
         return frame(Number.PROPOSAL, Proposal(header_bytes, encode(body), envelope))
 
     def halves(self) -> tuple[list[ValidatorIndex], list[ValidatorIndex]]:
@@ -337,7 +340,7 @@ class Forger:
             case 4:
                 damaged = replace(body, actions=(*body.actions, *body.actions, b"x", b"x"))
             case 5:
-                damaged = replace(body, parent_cert=_flip(body.parent_cert, me.rng))
+                damaged = replace(body, parent_cert=flip(body.parent_cert, me.rng))
             case 6:
                 damaged = replace(body, skips=(*body.skips, body.parent_cert or b"\x80"))
             case 7:
@@ -349,7 +352,8 @@ class Forger:
         return to_each(me.others, me.proposal(header, damaged))
 
 
-def _flip(data: bytes, rng: random.Random) -> bytes:
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """Return the bytes with one bit turned, or a byte where there was none."""
     if not data:
         return b"\x80"
     at = rng.randrange(len(data))
@@ -385,7 +389,7 @@ class Babbler:
     def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
         """Let most of it pass, some of it changed by a bit."""
         if me.rng.random() < 0.1:
-            return to_each(me.others, _flip(send.frame, me.rng))
+            return to_each(me.others, flip(send.frame, me.rng))
         return [send]
 
     def _forged(self, me: Adversary) -> bytes:
@@ -421,7 +425,7 @@ class Liar:
                 if rng.random() < 0.3:
                     return []
                 cut = answer.blocks[: rng.randrange(1, len(answer.blocks) + 1)]
-                spoiled = tuple((header, _flip(body, rng)) for header, body in cut)
+                spoiled = tuple((header, flip(body, rng)) for header, body in cut)
                 return [Send(send.to, frame(Number.BLOCKS, Blocks(answer.hash, spoiled)))]
             case Number.CERTIFICATE:
                 certificate = decode_as(send.frame[1:], Certificate)

@@ -107,7 +107,7 @@ class CounterNode:
         """Resume; `engine` makes the agreement over the counter that it is given."""
         self._kid = kid
         self.app = Counter(genesis)
-        self.engine = engine(self.app)
+        self._engine = engine(self.app)
         self._sends: list[Effect] = []
         self._seq = 0
         self._resend_ms: int | None = None
@@ -116,6 +116,11 @@ class CounterNode:
             if isinstance(record, ActionLogged):
                 self._seq = record.seq
                 self.app.add(parse_envelope(record.envelope).payload)
+
+    @property
+    def engine(self) -> Engine:
+        """The agreement, for those who watch it."""
+        return self._engine
 
     @property
     def deadline_ms(self) -> int | None:

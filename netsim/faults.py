@@ -2,7 +2,8 @@
 
 import random
 
-from netsim.network import Links
+from netsim.chance import Spread
+from netsim.fabric import Links
 from netsim.tables import CounterTable
 
 
@@ -11,13 +12,12 @@ def storm(table: CounterTable, rng: random.Random, until_ms: int) -> None:
     network = table.network
     n = table.validators.n
     network.links = Links(
-        latency_ms_min=rng.choice((1, 5, 40)),
-        latency_ms_max=rng.choice((40, 60, 200)),
+        latency=Spread(f"uniform({rng.choice((1, 5, 40))}ms,{rng.choice((40, 60, 200))}ms)"),
         loss=rng.choice((0, 50, 150, 300)),
         duplication=rng.choice((0, 50, 200)),
     )
     for host in network.hosts:
-        host.wall_error_ms = rng.randrange(-2_000, 2_000)
+        host.clock.offset_ms = rng.randrange(-2_000, 2_000)
     for _ in range(rng.randrange(3 * n)):
         _crash(table, rng, until_ms)
     for _ in range(rng.randrange(6)):

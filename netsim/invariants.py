@@ -14,6 +14,7 @@ from consensus.effects import (
     CertificateLogged,
     Committed,
     FinalLogged,
+    Halt,
     LogRecord,
     Persist,
     Report,
@@ -86,8 +87,16 @@ class Invariants:
         """A node enters an epoch with these voters at these hosts: all have to agree on them."""
         known = self._electorates.setdefault(epoch, validators)
         if known.keys != validators.keys or known.leader(1) != validators.leader(1):
-            raise ViolatedError(f"two sets of voters in epoch {epoch}")
+            raise ViolatedError(f"G4 two sets of voters in epoch {epoch}")
         self._hosts.setdefault(epoch, tuple(hosts))
+
+    def voters(self, epoch: int) -> int:
+        """Return how many vote in an epoch that somebody has entered."""
+        return self._electorates[epoch].n
+
+    def stored_height(self, host: int) -> int:
+        """Return the final height that a host has stored."""
+        return self._stored[host]
 
     @property
     def height(self) -> int:
@@ -112,17 +121,22 @@ class Invariants:
             return
         match effect:
             case Persist(records):
-                final = {record.hash for record in records if isinstance(record, FinalLogged)}
+                final = max(
+                    (record.view for record in records if isinstance(record, FinalLogged)),
+                    default=-1,
+                )
                 for record in records:
                     self._stored_record(host, record, final)
             case Send(_, data) if data[0] == Number.VOTE:
                 self._sent_vote(host, data)
             case Send(_, data) if data[0] == Number.CERTIFICATE:
-                self._valid(f"host {host} sends", data[1:])
+                self._valid(f"G1 host {host} sends", data[1:])
             case Committed():
                 self._committed(host, effect)
+            case Halt(reason):
+                raise ViolatedError(f"halt: host {host}: {reason}")
             case Report(peer, fault) if peer not in self.byzantine:
-                raise ViolatedError(f"host {host} blames honest host {peer}: {fault}")
+                raise ViolatedError(f"blame: host {host} blames honest host {peer}: {fault}")
             case _:
                 pass
 
@@ -135,16 +149,18 @@ class Invariants:
             voters = self._electorates[epoch]
             offence = verify_evidence(proof, voters, self._chain_id, epoch, self._verify)
             if isinstance(offence, str):
-                raise ViolatedError(f"host {host} holds {offence}")
+                raise ViolatedError(f"blame: host {host} holds {offence}")
             if self._hosts[epoch][offence.offender] not in self.byzantine:
-                raise ViolatedError(f"host {host} proves {offence.kind.name} of an honest host")
+                raise ViolatedError(
+                    f"blame: host {host} proves {offence.kind.name} of an honest host"
+                )
 
-    def _stored_record(self, host: int, record: LogRecord, final: set[bytes]) -> None:
+    def _stored_record(self, host: int, record: LogRecord, final: int) -> None:
         match record:
             case VoteLogged():
                 self._vote(host, record, final)
             case CertificateLogged():
-                self._valid(f"host {host} stores", record.certificate)
+                self._valid(f"G1 host {host} stores", record.certificate)
                 key = (host, (record.epoch, record.view), record.kind)
                 if self._own_certificates.setdefault(key, record.digest) != record.digest:
                     raise ViolatedError(f"G1 host {host} stores two certificates of one view")
@@ -155,7 +171,7 @@ class Invariants:
             case _:
                 pass
 
-    def _vote(self, host: int, record: VoteLogged, final: set[bytes]) -> None:
+    def _vote(self, host: int, record: VoteLogged, final: int) -> None:
         round_, kind = (record.epoch, record.view), VoteKind(record.kind)
         if self._durable.setdefault((host, round_, kind), record.digest) != record.digest:
             raise ViolatedError(f"I1 host {host} votes {kind.name} twice in {round_}")
@@ -165,9 +181,11 @@ class Invariants:
         }.get(kind)
         if excluded is not None and (host, round_, excluded) in self._durable:
             raise ViolatedError(f"I2 host {host} nullifies and finalizes {round_}")
-        if kind is VoteKind.FINALIZE and record.digest not in final:
+        if kind is VoteKind.FINALIZE:
             held = self._own_certificates.get((host, round_, VoteKind.NOTARIZE))
-            if held != record.digest:
+            # A certificate that a final block outdates in the same step is not stored any more.
+            outdated = record.view <= final and self._is_notarized(round_, record.digest)
+            if held != record.digest and not outdated:
                 raise ViolatedError(f"I3 host {host} finalizes {round_} without notarization")
         if round_ <= self._final_rounds.get(host, (0, 0)):
             raise ViolatedError(f"I5 host {host} votes in {round_}, not above its final one")
@@ -228,7 +246,7 @@ class Invariants:
         sealed = header.flags == Flag.SEAL
         self._final_rounds[host] = (header.epoch + 1, 0) if sealed else (header.epoch, header.view)
         if record.certificate:
-            self._proven(f"host {host} stores", record.certificate, header, record.hash)
+            self._proven(f"G3 host {host} stores", record.certificate, header, record.hash)
 
     def _proven(self, who: str, data: bytes, header: Header, hash_: bytes) -> None:
         """A final block is proved by its own certificate, and was notarized before."""
@@ -238,12 +256,16 @@ class Invariants:
         stated = (certificate.kind, (certificate.epoch, certificate.view), certificate.digest)
         if stated != (VoteKind.FINALIZE, round_, hash_):
             raise ViolatedError(f"{who} a final block with another's certificate")
-        hosts = self._hosts[header.epoch]
+        if not self._is_notarized(round_, hash_):
+            raise ViolatedError(f"G3 {round_} is final and not notarized")
+
+    def _is_notarized(self, round_: Round, hash_: bytes) -> bool:
+        """Say whether a quorum may have voted for a block: honest votes stored, and all others."""
+        hosts = self._hosts[round_[0]]
         notarizers = sum(
             self._durable.get((other, round_, VoteKind.NOTARIZE)) == hash_ for other in hosts
         )
-        if notarizers + len(self.byzantine) < quorum_of(len(hosts)):
-            raise ViolatedError(f"G3 {round_} is final and not notarized")
+        return notarizers + len(self.byzantine) >= quorum_of(len(hosts))
 
     def _committed(self, host: int, block: Committed) -> None:
         height = block.height
@@ -251,7 +273,7 @@ class Invariants:
             raise ViolatedError(f"G5 host {host} shows height {height} after {self._shown[host]}")
         self._shown[host] = height
         if (block.hash, block.header) != self._chain[height - 1]:
-            raise ViolatedError(f"host {host} shows another block at {height} than it stores")
+            raise ViolatedError(f"G4 host {host} shows another block at {height} than it stores")
 
     def _extend(self, record: FinalLogged) -> None:
         """A new agreed block: check it against the chain so far."""
@@ -263,7 +285,7 @@ class Invariants:
             height,
             record.view,
         ):
-            raise ViolatedError(f"height {height} is not what its record says")
+            raise ViolatedError(f"G4 height {height} is not what its record says")
         if self._chain:
             parent, above = self._chain[-1]
             follows = (above.epoch, above.view)
@@ -272,7 +294,7 @@ class Invariants:
             if header.parent_hash != parent or (header.epoch, header.parent_view) != follows:
                 raise ViolatedError(f"G4 height {height} does not extend the final chain")
             if header.time_ms <= above.time_ms:
-                raise ViolatedError(f"height {height} is not later than its parent")
+                raise ViolatedError(f"G4 height {height} is not later than its parent")
         for action in body.actions:
             if action in self._actions:
                 raise ViolatedError(f"G8 action {action.hex()} is final twice")

@@ -1,107 +1,31 @@
-"""A network of pure replicas on one heap, from one seed: links, losses, crashes, restarts.
+"""A network of pure replicas on one heap, from one seed: hosts, crashes, batches, time.
 
 A simulated node is anything with the inputs of a replica. Its effects are performed one by one, and
-a crash may fall between any two of them: what was persisted stays, everything else is gone. Frames
-that reach a host in one millisecond are one batch. Times are virtual milliseconds.
+a crash may fall between any two of them: what was persisted stays, everything else is gone. When a
+frame arrives is the fabric's to say. Frames that reach a host in one millisecond are one batch.
+Times are virtual milliseconds.
 """
 
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from consensus.effects import (
-    BlockLogged,
-    Committed,
-    Halt,
-    LogRecord,
-    Now,
-    Persist,
-    Report,
-    RequestEntropy,
-    Send,
-)
+from consensus.effects import Committed, Halt, Now, Persist, Report, RequestEntropy, Send
 from consensus.messages import Number
 from consensus.validators import ValidatorIndex
+from netsim.chance import US_PER_MS
+from netsim.fabric import Fabric, Links, Mutation, pairs_between
+from netsim.host import Disk, DiskError, Host, Simulated
+from netsim.trace import Trace
 
-WALL_MS_START = 1_700_000_000_000
-"""What every host's wall clock shows at virtual time 0, plus the host's own error."""
 EVENTS_PER_MS_MAX = 20_000
 """More events at one virtual instant than any honest run has: time stands still, say so."""
+BATCH_FRAMES_MAX = 100
+"""Frames handed over at once, as in the runtime."""
 
 _CALL, _MAIL, _TIMER = 0, 1, 2
-
-
-class Simulated(Protocol):
-    """What the network drives: a replica, or anything with its inputs."""
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `handle_deadline` is due, monotonic milliseconds."""
-        ...
-
-    def start(self, now: Now) -> Sequence[object]:
-        """Begin or resume."""
-        ...
-
-    def peer_up(self, peer: ValidatorIndex, now: Now) -> Sequence[object]:
-        """Take note that a peer is back."""
-        ...
-
-    def receive(self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> Sequence[object]:
-        """Take frames, in order."""
-        ...
-
-    def entropy(self, data: bytes, now: Now) -> Sequence[object]:
-        """Take the answer to a `RequestEntropy`."""
-        ...
-
-    def handle_deadline(self, now: Now) -> Sequence[object]:
-        """Do what is due."""
-        ...
-
-
-class Disk:
-    """What survives a crash."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.records: list[LogRecord] = []
-        self._blocks: dict[bytes, tuple[bytes, bytes]] = {}
-
-    def append(self, records: Sequence[LogRecord]) -> None:
-        """Make records durable, all of them."""
-        self.records.extend(records)
-        for record in records:
-            if isinstance(record, BlockLogged):
-                self._blocks[record.hash] = (record.header, record.body)
-
-    def block(self, wanted: bytes) -> tuple[bytes, bytes] | None:
-        """Return a stored block as (header, body)."""
-        return self._blocks.get(wanted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Links:
-    """How every link behaves; probabilities in thousandths, times in milliseconds."""
-
-    latency_ms_min: int = 5
-    latency_ms_max: int = 20
-    loss: int = 0
-    duplication: int = 0
-
-
-@dataclass(slots=True)
-class Host:
-    """One machine: its disk survives what its node does not."""
-
-    disk: Disk = field(default_factory=Disk)
-    node: Simulated | None = None
-    boots: int = 0
-    crash_after: int | None = None  # effects until the power fails
-    wall_error_ms: int = 0
-    timer_ms: int | None = None  # the earliest timer on the heap
+_FRAME, _DEADLINE, _ENTROPY, _PEER_UP, _START = range(5)
 
 
 @dataclass(slots=True)
@@ -118,31 +42,34 @@ class Counts:
 
 
 class Network:
-    """Hosts, links and the event heap."""
+    """Hosts and the event heap."""
 
     def __init__(
         self,
-        seed: int,
+        seed: int | str,
         hosts: int,
         boot: Callable[[int, Disk], Simulated],
         *,
         links: Links | None = None,
+        fabric: Fabric | None = None,
         observe: Callable[[int, object], None] = lambda _host, _effect: None,
+        trace: Trace | None = None,
     ) -> None:
-        """Prepare the hosts; `observe` sees each effect before it is performed."""
+        """Prepare the hosts; `observe` sees each effect that is performed, records once stored."""
         self.rng = random.Random(seed)
-        self.links = links or Links()
+        self.fabric = fabric or Fabric(hosts, self.rng, links=links)
+        self.trace = trace or Trace()
         self.now_ms = 0
         self.hosts = [Host() for _ in range(hosts)]
         self.counts = Counts()
-        self.blocked: dict[tuple[int, int], None] = {}
         self.drops: Callable[[int, int, bytes], bool] | None = None  # from, to, frame
         self._boot = boot
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
         self._mail: list[dict[int, list[tuple[ValidatorIndex, bytes]]]] = [{} for _ in self.hosts]
         self._sequence = 0
-        self._heights = [0] * hosts
+
+    # Time.
 
     def at(self, when_ms: int, what: Callable[[], None]) -> None:
         """Do something at a virtual time."""
@@ -157,8 +84,9 @@ class Network:
     def run(self, until_ms: int) -> None:
         """Let virtual time pass; events at `until_ms` are included."""
         events = 0
-        while self._heap and self._heap[0][0] <= until_ms:
-            when_ms, _, kind, host, what = heapq.heappop(self._heap)
+        heap = self._heap
+        while heap and heap[0][0] <= until_ms:
+            when_ms, _, kind, host, what = heapq.heappop(heap)
             events = events + 1 if when_ms == self.now_ms else 0
             assert events < EVENTS_PER_MS_MAX, f"virtual time stands still at {when_ms} ms"
             self.now_ms = when_ms
@@ -172,90 +100,141 @@ class Network:
 
     def clock(self, index: int) -> Now:
         """Return the clocks of a host."""
-        error_ms = self.hosts[index].wall_error_ms
-        return Now(self.now_ms, WALL_MS_START + self.now_ms + error_ms)
+        return self.hosts[index].clock.now(self.now_ms)
+
+    # Hosts.
 
     def boot(self, index: int) -> None:
         """Start a host's node from its disk; links to the others that are up come up."""
         host = self.hosts[index]
         assert host.node is None, f"host {index} is up"
+        if host.disk.rotten:
+            self.trace.note(self.now_ms, index, "refuses", "its disk is damaged")
+            return
         host.boots += 1
         host.crash_after = None
-        node = host.node = self._boot(index, host.disk)
+        host.frozen_until_ms = 0
         self._mail[index] = {}
+        self.trace.note(self.now_ms, index, "boot")
+        node = host.node = self._boot(index, host.disk)
+        self.trace.input(self.now_ms, index, _START, 1)
         self.perform(index, node.start(self.clock(index)))
         for other, peer in enumerate(self.hosts):
-            if other != index and peer.node is not None and (index, other) not in self.blocked:
+            if other != index and peer.node is not None and self.is_linked(index, other):
                 self.link_up(other, index)
                 self.link_up(index, other)
+
+    def is_linked(self, a: int, b: int) -> bool:
+        """Say whether a connection between two hosts can stand: both directions work."""
+        blocked = self.fabric.blocked
+        return (a, b) not in blocked and (b, a) not in blocked
 
     def link_up(self, index: int, peer: int) -> None:
         """Tell a host that a peer can be reached."""
         node = self.hosts[index].node
-        if node is not None:
+        if node is not None and self.hosts[peer].node is not None:
+            self.trace.input(self.now_ms, index, _PEER_UP, 1)
             self.perform(index, node.peer_up(ValidatorIndex(peer), self.clock(index)))
 
-    def crash(self, index: int) -> None:
-        """Take the power from a host."""
-        self.hosts[index].node = None
+    def crash(self, index: int, why: str = "power") -> None:
+        """Take the power from a host; what its disk had only cached is lost in part."""
+        host = self.hosts[index]
+        host.node = None
+        host.crash_after = None
+        lost = host.disk.power_cut(self.rng)
+        self.fabric.forget(index)
         self.counts.crashes += 1
+        self.trace.note(self.now_ms, index, "crash", f"{why}, {lost} records lost" if lost else why)
+
+    # Links.
+
+    @property
+    def links(self) -> Links:
+        """How every link behaves."""
+        return self.fabric.links
+
+    @links.setter
+    def links(self, links: Links) -> None:
+        self.fabric.set_links(links)
 
     def partition(self, *groups: Sequence[int], one_way: bool = False) -> None:
-        """Cut the links between groups; one way cuts only from earlier groups to later ones."""
-        self.blocked = {
-            (a, b): None
-            for i, first in enumerate(groups)
-            for j, second in enumerate(groups)
-            if i < j or (j < i and not one_way)
-            for a in first
-            for b in second
-        }
+        """Cut the links between groups and no others; one way only from earlier groups to later."""
+        self.fabric.unblock(list(self.fabric.blocked))
+        self.fabric.block(pairs_between(groups, one_way=one_way))
 
     def heal(self) -> None:
         """Mend every link; both ends notice."""
-        mended, self.blocked = self.blocked, {}
-        for a, b in mended:
-            self.link_up(a, b)
-            self.link_up(b, a)
+        self.mended(list(self.fabric.blocked))
+
+    def mended(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Undo one cut of each of these links; both ends of those that work again notice."""
+        for a, b in self.fabric.unblock(pairs):
+            if self.is_linked(a, b):
+                self.link_up(a, b)
+                self.link_up(b, a)
+
+    @property
+    def under_way(self) -> int:
+        """How many frames are on their way, or wait for a host that stands still."""
+        return sum(len(batch) for mail in self._mail for batch in mail.values())
+
+    # Effects.
 
     def perform(self, index: int, effects: Sequence[object]) -> None:
         """Perform effects in order; the power may fail between any two of them."""
         host = self.hosts[index]
         node = host.node
-        asked = 0
+        asked = late_us = 0
         for effect in effects:
             if host.crash_after is not None:
                 host.crash_after -= 1
                 if host.crash_after < 0:
                     self.crash(index)
                     return
+            if isinstance(effect, Persist):
+                try:
+                    host.disk.append(effect.records)
+                except DiskError as error:
+                    self.crash(index, str(error))
+                    return
+                late_us += host.write_us
             self._observe(index, effect)
             match effect:
                 case Send(to, data):
-                    self._send(index, to, data)
-                case Persist(records):
-                    host.disk.append(records)
+                    self._send(index, to, data, late_us)
                 case Committed(height):
-                    self._heights[index] = height
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
                     asked += size
                 case Report(_, fault):
                     self.counts.faults[fault] = self.counts.faults.get(fault, 0) + 1
                 case Halt(reason):
-                    raise AssertionError(f"host {index} halted: {reason}")
+                    self.crash(index, f"halted: {reason}")
+                    return
                 case _:
                     pass  # news for whoever observes
+        if late_us:
+            self._busy(host, late_us)
         if node is not None and asked:
+            self.trace.input(self.now_ms, index, _ENTROPY, 1)
             self.perform(index, node.entropy(self.rng.randbytes(asked), self.clock(index)))
         self._set_timer(index)
 
+    def _busy(self, host: Host, more_us: int) -> None:
+        until_ms = self.now_ms + -(-more_us // US_PER_MS)
+        host.frozen_until_ms = max(host.frozen_until_ms, until_ms)
+
     def _set_timer(self, index: int) -> None:
         host = self.hosts[index]
-        due_ms = host.node.deadline_ms if host.node is not None else None
-        if due_ms is not None and (host.timer_ms is None or due_ms < host.timer_ms):
+        if host.node is None:
+            return
+        due_ms = host.node.deadline_ms
+        if due_ms is None:
+            return
+        due_ms = max(host.clock.when(due_ms), self.now_ms)
+        if host.timer_ms is None or due_ms < host.timer_ms:
             host.timer_ms = due_ms
-            self._push(max(due_ms, self.now_ms), _TIMER, index)
+            self._push(due_ms, _TIMER, index)
 
     def _fire(self, index: int) -> None:
         host = self.hosts[index]
@@ -263,45 +242,90 @@ class Network:
             return  # an earlier timer replaced this one
         host.timer_ms = None
         node = host.node
-        if node is not None and node.deadline_ms is not None and node.deadline_ms <= self.now_ms:
-            self.perform(index, node.handle_deadline(self.clock(index)))
+        if node is None:
+            return
+        if host.frozen_until_ms > self.now_ms:
+            host.timer_ms = host.frozen_until_ms
+            self._push(host.frozen_until_ms, _TIMER, index)
+            return
+        now, due_ms = self.clock(index), node.deadline_ms
+        if due_ms is not None and due_ms <= now.mono_ms:
+            self.trace.input(self.now_ms, index, _DEADLINE, 1)
+            if host.cost_us:
+                self._busy(host, host.cost_us)
+            try:
+                effects = node.handle_deadline(now)
+            except DiskError as error:
+                self.crash(index, str(error))
+                return
+            self.perform(index, effects)
         else:
             self._set_timer(index)
 
-    def _send(self, index: int, to: ValidatorIndex | None, data: bytes) -> None:
-        links, rng, counts = self.links, self.rng, self.counts
-        peers = range(len(self.hosts)) if to is None else (to,)
-        for peer in peers:
-            if peer == index:
+    # Frames.
+
+    def _send(self, index: int, to: ValidatorIndex | None, data: bytes, late_us: int) -> None:
+        counts = self.counts
+        self.trace.said(self.now_ms, index, data)
+        for peer in range(len(self.hosts)) if to is None else (to,):
+            if peer == index or peer < 0:
                 continue
             counts.frames += 1
             counts.bytes += len(data)
             counts.votes += data[0] == Number.VOTE
             counts.certificates += data[0] == Number.CERTIFICATE
-            self.transmit(index, peer, data)
-            if links.duplication and rng.random() * 1000 < links.duplication:
-                self.transmit(index, peer, data)
+            self.transmit(index, peer, data, late_us)
 
-    def transmit(self, index: int, peer: int, data: bytes) -> None:
+    def transmit(self, index: int, peer: int, data: bytes, late_us: int = 0) -> None:
         """Put one frame on a link, as an adversary may as well."""
-        links, rng = self.links, self.rng
-        if self.blocked and (index, peer) in self.blocked:
-            return
-        if links.loss and rng.random() * 1000 < links.loss:
-            return
         if self.drops is not None and self.drops(index, peer, data):
             return
-        spread = links.latency_ms_max - links.latency_ms_min + 1
-        when_ms = self.now_ms + links.latency_ms_min + int(rng.random() * spread)
+        now_us = self.now_ms * US_PER_MS + late_us
+        arrives = self.fabric.submit(now_us, index, peer, len(data))
+        if not arrives:
+            self.trace.message(self.now_ms, index, peer, -1, data)
+        for at_us, state in arrives:
+            if state is Mutation.CORRUPT:
+                # The link's own protection finds it and ends the link, which comes up again.
+                self.trace.message(self.now_ms, index, peer, -1, data)
+                self.at(at_us // US_PER_MS, lambda: self._relink(index, peer))
+                continue
+            when_ms = -(-at_us // US_PER_MS)
+            self.trace.message(self.now_ms, index, peer, when_ms, data)
+            self._post(when_ms, peer, [(ValidatorIndex(index), data)])
+
+    def _relink(self, index: int, peer: int) -> None:
+        if self.is_linked(index, peer):
+            self.link_up(index, peer)
+            self.link_up(peer, index)
+
+    def _post(self, when_ms: int, peer: int, frames: list[tuple[ValidatorIndex, bytes]]) -> None:
         mail = self._mail[peer]
         if when_ms in mail:
-            mail[when_ms].append((ValidatorIndex(index), data))
+            mail[when_ms] += frames
         else:
-            mail[when_ms] = [(ValidatorIndex(index), data)]
+            mail[when_ms] = frames
             self._push(when_ms, _MAIL, peer)
 
     def _deliver(self, index: int) -> None:
         batch = self._mail[index].pop(self.now_ms, None)
-        node = self.hosts[index].node
-        if node is not None and batch is not None:
-            self.perform(index, node.receive(batch, self.clock(index)))
+        host = self.hosts[index]
+        if host.node is None or batch is None:
+            return
+        if host.frozen_until_ms > self.now_ms:
+            self._post(host.frozen_until_ms, index, batch)
+            return
+        for start in range(0, len(batch), BATCH_FRAMES_MAX):
+            part = batch[start : start + BATCH_FRAMES_MAX]
+            node = host.node
+            if node is None:
+                return
+            self.trace.input(self.now_ms, index, _FRAME, len(part))
+            if host.cost_us:
+                self._busy(host, len(part) * host.cost_us)
+            try:
+                effects = node.receive(part, self.clock(index))
+            except DiskError as error:
+                self.crash(index, str(error))
+                return
+            self.perform(index, effects)

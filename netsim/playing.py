@@ -1,11 +1,12 @@
 """Simulated craps tables: whole replicas, with players who sit, bet, are ready and throw."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from consensus.effects import Persist, SealLogged
-from consensus.encoding import digest, encode
+from consensus.encoding import Digest, digest, encode
 from consensus.signing import (
     Domain,
     PublicKey,
@@ -17,10 +18,19 @@ from consensus.signing import (
     verify,
 )
 from consensus.validators import Validators
+from netsim.fabric import Links
+from netsim.host import Disk, Simulated
 from netsim.invariants import Invariants, ViolatedError
-from netsim.network import Disk, Links, Network
-from netsim.tables import LIVENESS_MS, StandInScheme
-from node.descriptor import Accept, Join, Member as Seat, Table, build_descriptor, chain_id_of
+from netsim.network import Network
+from netsim.tables import LIVENESS_MS, Seat, StandInScheme
+from node.descriptor import (
+    Accept,
+    Join,
+    Member as JoiningMember,
+    Table,
+    build_descriptor,
+    chain_id_of,
+)
 from node.epoch import EpochKeys
 from node.execution import Terms
 from node.game.craps.bets import Kind
@@ -36,6 +46,29 @@ CRAPS = 1
 THINK_MS = 400
 """How often a simulated player looks at the table."""
 
+MakeNetwork: TypeAlias = Callable[
+    [int, Callable[[int, Disk], Simulated], Callable[[int, object], None]], Network
+]
+"""Makes the network of so many hosts from what boots them and what observes their effects."""
+
+
+def remembering(check: Verify) -> Verify:
+    """Return a verifier that asks `check` once for each signature: many nodes share its memory."""
+    known: dict[tuple[bytes, bytes, bytes], bool] = {}
+
+    def remembered(key: PublicKey, message: bytes, signature: bytes, /) -> bool:
+        name = (key, message, signature)
+        verdict = known.get(name)
+        if verdict is None:
+            verdict = known[name] = check(key, message, signature)
+        return verdict
+
+    return remembered
+
+
+def _seed(chain_id: bytes, purpose: str, index: int) -> bytes:
+    return digest(purpose, chain_id + bytes((index,)))
+
 
 class PlayingTable:
     """`n` players, all of them voters, at one table of craps."""
@@ -47,27 +80,63 @@ class PlayingTable:
         *,
         links: Links | None = None,
         params: GameParams | None = None,
-        ed25519: bool = False,
+        signatures: str = "stand-in",
         newcomers: int = 0,
+        chain_id: Digest = CHAIN_ID,
+        adversaries: Mapping[int, Callable[[Seat], Simulated]] | None = None,
+        damaged: Sequence[int] = (),
+        make_network: MakeNetwork | None = None,
+        begin: bool = True,
         described: bool = False,
     ) -> None:
-        """Boot the table at virtual time 0; `newcomers` are hosts that may join later.
+        """Boot the table at virtual time 0, or at `begin`; `newcomers` are hosts that may join later.
 
-        A table that is `described` has terms that everybody signed, so strangers can be shown them.
+        `adversaries` sit where honest nodes would. `damaged` hosts may lose what they signed, so
+        they are not judged either. A table that is `described` has terms that everybody signed, so
+        strangers can be shown them, and is named by them.
         """
         self._make_signer: Callable[[bytes], Signer] = SigningKey
-        self._verify: Verify = verify
-        if not ed25519:
+        self.verify: Verify = verify
+        if signatures == "stand-in":
             scheme = StandInScheme([])
-            self._make_signer, self._verify = scheme.make, scheme.verify
+            self._make_signer, self.verify = scheme.make, scheme.verify
+        elif signatures == "memo":
+            self.verify = remembering(verify)
+        self._adversaries = dict(adversaries or {})
+        self._make_members(chain_id, n, newcomers)
+        self._voters = tuple(range(n))
+        keys = tuple(PublicKey(member.consensus_key) for member in self._members)
+        self.params = params or GameParams()
+        self.table = self._describe(n) if described else None
+        self.chain_id = chain_id if self.table is None else self.table.chain_id
+        self.replicas: list[Replica] = []
+        self.answers: list[list[Answer]] = [[] for _ in self._keys]
+        self.results: list[BlockResult] = []
+        """What blocks did, in height order, as whoever played it first saw it."""
+        self.validators = Validators(keys, self.chain_id)
+        self.invariants = Invariants(
+            self.validators,
+            self.chain_id,
+            self.verify,
+            byzantine=sorted({*self._adversaries, *damaged}),
+        )
+        self.network = (
+            make_network(len(self._keys), self._boot, self._observe)
+            if make_network is not None
+            else Network(seed, len(self._keys), self._boot, links=links, observe=self._observe)
+        )
+        if begin:
+            self.begin()
+
+    def _make_members(self, chain_id: bytes, n: int, newcomers: int) -> None:
         make = self._make_signer
         pairs = [
-            (make(digest("vote", bytes((i,)))), make(digest("player", bytes((i,)))))
+            (make(_seed(chain_id, "vote", i)), make(_seed(chain_id, "player", i)))
             for i in range(n + newcomers)
         ]
         founders = sorted(pairs[:n], key=lambda pair: pair[0].public_key)
         self._keys = [*founders, *pairs[n:]]
-        self._boxes = [digest("box", bytes((i,))) for i in range(n + newcomers)]
+        self._boxes = [_seed(chain_id, "box", i) for i in range(n + newcomers)]
         members = [
             founder(
                 player.public_key,
@@ -79,26 +148,38 @@ class PlayingTable:
             for i, ((vote, player), box) in enumerate(zip(self._keys, self._boxes, strict=True))
         ]
         self._members, self.newcomers = tuple(members[:n]), members[n:]
-        self._voters = tuple(range(n))
-        keys = tuple(PublicKey(member.consensus_key) for member in self._members)
-        self._params = params or GameParams()
-        self.table = self._describe(n) if described else None
-        self.chain_id = CHAIN_ID if self.table is None else self.table.chain_id
-        self.replicas: list[Replica] = []
-        self.answers: list[list[Answer]] = [[] for _ in pairs]
-        self.results: list[BlockResult] = []
-        """What blocks did, in height order, as whoever played it first saw it."""
-        self.invariants = Invariants(Validators(keys, self.chain_id), self.chain_id, self._verify)
-        self.network = Network(seed, len(pairs), self._boot, links=links, observe=self._observe)
-        for index in range(n):
+
+    def begin(self) -> None:
+        """Boot every founder's host."""
+        for index in range(len(self._members)):
             self.network.boot(index)
+
+    def identity_of(self, index: int) -> bytes:
+        """Return the identity key of a founder or newcomer."""
+        return (*self._members, *self.newcomers)[index].identity
+
+    def admission_of(self, index: int) -> Admit:
+        """Return what a voter says to let a newcomer in."""
+        member = self.newcomers[index - len(self._members)]
+        asked = Join(
+            bytes(16),
+            JoiningMember(member.identity, member.consensus_key, member.box_key, member.nickname),
+            (),
+        )
+        key = self._keys[index][1]
+        return Admit(sign_envelope(key, Domain.JOIN, self.chain_id, encode(asked)))
+
+    @property
+    def honest(self) -> list[int]:
+        """The hosts with a replica that are judged, up or down."""
+        return [i for i in range(len(self.replicas)) if i not in self.invariants.byzantine]
 
     def _describe(self, n: int) -> Table:
         seats = [
-            Seat(member.identity, member.consensus_key, member.box_key, member.nickname)
+            JoiningMember(member.identity, member.consensus_key, member.box_key, member.nickname)
             for member in self._members
         ]
-        descriptor = build_descriptor("simulated", bytes(16), seats, encode_params(self._params))
+        descriptor = build_descriptor("simulated", bytes(16), seats, encode_params(self.params))
         chain_id = chain_id_of(descriptor)
         consent = encode(Accept(chain_id))
         accepts = tuple(
@@ -109,25 +190,40 @@ class PlayingTable:
     @property
     def terms(self) -> Terms:
         """What all states of the table have in common."""
-        return Terms(self.chain_id, self._params, self._verify)
+        return Terms(self.chain_id, self.params, self.verify)
 
-    def _boot(self, index: int, disk: Disk) -> Replica:
+    def _boot(self, index: int, disk: Disk) -> Simulated:
         vote, player = self._keys[index]
         setup = Setup(
             chain_id=self.chain_id,
             members=self._members,
             voters=self._voters,
-            params=self._params,
+            params=self.params,
             identity=player,
             keys=EpochKeys(vote, self._boxes[index]),
             make_signer=self._make_signer,
-            verify=self._verify,
+            verify=self.verify,
         )
         replica = Replica(setup, tuple(disk.records), disk.block)
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)
-        return replica
+        adversary = self._adversaries.get(index)
+        if adversary is None:
+            return replica
+        return adversary(
+            Seat(
+                index=index,
+                key=vote,
+                player_key=player,
+                validators=self.validators,
+                verify=self.verify,
+                node=replica,
+                network=self.network,
+                chain_id=self.chain_id,
+                epoch=lambda: replica.final.membership.epoch,
+            )
+        )
 
     def _note_epoch(self, replica: Replica) -> None:
         membership = replica.final.membership
@@ -183,24 +279,23 @@ class PlayingTable:
     def join(self, index: int) -> int:
         """Let the host of a newcomer in: voters approve it, its node starts with an empty disk."""
         member = self.newcomers[index - len(self._members)]
-        asked = Join(
-            bytes(16),
-            Seat(member.identity, member.consensus_key, member.box_key, member.nickname),
-            (),
-        )
-        envelope = sign_envelope(self._keys[index][1], Domain.JOIN, self.chain_id, encode(asked))
         for voter in self.replicas[0].final.membership.voters:
             if self.replicas[0].final.membership.slot_of(key_id(member.identity)) is None:
-                self.ask(voter, Admit(envelope))
-        slot = self.replicas[0].final.membership.slot_of(key_id(member.identity))
+                self.ask(voter, self.admission_of(index))
+        kid = key_id(member.identity)
+        self._pass_until(lambda: self.replicas[0].final.membership.slot_of(kid) is not None)
+        slot = self.replicas[0].final.membership.slot_of(kid)
         assert slot == index, f"slot {slot} for host {index}"
         self.network.boot(index)
-        limit_ms = self.network.now_ms + LIVENESS_MS
-        while self.replicas[index].player is None:
-            if self.network.now_ms >= limit_ms:
-                raise ViolatedError(f"L host {index} does not catch up within {LIVENESS_MS} ms")
-            self.network.run(self.network.now_ms + 100)
+        self._pass_until(lambda: self.replicas[index].player is not None)
         return slot
+
+    def _pass_until(self, happened: Callable[[], bool]) -> None:
+        limit_ms = self.network.now_ms + LIVENESS_MS
+        while not happened():
+            if self.network.now_ms >= limit_ms:
+                raise ViolatedError(f"L a newcomer waits for {LIVENESS_MS} ms")
+            self.network.run(self.network.now_ms + 100)
 
     def play(self, rolls: int, limit_ms: int) -> None:
         """Let everybody play until so many rolls are settled; raises `ViolatedError` if late."""

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Protocol
 
 from consensus.encoding import digest
 from consensus.engine import Engine, Tip, genesis
 from consensus.signing import PublicKey, Signer, SigningKey, Verify, verify
 from consensus.validators import ValidatorIndex, Validators
 from netsim.counter import Counter, CounterNode, root_of
+from netsim.fabric import Links
+from netsim.host import Disk, Simulated
 from netsim.invariants import Invariants, ViolatedError
-from netsim.network import Disk, Links, Network, Simulated
+from netsim.network import Network
 
 CHAIN_ID = digest("simulated", b"counter")
 LIVENESS_MS = 400_000
@@ -50,16 +53,28 @@ class StandInScheme:
         return self._keys[key].sign(message) == signature
 
 
+class Agreeing(Simulated, Protocol):
+    """A node whose agreement can be watched."""
+
+    @property
+    def engine(self) -> Engine:
+        """The agreement."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
     """What an adversary gets: its key, an honest node to build on, and the world."""
 
     index: int
     key: Signer
+    player_key: Signer | None = None
     validators: Validators
     verify: Verify
-    node: CounterNode
+    node: Agreeing
     network: Network
+    chain_id: bytes
+    epoch: Callable[[], int] = lambda: 0
 
 
 class CounterTable:
@@ -133,6 +148,7 @@ class CounterTable:
                 verify=self.verify,
                 node=node,
                 network=self.network,
+                chain_id=CHAIN_ID,
             )
         )
 

@@ -25,7 +25,7 @@ from consensus.messages import Certificate, Header, Number, Proposal, VotePayloa
 from consensus.signing import Envelope
 from consensus.validators import ValidatorIndex
 from netsim.counter import Counter, CounterNode
-from netsim.network import Disk
+from netsim.host import Disk
 from netsim.tables import CHAIN_ID, CounterTable, Seat
 
 HEAL_MS = 4_000
@@ -78,6 +78,7 @@ class TwinPair:
 
     def __init__(self, seat: Seat, second: CounterNode, split: "Split") -> None:
         """Take the seat's node as the first twin."""
+        assert isinstance(seat.node, CounterNode), "twins share a counter"
         self._nodes = (seat.node, second)
         self._me = seat.index
         self._n = seat.validators.n

@@ -12,9 +12,10 @@ from node.commands.demo import demo
 from node.commands.fairness import fairness
 from node.commands.identity import init
 from node.commands.inspect import status
+from node.commands.limits import limits
 from node.commands.lobby import host, join
 from node.commands.odds import odds
-from node.commands.proofs import USAGE, prove, verify
+from node.commands.proofs import USAGE, prove, receipt, verify
 from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
@@ -25,7 +26,22 @@ def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
-for command in (demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove):
+for command in (
+    demo,
+    init,
+    host,
+    join,
+    play,
+    run,
+    status,
+    odds,
+    simulate,
+    fairness,
+    verify,
+    prove,
+    limits,
+    receipt,
+):
     commands.add_command(command)
 
 
@@ -39,7 +55,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         command = None if error.ctx is None else error.ctx.command
-        return USAGE if command in {verify, prove} else error.exit_code
+        return USAGE if command in {verify, prove, receipt} else error.exit_code
     except click.ClickException as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         return error.exit_code

@@ -23,6 +23,7 @@ import trio
 from node.errors import OperatorError
 from node.game.operations import Operation
 from node.game.receipts import Receipt
+from node.limits import TokenBucket
 from node.replica import Answer
 from node.runtime import ProtocolRuntime
 from node.view import TableView, parse_view
@@ -42,6 +43,9 @@ LINE_BYTES_MAX = 256 << 10
 REPLY_BYTES_MAX = 4 << 20
 """One reply, as a client puts up with it: a view of a table with every bet made."""
 OPERATIONS_MAX = 4_096
+OPERATIONS_PER_SECOND = 2_000
+"""Of one client, in the long run: more than any player means, less than the table settles."""
+OPERATIONS_BURST = 8_192
 WRITE_SECONDS = 10
 """A client that takes nothing for so long is disconnected."""
 EVENTS_KEPT = 256
@@ -59,11 +63,17 @@ class _Request(
 
 
 class View(_Request, frozen=True, tag="view"):
-    """Ask for the table as the player here sees it."""
+    """Ask for the table as the player here sees it; `session` is the game to show, -1 any."""
+
+    session: Annotated[int, msgspec.Meta(ge=-1)] = -1
 
 
 class Status(_Request, frozen=True, tag="status"):
     """Ask for what the node has done and whom it is linked to."""
+
+
+class Why(_Request, frozen=True, tag="why"):
+    """Ask why nothing moves."""
 
 
 class Wait(_Request, frozen=True, tag="wait"):
@@ -86,7 +96,7 @@ class Stop(_Request, frozen=True, tag="stop"):
     """End the node in good order."""
 
 
-Request = View | Status | Wait | Submit | Watch | Stop
+Request = View | Status | Why | Wait | Submit | Watch | Stop
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
@@ -184,6 +194,7 @@ class _Connection:
         self._runtime = runtime
         self._writing = trio.Lock()
         self._free = trio.Semaphore(REQUESTS_MAX)
+        self._rate = TokenBucket(OPERATIONS_PER_SECOND, OPERATIONS_BURST)
 
     async def run(self) -> None:
         lines = _Lines(self._stream, LINE_BYTES_MAX)
@@ -221,13 +232,21 @@ class _Connection:
     async def _perform(self, request: Request) -> dict[str, object]:
         runtime = self._runtime
         match request:
-            case View():
-                return {"view": runtime.view()}
+            case View(session=session):
+                return {"view": runtime.view(None if session < 0 else session)}
             case Status():
                 return {"status": runtime.status()}
+            case Why():
+                return {"why": runtime.why()}
             case Wait(height=height):
                 return {"height": await runtime.wait_newer(height)}
             case Submit(operations=operations):
+                now_ms = round(trio.current_time() * 1000)
+                if wait_ms := self._rate.take(len(operations), now_ms):
+                    raise OperatorError(
+                        f"one client may submit {OPERATIONS_PER_SECOND} operations in a second, "
+                        f"and {len(operations)} now are too many: try again in {wait_ms} ms"
+                    )
                 answers = await runtime.submit(operations)
                 return {"answers": [(answer.height, answer.receipt) for answer in answers]}
             case Watch(id=ident):
@@ -336,13 +355,17 @@ class ControlClient:
         """Close the connection; operations that were submitted stand."""
         await trio.aclose_forcefully(self._stream)
 
-    async def view(self) -> TableView:
-        """Return the table as the player at the node sees it."""
-        return parse_view((await self._call("view"))["view"])
+    async def view(self, session: int = -1) -> TableView:
+        """Return the table as the player at the node sees it, with this game if it is open."""
+        return parse_view((await self._call("view", session=session))["view"])
 
     async def status(self) -> dict[str, Any]:
         """Return what the node has done, its peers, and whether it halted."""
         return dict((await self._call("status"))["status"])
+
+    async def why(self) -> dict[str, Any]:
+        """Return why nothing moves: `player` and `developer` are a sentence each."""
+        return dict((await self._call("why"))["why"])
 
     async def wait_newer(self, height: int) -> int:
         """Wait until a block above `height` is final; return the height then."""

@@ -7,7 +7,7 @@ other members by slot. Everybody else names a peer by its slot. A node without a
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consensus.beacon import Beacon
+from consensus.beacon import Beacon, RollWaiting
 from consensus.chain import LoadBlock
 from consensus.effects import Effect, LogRecord, Now, Report, Send
 from consensus.engine import Engine, Tip
@@ -124,6 +124,10 @@ class Epoch:
     def votes(self) -> bool:
         """Whether this node votes in this epoch."""
         return self.beacon is not None
+
+    def rolls_waiting(self) -> tuple[RollWaiting, ...]:
+        """Return the closed rolls whose secrets are not all known here."""
+        return self.beacon.waiting() if self.beacon is not None else ()
 
     def take_members(self, membership: Membership) -> None:
         """Take note of members that became final: newcomers are parties that only follow."""

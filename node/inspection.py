@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from consensus.beacon_items import recompute_seed
+from consensus.effects import VoteLogged
 from consensus.encoding import DecodeError, decode_as, digest
 from consensus.messages import Header
 from node.agreement import RollFacts, Standing
@@ -19,6 +20,7 @@ from node.identity import Keys
 from node.replica import Replica
 from node.serving import rules_of, setup_of
 from node.store import Store
+from node.waiting import Why, explain_down
 
 ROOTS_READ = 32
 """Blocks below the last one whose state roots a standing holds."""
@@ -62,6 +64,17 @@ def read_standing(folder: Folder) -> Standing:
         layout=game.treasury.layout,
         minted=game.minted,
     )
+
+
+def read_why(folder: Folder) -> Why:
+    """Return why a node that does not run is where it is; raises `OperatorError`."""
+    table = load_table(folder.table)
+    with open_store(folder) as store:
+        records = store.load()
+        own = [record for record in records if isinstance(record, VoteLogged)]
+        others = [record for record in records if not isinstance(record, VoteLogged)]
+        replica = Replica(setup_of(table, _NOBODY), others, store.block)
+        return explain_down(replica.situation(), own)
 
 
 def state_root_at(store: Store, height: int) -> str:

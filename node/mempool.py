@@ -106,8 +106,8 @@ class Mempool:
     def admit(self, parsed: Envelope, envelope: bytes, roster: Roster) -> str | None:
         """Take an action from gossip; the text says what its sender did wrong.
 
-        Old, repeated and far-ahead actions are dropped without a word: they happen. So are those of
-        strangers: a newcomer may be final at the sender already.
+        Old, repeated and far-ahead actions are dropped without a word: they happen. So do those of
+        members that are not final here yet, when this node is behind.
         """
         if envelope in self._known or roster.slot_of(parsed.kid) is None:
             return None

@@ -6,6 +6,7 @@ the node runs in this process.
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import trio
 
 from node.bots import next_moves, operations_of
@@ -13,11 +14,14 @@ from node.control import ControlClient
 from node.errors import OperatorError
 from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
+from node.players import PlayerSession, players_text
 from node.strategies.moves import Move, Strategy
 from node.terminal import (
     Command,
     Help,
+    Look,
     Play,
+    Players,
     Quit,
     Say,
     Show,
@@ -32,6 +36,8 @@ PENDING_MAX = 16
 """Lines of one person that no final block holds yet."""
 ANSWER_SECONDS = 30
 """How long a line of a script, or the end of the input, waits for what was typed before it."""
+LINKS_SECONDS = 1
+"""How often a terminal looks for links that came or went: no block tells."""
 RETRY_SECONDS = 1
 """Before a bot looks again although nothing has become final: a refusal may have been of the moment."""
 OPENING_SECONDS = 0.3
@@ -50,6 +56,7 @@ class Terminal:
         self._show = show
         self._pending: list[str] = []
         self._changed = trio.Event()
+        self._shown = -1
 
     async def run(
         self, read_line: Callable[[], Awaitable[str]], *, first: str = "", in_turn: bool
@@ -63,6 +70,7 @@ class Terminal:
         self._show(render_table(self._view))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
+            nursery.start_soon(self._follow_links)
             line = first
             while True:
                 if line:
@@ -88,10 +96,16 @@ class Terminal:
                 self._show(help_text(self._rules))
             case Say(text):
                 self._show(f"  {text}\n")
-            case Play() if len(self._pending) >= PENDING_MAX:
+            case Play() | Look() | Players() if len(self._pending) >= PENDING_MAX:
                 self._show(
                     f"  {PENDING_MAX} lines wait for the table already; this one is dropped\n"
                 )
+            case Look(session):
+                self._pending.append(line.strip())
+                nursery.start_soon(self._switch, line.strip(), session)
+            case Players():
+                self._pending.append(line.strip())
+                nursery.start_soon(self._show_players, line.strip())
             case Play():
                 self._pending.append(line.strip())
                 nursery.start_soon(self._submit, line.strip(), command)
@@ -106,7 +120,10 @@ class Terminal:
             }
             for sentence in refusals:
                 self._show(f"  {line}: {sentence}\n")
-            await self._catch_up(max(answer.height for answer in answers))
+            if play.shows is not None and not refusals:
+                await self._show_game(play.shows)
+            else:
+                await self._catch_up(max(answer.height for answer in answers))
         except OperatorError as error:
             self._show(f"  {line}: {error}\n")
         finally:
@@ -132,12 +149,46 @@ class Terminal:
             await self._client.wait_newer(self._view.height)
             await self._catch_up(self._view.height + 1)
 
+    async def _follow_links(self) -> None:
+        while True:
+            await trio.sleep(LINKS_SECONDS)
+            await self._look()
+
+    async def _switch(self, line: str, session: int) -> None:
+        try:
+            await self._show_game(session)
+        except OperatorError as error:
+            self._show(f"  {line}: {error}\n")
+        finally:
+            self._pending.remove(line)
+            self._changed.set()
+
+    async def _show_game(self, session: int) -> None:
+        """Look at this game from now on."""
+        self._shown = session
+        self._view = await self._client.view(session)
+        self._show(render_table(self._view, self._pending))
+
+    async def _show_players(self, line: str) -> None:
+        try:
+            players = (await self._client.status())["players"]
+            self._show(players_text(msgspec.convert(players, tuple[PlayerSession, ...])))
+        except OperatorError as error:
+            self._show(f"  {line}: {error}\n")
+        finally:
+            self._pending.remove(line)
+            self._changed.set()
+
     async def _catch_up(self, height: int) -> None:
         """Take a view of at least this height and tell what is new in it."""
-        if self._view.height >= height:
-            return
-        view = await self._client.view()
-        if view.height <= self._view.height:
+        if self._view.height < height:
+            await self._look()
+
+    async def _look(self) -> None:
+        """Take a view and tell what is new in it."""
+        shown = self._shown
+        view = await self._client.view(shown)
+        if shown != self._shown or view.height < self._view.height or view == self._view:
             return
         before, self._view = self._view, view
         self._changed.set()

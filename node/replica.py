@@ -50,6 +50,7 @@ from node.game.state import GameState
 from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
+from node.waiting import Situation
 
 PREVIEWED_MAX = 16
 """With more operations under way than a person has, the next ones are not tried here before they are
@@ -263,6 +264,19 @@ class Replica:
     def votes(self) -> bool:
         """Whether this node votes in the current epoch."""
         return self._epoch.votes
+
+    def situation(self, up: Callable[[int], bool] | None = None) -> Situation:
+        """Return what `explain` needs to say why nothing moves; `up` says which peers are linked."""
+        final = self.final
+        return Situation(
+            halted=self.engine.halted,
+            standing=self.engine.standing(),
+            rolls=self._epoch.rolls_waiting(),
+            final=final,
+            voters=final.membership.voters,
+            names=[member.nickname for member in final.membership.members],
+            up=up,
+        )
 
     @property
     def final(self) -> ChainState:

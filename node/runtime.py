@@ -25,17 +25,21 @@ from consensus.effects import (
     RequestEntropy,
     Send,
 )
+from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
-from node.game.operations import Operation
+from node.game.operations import Operation, PlaceBet
 from node.game.receipts import RollResult
+from node.limits import PersonalLimits, Standing, TokenBucket
 from node.mesh import Mesh
+from node.players import LocalHalf, PlayerSession, agreed_half, staked
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
-from node.view import TableView, build_view
+from node.view import TableView, build_view, games_of
+from node.waiting import explain, facts_of
 from transport.base import Address
 from transport.link import Credentials
 
@@ -48,6 +52,10 @@ SUBMITTED_MAX = 65_536
 ENTROPY_BYTES_MAX = 1024
 FAULTS_PER_MINUTE_MAX = 100
 """Faults of one peer in a minute after which its link is closed for a while."""
+GOSSIP_PER_SECOND = 1_000
+"""Signed actions of one peer: an honest one has a single own action under way between two blocks."""
+GOSSIP_BURST = 4_000
+"""What a peer whose link came up may push at once, of everybody's."""
 ROLLS_KEPT = 256
 """Settled rolls of all games that a view may show; a hundred games show their last ones."""
 _MINUTE_MS = 60_000
@@ -81,12 +89,13 @@ class ProtocolRuntime:
         credentials: Credentials,
         *,
         wall_ms: Callable[[], int] = wall_clock_ms,
+        limits: PersonalLimits | None = None,
         tally: Tally | None = None,
         rolls: Iterable[RollResult] = (),
     ) -> None:
         """Take over the replica: from now on only the runtime calls it.
 
-        `tally` and `rolls` are what was counted and settled before this start.
+        `limits` are those of the player here; `tally` and `rolls` are what was counted and settled before this start.
         """
         self.table = table
         self.me = me
@@ -101,6 +110,8 @@ class ProtocolRuntime:
         self._replica = replica
         self._journal = journal
         self._wall_ms = wall_ms
+        self._limits = limits
+        self._gossip: dict[ValidatorIndex, TokenBucket] = {}
         self._tally = tally or Tally()
         self._awaited = trio.Event()
         self._submitted: deque[Submission] = deque()
@@ -192,9 +203,13 @@ class ProtocolRuntime:
         self._awaited.set()
         return ticket
 
-    def view(self) -> TableView:
-        """Return the table after the last final block, as the player here sees it."""
+    def view(self, shown: int | None = None) -> TableView:
+        """Return the table after the last final block, as the player here sees it.
+
+        `shown` is the session to look at, if it is open.
+        """
         final = self._replica.final
+        waits_for, away = self.absence()
         return build_view(
             final.game,
             self._rolls,
@@ -202,7 +217,18 @@ class ProtocolRuntime:
             names=[member.nickname for member in self.table.descriptor.members],
             me=self.me,
             state_root=final.root,
+            shown=shown,
+            waits_for=waits_for,
+            away=away,
         )
+
+    def absence(self) -> tuple[int, tuple[str, ...]]:
+        """Return how many voters are missing for a quorum, and the voters without a link here."""
+        members = self.mesh.statistics()
+        voters = [members[slot] for slot in self._replica.final.membership.voters]
+        away = tuple(sorted(voter.name for voter in voters if not voter.up))
+        missing = self._replica.validators.q - (len(voters) - len(away))
+        return max(0, missing), away
 
     async def wait_newer(self, height: int) -> int:
         """Wait until a block above `height` is final; return the final height then.
@@ -221,12 +247,21 @@ class ProtocolRuntime:
         facts: dict[str, object] = asdict(self.statistics())
         facts["state_root"] = self._replica.final.root.hex()
         facts["view"] = self._replica.engine.view
+        facts["waits_for"], facts["away"] = self.absence()
+        facts["games"] = [asdict(game) for game in games_of(self._replica.final.game)]
+        facts["players"] = [asdict(player) for player in self.players()]
         facts["halted"] = self.halted or ""
         facts["listening"] = [str(address) for address in self.bound]
         if (fairness := self.fairness()) is not None:
             facts["fairness"] = fairness_facts(fairness)
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
         return facts
+
+    def why(self) -> dict[str, object]:
+        """Return why nothing moves, as plain values."""
+        up = [peer.up for peer in self.mesh.statistics()]
+        why = explain(self._replica.situation(lambda slot: slot < len(up) and up[slot]))
+        return facts_of(why)
 
     def statistics(self) -> RuntimeStatistics:
         """Return what this node did since it started."""
@@ -285,6 +320,31 @@ class ProtocolRuntime:
             subscribers=len(self.events),
             events_lost=self.events.lost,
         )
+
+    def players(self) -> tuple[PlayerSession, ...]:
+        """Return every player as people want to see them: what is agreed, and what is known here."""
+        final, links = self._replica.final, self.mesh.statistics()
+        own = self._replica.player
+        return tuple(
+            PlayerSession(
+                agreed=agreed_half(final.game, final.membership, slot),
+                local=LocalHalf(
+                    is_here=slot == own,
+                    connected=links[slot].up,
+                    remote=links[slot].remote,
+                    frames_received=links[slot].counters.frames_received,
+                    frames_sent=links[slot].counters.frames_sent,
+                    hold_offs=links[slot].counters.hold_offs,
+                    actions_per_second_max=GOSSIP_PER_SECOND,
+                    actions_left=self._gossip_left(ValidatorIndex(slot)),
+                ),
+            )
+            for slot in range(min(len(final.membership.members), len(links)))
+        )
+
+    def _gossip_left(self, peer: ValidatorIndex) -> int:
+        rate = self._gossip.get(peer)
+        return GOSSIP_BURST if rate is None else rate.level()
 
     def fairness(self) -> Fairness | None:
         """Return what the table's rolls say of its dice, None where nobody measures."""
@@ -347,7 +407,7 @@ class ProtocolRuntime:
             self.events.publish(LinkChanged(peer, up))
             if up:
                 effects += replica.peer_up(peer, now)
-        frames = self.mesh.take(BATCH_FRAMES_MAX)
+        frames = self._within_rates(self.mesh.take(BATCH_FRAMES_MAX), now)
         if log.isEnabledFor(logging.DEBUG):
             _trace(frames, self._submitted)
         if frames:
@@ -356,12 +416,58 @@ class ProtocolRuntime:
             batch = list(self._submitted)
             self._submitted.clear()
             self._tally.counts.submitted += len(batch)
+            if self._limits is not None:
+                batch = self._within_limits(batch, self._limits, now)
             effects += replica.submit(batch, now)
         deadline_ms = replica.deadline_ms
         if deadline_ms is not None and deadline_ms <= now.mono_ms:
             effects += replica.handle_deadline(now)
         self._tally.steps += 1
         self._perform(effects, now)
+
+    def _within_rates(
+        self, frames: list[tuple[ValidatorIndex, bytes]], now: Now
+    ) -> list[tuple[ValidatorIndex, bytes]]:
+        """Drop gossip that exceeds a peer's rate, and count it against the peer."""
+        kept = []
+        for peer, frame in frames:
+            if frame[0] == Number.ACTION:
+                rate = self._gossip.get(peer)
+                if rate is None:
+                    rate = self._gossip[peer] = TokenBucket(GOSSIP_PER_SECOND, GOSSIP_BURST)
+                if rate.take(1, now.mono_ms):
+                    self._report(peer, f"more than {GOSSIP_PER_SECOND} actions in a second", now)
+                    continue
+            kept.append((peer, frame))
+        return kept
+
+    def _within_limits(
+        self, batch: list[Submission], limits: PersonalLimits, now: Now
+    ) -> list[Submission]:
+        """Answer what goes beyond the player's own limits; return the rest."""
+        try:
+            limits.refresh()
+        except OperatorError as error:
+            log.warning("own limits stay as they were reason=%s", error)
+        player = self._replica.player
+        if player is None or not limits.are_set(now.wall_ms):
+            return batch
+        game, pending = self._replica.final.game, self._replica.pending
+        at_stake = staked(game, player) + sum(
+            waiting.amount for waiting in pending if isinstance(waiting, PlaceBet)
+        )
+        account, kept = game.accounts[player], []
+        for submission in batch:
+            operation = submission.operation
+            standing = Standing(account.won, account.lost, at_stake)
+            refusal = limits.refuse(operation, standing, now.wall_ms)
+            if refusal is not None:
+                self._answer(Answer(submission.ticket, 0, refusal), 0)
+                continue
+            if isinstance(operation, PlaceBet):
+                at_stake += operation.amount
+            kept.append(submission)
+        return kept
 
     def _perform(self, effects: Sequence[ReplicaEffect], now: Now) -> None:
         """Perform effects in order, except that all of a turn's records share the first commit.

@@ -16,6 +16,7 @@ from node.game.games import rules_of_table
 from node.game.params import GameParams, decode_params
 from node.game.rules import GameRules
 from node.identity import Keys
+from node.limits import PersonalLimits
 from node.lobby import credentials_of
 from node.logs import logging_to
 from node.membership import founders_of
@@ -90,8 +91,9 @@ async def serve_node(
         replica = Replica(setup_of(table, keys), journal.load(), journal.block)
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
         runtime = ProtocolRuntime(
-            replica, journal, table, me, credentials_of(keys), tally=known.tally, rolls=known.rolls
-        )
+            replica, journal, table, me, credentials_of(keys),
+            limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
+        )  # fmt: skip
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)
             nursery.start_soon(keep_memory, runtime, folder.root)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from node.game.games import NUMBERS
 from node.game.operations import (
     CreateSession,
+    Finish,
     Leave,
     Operation,
     PassDice,
@@ -24,6 +25,7 @@ from node.game.operations import (
     Working,
 )
 from node.game.rules import GameRules
+from node.hall import game_changes, games_text, waiting_changes, waiting_text
 from node.view import BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
@@ -42,11 +44,15 @@ TABLE_WORDS = (
     ("off BET, on BET", "call a bet off or on; `default BET` as the rules say"),
     ("decline", "pass the dice to the next seat, when the game lets you"),
     ("sit, leave", "take a seat, or leave it"),
+    ("games, players", "list the games of the table, or its players"),
+    ("open, finish N", "open another game, or end an empty one"),
+    ("sit N, game N", "take a seat in game N, or only watch it"),
     ("table", "show the table again (or just press Enter)"),
     ("quit", "leave the terminal; bets stay as they are"),
 )
 _FIRST_WORDS = (
     "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "table", "quit", "help",
+    "games", "players", "open", "finish", "game",
 )  # fmt: skip
 
 
@@ -83,6 +89,8 @@ def absence_text(members: int, tolerated: int) -> str:
 
 def turn_text(view: TableView) -> str:
     """Say what the table waits for, as a sentence to the player here."""
+    if view.waits_for:
+        return waiting_text(view)
     if view.session < 0:
         return "No game is open yet: type `sit` to open one."
     if not view.own.seated:
@@ -163,7 +171,8 @@ def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
 def changes(before: TableView, after: TableView) -> list[str]:
     """Return what is new in `after`, a line each: rolls with their pays, bets, whose turn it is."""
     names = [player.name for player in after.players]
-    rolled = [roll for roll in after.last if roll.number > before.rolls]
+    same = before.session in {-1, after.session}
+    rolled = [roll for roll in after.last if same and roll.number > before.rolls]
     lines = [line for roll in rolled for line in render_roll(roll, names)]
     if after.board_texts[:1] != before.board_texts[:1]:
         lines += [f"  {text}" for text in after.board_texts[:1]]
@@ -175,9 +184,12 @@ def changes(before: TableView, after: TableView) -> list[str]:
             lines += [f"  you {verb} {what}" for verb, what in done]
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
+    lines += [f"  {text}" for text in game_changes(before, after)]
+    lines += [f"  {text}" for text in waiting_changes(before, after)]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.thrower == after.me or not after.betting
-    if turn_text(after) != turn_text(before) and after.own.seated and (rolled or mine):
+    is_new = turn_text(after) != turn_text(before) and not after.waits_for
+    if is_new and after.own.seated and (rolled or mine):
         lines.append(f"  {turn_text(after)}")
     return lines
 
@@ -215,9 +227,10 @@ def _wrapped(head: str, text: str, indent: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Operations to submit together, in order."""
+    """Operations to submit together, in order; `shows` is the game to look at when they are done."""
 
     operations: tuple[Operation, ...]
+    shows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +246,18 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Show another game of the table from now on."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Players:
+    """Show everybody at the table."""
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """Leave the terminal; the bets stay."""
 
@@ -242,7 +267,7 @@ class Help:
     """Show the words."""
 
 
-Command: TypeAlias = Play | Say | Show | Help | Quit
+Command: TypeAlias = Play | Say | Show | Look | Players | Help | Quit
 
 
 def help_text(rules: GameRules) -> str:
@@ -265,6 +290,14 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return Quit()
         case ["help" | "?"]:
             return Help()
+        case ["games"]:
+            return Say(games_text(view))
+        case ["players"]:
+            return Players()
+        case ["open"]:
+            return Play((CreateSession(NUMBERS[rules.name]),))
+        case ["sit" | "game" | "finish" as word, number]:
+            return _at_game(word, number, view)
         case ["sit"]:
             return _sit(view, rules)
         case [word, *_] if view.session < 0 or not view.own.seated:
@@ -306,6 +339,21 @@ def _sit(view: TableView, rules: GameRules) -> Command:
         # With no game open the lowest slot is free; if others open it first, the seat is there.
         return Play((CreateSession(NUMBERS[rules.name]), Sit(0)))
     return Say("you have a seat already") if view.own.seated else Play((Sit(view.session),))
+
+
+def _at_game(word: str, number: str, view: TableView) -> Command:
+    """Return what `sit N`, `game N` and `finish N` mean: at an open game, the one of that number."""
+    games = {str(game.session): game for game in view.games}
+    game = games.get(number)
+    if game is None:
+        return Say(f"there is no game {number!r}; open are: {', '.join(games) or 'none'}")
+    if word == "game":
+        return Look(game.session)
+    if word == "finish":
+        return Play((Finish(game.session),))
+    if view.me in game.seated:
+        return Look(game.session)
+    return Play((Sit(game.session),), shows=game.session)
 
 
 def _find(words: Sequence[str], view: TableView) -> BetView | None:

@@ -65,13 +65,29 @@ class RollView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GameView:
+    """One open game of the table. `seated` are players by index, `layout` the chips of their bets.
+
+    `betting` says whether bets are taken now, else its dice are out.
+    """
+
+    session: int
+    opener: int
+    seated: tuple[int, ...]
+    betting: bool
+    rolls: int
+    layout: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
     """A session of the table after the final block `height`, as seat `me` sees it.
 
     `session` is -1 while none is open, `thrower` -1 while nobody can throw, who needs
     `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
     first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
-    are the chips of all sessions' bets. `tolerated` members may be away before the table stops.
+    are the chips of all sessions' bets. `games` are all open sessions. `away` are the voters to whom
+    this node has no link; without `waits_for` more of them nothing becomes final. `tolerated` members may be away before the table stops.
     """
 
     table: str
@@ -91,6 +107,9 @@ class TableView:
     rolls: int = 0
     thrower: int = -1
     last: tuple[RollView, ...] = ()
+    games: tuple[GameView, ...] = ()
+    waits_for: int = 0
+    away: tuple[str, ...] = ()
 
     @property
     def own(self) -> PlayerView:
@@ -124,13 +143,17 @@ def build_view(
     names: Sequence[str],
     me: int,
     state_root: Digest,
+    shown: int | None = None,
+    waits_for: int = 0,
+    away: Sequence[str] = (),
 ) -> TableView:
     """Return what player `me` sees after the final block of `state`.
 
-    `rolls` are the latest settled rolls of all sessions, oldest first; the session shown is the one
-    in which `me` has a seat, else the first open one.
+    `rolls` are the latest settled rolls of all sessions, oldest first. The session shown is `shown`
+    while it is open, else the first in which `me` has a seat, else the first open one.
     """
-    slot = _session_of(state, me)
+    is_open = shown is not None and state.rules_of(shown) is not None
+    slot = shown if shown is not None and is_open else _session_of(state, me)
     session = None if slot < 0 else state.sessions[slot]
     rules = state.rules_of(slot)
     players = tuple(
@@ -147,6 +170,9 @@ def build_view(
         bank=state.bank,
         layout=state.treasury.layout,
         minted=state.minted,
+        games=tuple(games_of(state)),
+        waits_for=waits_for,
+        away=tuple(away),
     )
     if session is None or rules is None:
         return common
@@ -163,6 +189,21 @@ def build_view(
         thrower=-1 if thrower is None else thrower,
         last=tuple(_roll(roll, rules) for roll in own),
     )
+
+
+def games_of(state: GameState) -> Iterator[GameView]:
+    """Yield every open game of the table, lowest slot first."""
+    for slot, session in enumerate(state.sessions):
+        if session is not None:
+            seats = (seat for seat in session.seats if seat is not None and not seat.riding)
+            yield GameView(
+                session=slot,
+                opener=session.creator,
+                seated=tuple(seat.player for seat in seats),
+                betting=session.phase in {Phase.OPEN, Phase.BETTING},
+                rolls=session.rolls,
+                layout=session.layout,
+            )
 
 
 def _session_of(state: GameState, player: int) -> int:

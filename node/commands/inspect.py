@@ -13,9 +13,10 @@ from node.config import Folder
 from node.control import open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
-from node.inspection import find_roll, open_store, read_rolls, recipe, state_root_at
+from node.inspection import find_roll, open_store, read_rolls, read_why, recipe, state_root_at
 from node.serving import params_of, rules_of
 from node.terminal import absence_text
+from node.waiting import facts_of
 
 
 @click.command()
@@ -33,7 +34,10 @@ from node.terminal import absence_text
     metavar="SERIAL",
     help="With --roll: the game it belongs to, if not the newest one.",
 )
-def status(folder: Folder, as_json: bool, roll: int | None, session: int | None) -> None:
+@click.option("--why", is_flag=True, help="Say what the table waits for, and whom.")
+def status(
+    folder: Folder, *, as_json: bool, roll: int | None, session: int | None, why: bool
+) -> None:
     """Say where this node stands, from its files and, if it runs, from itself."""
     with checking_input():
         table = load_table(folder.table)
@@ -43,6 +47,10 @@ def status(folder: Folder, as_json: bool, roll: int | None, session: int | None)
             found = find_roll(folder, roll, session)
             click.echo(json.dumps(roll_facts(found)) if as_json else _roll_text(found))
             return
+    if why:
+        cause = trio.run(_why, folder) or facts_of(read_why(folder))
+        click.echo(json.dumps(cause) if as_json else f"{cause['player']}\n{cause['developer']}")
+        return
     facts = _facts(folder, table)
     click.echo(json.dumps(facts) if as_json else _text(facts, table))
 
@@ -94,6 +102,16 @@ async def _live(folder: Folder) -> dict[str, object] | None:
         return None
     async with client:
         return await client.status()
+
+
+async def _why(folder: Folder) -> dict[str, object] | None:
+    """Return why the running node waits, None if none runs."""
+    try:
+        client = await open_control(folder.root)
+    except OperatorError:
+        return None
+    async with client:
+        return await client.why()
 
 
 def _text(facts: dict[str, object], table: Table) -> str:

@@ -68,6 +68,9 @@ class Code(enum.IntEnum):
     HAS_LEFT = 71
     VOTERS_CHANGE = 72
     STILL_SEATED = 73
+    OWN_LOSS = 90
+    """From here on never in a block: a player's own node refused."""
+    OWN_TIME = 91
 
 
 class Receipt(Record, frozen=True):
@@ -213,6 +216,9 @@ _SENTENCES: Mapping[int, str] = {
     Code.JOIN_INVALID: "the request to join is not one for this table: ask for a new invite",
     Code.HAS_LEFT: "this seat has left the table for good: join again under new keys",
     Code.STILL_SEATED: "you have a seat in game {}: leave it first",
+    Code.OWN_LOSS: "your own loss limit is {} chips in 24 hours: {} are lost or at stake, so a bet "
+    "of {} goes beyond it: bet less, or wait {} minutes",
+    Code.OWN_TIME: "your own time limit of {} minutes in 24 hours is over: bet again in {} minutes",
     Code.VOTERS_CHANGE: "the table is changing who votes: throw again in a moment",
 }
 

@@ -187,8 +187,8 @@ def guard_company(moment: Moment) -> Refusal | None:
 
 def guard_empty(moment: Moment) -> Refusal | None:
     """Nobody is seated; that nothing lies on the layout is the phase."""
-    taken = sum(seat is not None for seat in moment.session.seats)
-    return Refusal(Code.NOT_EMPTY, (taken, moment.session.layout)) if taken else None
+    taken, layout = moment.session.occupancy()
+    return Refusal(Code.NOT_EMPTY, (taken, layout)) if taken else None
 
 
 _EMPTY_LAYOUT = Refusal(Code.NOTHING_LIES)
@@ -427,6 +427,10 @@ class GameSession(msgspec.Struct, gc=False):
         """Say whether the seat may throw with the bets it has (R2)."""
         seat = self.seats[index]
         return seat is not None and not seat.riding and self.rules.may_throw(self.board, seat.bets)
+
+    def occupancy(self) -> tuple[int, int]:
+        """Return how many seats are taken and how many chips lie on the layout."""
+        return sum(seat is not None for seat in self.seats), self.layout
 
     def all_ready(self, but: int) -> bool:
         """Say whether every seated player but one has said that they need no more time."""

@@ -360,7 +360,8 @@ class GameState:
         if player != session.creator and wait_ms > 0:
             return Receipt(Code.NOT_IDLE, (wait_ms,))
         if refusal := self._fire(slot, Event.FINISH):
-            return Receipt(refusal.code, refusal.values)
+            # What the table refuses outright has no values yet.
+            return Receipt(refusal.code, refusal.values or session.occupancy())
         self._put_session(slot, None)
         return DONE
 

@@ -18,6 +18,8 @@ from tests.game.test_treasury import with_bank
 from tests.game.tiny import ACE, FIELD, RIDE, STAY, UNIT
 
 VALUES: dict[Code, tuple[int, ...]] = {
+    Code.OWN_LOSS: (500, 401, 100, 77),
+    Code.OWN_TIME: (60, 90),
     Code.STRANGER: (9,),
     Code.OPERATIONS: (4_096,),
     Code.NO_GAME: (2,),

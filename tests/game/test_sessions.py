@@ -102,7 +102,8 @@ def test_a_thousand_finished_sessions_leave_no_growth() -> None:
 def test_only_an_empty_game_is_finished() -> None:
     game = Game().seated(0, 1)
     game.bet(0, RIDE, 10)
-    assert game.refusal(0, Finish(0)).code == Code.NOT_EMPTY
+    receipt = game.refusal(0, Finish(0))
+    assert (receipt.code, receipt.values) == (Code.NOT_EMPTY, (2, 10))
     game.done((0, TakeDown(0, RIDE, 0)))
     receipt = game.refusal(0, Finish(0))
     assert (receipt.code, receipt.values) == (Code.NOT_EMPTY, (2, 0))

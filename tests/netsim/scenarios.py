@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from consensus.encoding import decode_as
 from consensus.messages import Certificate, Number, VoteKind, VotePayload
 from netsim.adversaries import Adversary, Equivocator, Schismatic, Strategy, read_vote
+from netsim.fabric import Links
 from netsim.faults import storm
+from netsim.host import Simulated
 from netsim.invariants import ViolatedError
-from netsim.network import Links, Simulated
 from netsim.tables import CounterTable, Seat
 
 
@@ -83,7 +84,7 @@ def lost_finalization(n: int, seed: int) -> None:
     last = max(table.honest, key=lambda i: table.validators.leader(2) != i)
     network.drops = lambda _, to, data: to == last and is_about(data, VoteKind.FINALIZE)
     table.increment(b"x", at=(last + 1) % n)
-    network.run(1_060)
+    network.run(1_070)
     finals = [node.engine.final.height for node in table.nodes]
     assert finals[last] == 0, "the scenario needs a node behind"
     assert sum(finals) == n - 1, "and all others asleep"

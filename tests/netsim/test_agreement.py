@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from netsim.fabric import Links
 from netsim.faults import storm
-from netsim.network import Links
 from netsim.tables import CounterTable
 
 SEEDS = int(os.environ.get("NETSIM_SEEDS", "6"))

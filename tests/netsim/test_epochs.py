@@ -3,7 +3,7 @@
 import pytest
 
 from consensus.effects import EpochKeysErased, EpochKeysLogged
-from netsim.network import Links
+from netsim.fabric import Links
 from netsim.playing import PlayingTable
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, Code

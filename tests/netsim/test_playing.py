@@ -5,7 +5,7 @@ import pytest
 from consensus.beacon import recompute_seed
 from consensus.effects import RollLogged
 from consensus.encoding import digest
-from netsim.network import Links
+from netsim.fabric import Links
 from netsim.playing import CRAPS, PlayingTable
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Roll, Sit, TakeDown
@@ -14,7 +14,7 @@ from node.game.receipts import GAME_CODES, Code
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_players_throw_dice_together_and_every_node_holds_the_same_chips(n: int) -> None:
-    table = PlayingTable(n, seed=1, ed25519=n == 4)
+    table = PlayingTable(n, seed=1, signatures="ed25519" if n == 4 else "stand-in")
     table.play(8, limit_ms=300_000)
     table.settle()
     assert len({replica.final.root for replica in table.replicas}) == 1

@@ -4,7 +4,8 @@ import pytest
 
 from consensus.effects import CertificateLogged
 from consensus.messages import Number, VoteKind
-from netsim.network import Links
+from netsim.chance import Spread
+from netsim.fabric import Links
 from netsim.tables import CounterTable
 from tests.netsim import scenarios
 from tests.netsim.scenarios import feed
@@ -36,7 +37,7 @@ def test_a_day_without_work_has_no_vote_and_no_block() -> None:
 
 @pytest.mark.parametrize("n", [4, 7])
 def test_at_low_load_a_block_is_an_action(n: int) -> None:
-    table = CounterTable(n, seed=2, links=Links(latency_ms_min=1, latency_ms_max=60))
+    table = CounterTable(n, seed=2, links=Links(latency=Spread("uniform(1ms,60ms)")))
     feed(table, 100, every_ms=500)
     table.network.run(60_000)
     assert table.totals() == [100] * n
@@ -81,7 +82,7 @@ def test_a_node_whose_link_works_one_way_costs_nobody_else_anything(hears: bool)
 
 
 def test_five_hundred_views_without_a_block_are_left_behind_by_one() -> None:
-    slow = Links(latency_ms_min=700, latency_ms_max=900)  # so that repetitions are few
+    slow = Links(latency=Spread("uniform(700ms,900ms)"))  # so that repetitions are few
     table = CounterTable(4, seed=4, links=slow)
     table.network.drops = lambda _from, _to, data: data[0] == Number.PROPOSAL
     table.increment(b"x", at=0)
@@ -131,7 +132,7 @@ def test_a_node_far_behind_is_fed_by_one_honest_peer_among_liars() -> None:
     table.network.run(20_000)
     assert set(table.totals()) == {150}
     # Only one honest peer can be heard by the node that comes back.
-    table.network.blocked = {(i, 0): None for i in (1, 2, 3)}
+    table.network.fabric.block((i, 0) for i in (1, 2, 3))
     table.network.boot(0)
     table.network.run(table.network.now_ms + 60_000)
     assert table.nodes[0].app.total == 150

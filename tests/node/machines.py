@@ -19,7 +19,13 @@ from tests.node.tables import Seating, make_table
 Effects: TypeAlias = list[ReplicaEffect]
 Outcome: TypeAlias = Sequence[ReplicaEffect] | BaseException
 
-NO_GAMES = SimpleNamespace(height=0, time_ms=0, root=b"", game=SimpleNamespace(sessions=()))
+NO_GAMES = SimpleNamespace(
+    height=0,
+    time_ms=0,
+    root=b"",
+    game=SimpleNamespace(sessions=()),
+    membership=SimpleNamespace(members=(), voters=()),
+)
 
 
 class ListJournal:
@@ -55,6 +61,8 @@ class Scripted:
 
     final = NO_GAMES
     engine = SimpleNamespace(view=1)
+    validators = SimpleNamespace(q=0)
+    player = None
 
     def __init__(self, **outputs: Sequence[Outcome]) -> None:
         self.pipeline = MessageProcessor()

@@ -45,7 +45,7 @@ BUNDLE_BYTES = 16 << 10
 @pytest.fixture(scope="module")
 def played():
     """A table for four, with Ed25519, that changed its voters twice while bets went on."""
-    table = PlayingTable(4, seed=1, ed25519=True, described=True)
+    table = PlayingTable(4, seed=1, signatures="ed25519", described=True)
     table.play(3, limit_ms=300_000)
     for vote, rolls in ((0, 5), (1, 7)):
         table.ask(2, SetVote(vote))

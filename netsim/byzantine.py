@@ -1,0 +1,231 @@
+"""What a scenario's Byzantine hosts do at a craps table: strategies by their names."""
+
+# mypy: disable-error-code="explicit-override"
+# The decorator is of Python 3.12.
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from consensus import encoding
+from consensus.effects import Send
+from consensus.encoding import DecodeError, decode_as, digest, encode
+from consensus.messages import (
+    Number,
+    Status,
+    body_hash,
+    frame,
+)
+from consensus.signing import (
+    Domain,
+    build_envelope,
+    key_id,
+    parse_envelope,
+    sign_envelope,
+)
+from consensus.validators import ValidatorIndex
+from netsim import adversaries as a
+from netsim.host import Simulated
+from netsim.tables import Seat
+from node.game.operations import PlaceBet, TakeDown
+
+FLOOD_FRAMES = 10
+"""Frames of a flooder for each that it hears; a thousand a second would only cost virtual time."""
+HOUR_MS = 3_600_000
+
+
+def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold)
+    return encoding.decode(data)
+
+
+class Quiet:
+    """The strategy of an honest node, for others to change."""
+
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Add nothing."""
+        del me, sender, data
+        return ()
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Let it pass."""
+        del me
+        return (send,)
+
+
+class ShareWithholder(Quiet):
+    """Never shows a share of any roll and answers no question for one."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Drop what would open a roll."""
+        return () if send.frame[0] in {Number.REVEAL, Number.REVEAL_PATHS} else (send,)
+
+
+class FalseSharer(Quiet):
+    """Signs false shares: another element for each secret, or none where it has one."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Replace the shares of a reveal."""
+        if send.frame[0] != Number.REVEAL:
+            return (send,)
+        epoch, roll, close_hash, shares = _read(parse_envelope(send.frame[1:]).payload)
+        spoiled = [
+            share if not share or me.rng.random() < 0.5 else digest("false", share)
+            for share in shares
+        ]
+        payload = encode((epoch, roll, close_hash, spoiled))
+        seat = me.seat
+        said = sign_envelope(seat.key, Domain.REVEAL, seat.chain_id, payload)
+        return (Send(send.to, frame(Number.REVEAL, said)),)
+
+
+class TimeLiar(Quiet):
+    """Says another time of the day to everybody, and stamps its blocks with it."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Shift clocks in what it says."""
+        shift_ms = me.rng.choice((-HOUR_MS, -5_000, 2_900, 5_000, HOUR_MS))
+        if send.frame[0] == Number.STATUS:
+            status = decode_as(send.frame[1:], Status)
+            moved = replace(status, wall_ms=max(status.wall_ms + shift_ms, 0))
+            return (Send(send.to, frame(Number.STATUS, moved)),)
+        found = a.read_proposal(send.frame)
+        if found is None:
+            return (send,)
+        header, body = found
+        moved_header = replace(header, time_ms=max(header.time_ms + shift_ms, 1))
+        return a.to_each(me.others, me.proposal(moved_header, body))
+
+
+class Flooder(Quiet):
+    """Says ten things for each that it hears: junk, old frames, forged votes."""
+
+    def __init__(self) -> None:
+        """Nothing heard yet."""
+        self._heard: list[bytes] = []
+
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Send much to somebody."""
+        rng = me.rng
+        self._heard.append(data)
+        del self._heard[:-100]
+        peer = rng.choice(me.others)
+        for _ in range(FLOOD_FRAMES if rng.random() < 0.2 else 0):
+            match rng.randrange(4):
+                case 0:
+                    junk = rng.randbytes(rng.randrange(1, 200))
+                case 1:
+                    junk = rng.choice(self._heard)
+                case 2:
+                    junk = bytes((rng.choice(tuple(Number)),)) + rng.randbytes(40)
+                case _:
+                    junk = a.flip(rng.choice(self._heard), rng)
+            yield Send(peer, junk)
+
+
+class Thief(Quiet):
+    """As leader pays itself: takes others' bets down, bets for them, invents and repeats actions."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Put something into its block that nobody signed, or change what the block led to."""
+        found = a.read_proposal(send.frame)
+        if found is None or me.rng.random() < 0.4:
+            return (send,)
+        header, body = found
+        match me.rng.randrange(5):
+            case 0:
+                body = replace(body, actions=(*body.actions, self._forged(me)))
+            case 1 if body.actions:
+                body = replace(body, actions=(*body.actions, body.actions[0]))
+            case 2 if body.system:
+                body = replace(body, system=body.system[1:])
+            case 3 if body.system:
+                spoiled = a.flip(body.system[-1], me.rng)
+                body = replace(body, system=(*body.system[:-1], spoiled))
+            case _:
+                header = replace(header, state_root=digest("richer", header.state_root))
+        header = replace(header, body_hash=body_hash(body))
+        return a.to_each(me.others, me.proposal(header, body))
+
+    def _forged(self, me: a.Adversary) -> bytes:
+        victim = me.rng.choice(me.others)
+        operations = [encode(PlaceBet(0, 1, 0, 500)), encode(TakeDown(0, 9, 6))]
+        game = me.seat.node.final.game  # type: ignore[attr-defined]
+        payload = encode((game.accounts[victim].seq + 1, [_read(one) for one in operations]))
+        kid = me.seat.node.setup.members[victim].identity  # type: ignore[attr-defined]
+        return build_envelope(key_id(kid), payload, me.rng.randbytes(64))
+
+
+class DoubleBettor(Quiet):
+    """Signs two actions with one number: half of the table hears of one, half of the other."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Tell each half something else."""
+        if send.frame[0] != Number.ACTION:
+            return (send,)
+        seat = me.seat
+        try:
+            seq, operations = _read(parse_envelope(send.frame[1:]).payload)
+        except DecodeError:
+            return (send,)
+        assert seat.player_key is not None, "a player has a key"
+        if parse_envelope(send.frame[1:]).kid != key_id(seat.player_key.public_key):
+            return (send,)
+        other = encode((seq, [[4, 0, 16, 0, 5], *operations]))
+        said = sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, other)
+        left, right = me.halves()
+        return [*a.to_each(left, send.frame), *a.to_each(right, frame(Number.ACTION, said))]
+
+
+_STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
+    "silent": a.Silent,
+    "equivocator": a.Equivocator,
+    "schismatic": a.Schismatic,
+    "selective": a.Selective,
+    "forger": a.Forger,
+    "babbler": a.Babbler,
+    "liar": a.Liar,
+    "late": a.Late,
+    "vote-withholder": a.Withholder,
+    "withholder": ShareWithholder,
+    "false-sharer": FalseSharer,
+    "time-liar": TimeLiar,
+    "flooder": Flooder,
+    "thief": Thief,
+    "double-bettor": DoubleBettor,
+}
+
+
+class Coalition:
+    """Several hosts that vote for everything that any of them hears, and show it to one another."""
+
+    def __init__(self, members: Sequence[int]) -> None:
+        """Know the others."""
+        self._members = members
+        self._equivocator = a.Equivocator()
+        self._withholder = ShareWithholder()
+
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Pass proposals to the others, and vote for whatever anybody votes for."""
+        if data[0] == Number.PROPOSAL and sender not in self._members:
+            for member in self._members:
+                if member != me.index:
+                    yield Send(ValidatorIndex(member), data)
+        yield from self._equivocator.hear(me, sender, data)
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Give each half another block, and keep the shares of the dice back."""
+        for said in self._equivocator.speak(me, send):
+            yield from self._withholder.speak(me, said)
+
+
+def adversary_of(
+    strategy: str, rng: random.Random, coalition: Sequence[int]
+) -> Callable[[Seat], Simulated]:
+    """Return what takes a seat with this strategy."""
+
+    def make() -> a.Strategy:
+        return Coalition(coalition) if strategy == "coalition" else _STRATEGIES[strategy]()
+
+    return lambda seat: a.Adversary(seat, make(), rng)

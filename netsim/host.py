@@ -1,0 +1,174 @@
+"""One simulated machine: what its disk keeps, what its clocks show, how fast it works."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from consensus.effects import BlockLogged, LogRecord, Now
+from consensus.validators import ValidatorIndex
+
+WALL_MS_START = 1_700_000_000_000
+"""What every host's wall clock shows at virtual time 0, plus the host's own error."""
+PPM = 1_000_000
+
+
+class Simulated(Protocol):
+    """What a network drives: a replica, or anything with its inputs."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When `handle_deadline` is due, monotonic milliseconds."""
+        ...
+
+    def start(self, now: Now) -> Sequence[object]:
+        """Begin or resume."""
+        ...
+
+    def peer_up(self, peer: ValidatorIndex, now: Now) -> Sequence[object]:
+        """Take note that a peer is back."""
+        ...
+
+    def receive(self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> Sequence[object]:
+        """Take frames, in order."""
+        ...
+
+    def entropy(self, data: bytes, now: Now) -> Sequence[object]:
+        """Take the answer to a `RequestEntropy`."""
+        ...
+
+    def handle_deadline(self, now: Now) -> Sequence[object]:
+        """Do what is due."""
+        ...
+
+
+class DiskError(Exception):
+    """The disk refuses: it is full, a sync failed, or what it holds is damaged."""
+
+
+class Disk:
+    """What survives a crash: groups of records, each group whole or not at all.
+
+    A disk that lies says that a group is durable and keeps it in a cache until its next honest
+    moment; a power cut takes what is only there.
+    """
+
+    def __init__(self) -> None:
+        """Start empty and honest."""
+        self.records: list[LogRecord] = []
+        self.lying = False
+        self.refuses = ""
+        """Why every write fails now, if it does."""
+        self.rotten = False
+        """Whether some sector has changed: whoever reads everything finds it."""
+        self.writes = 0
+        self._cached: list[int] = []  # sizes of the groups that a power cut may take
+        self._blocks: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def append(self, records: Sequence[LogRecord]) -> None:
+        """Make records durable, all of them; raises `DiskError` and keeps none."""
+        if self.refuses:
+            raise DiskError(self.refuses)
+        self.writes += 1
+        if self.lying:
+            self._cached.append(len(records))
+        elif self._cached:
+            self._cached.clear()
+        self.records.extend(records)
+        for record in records:
+            if isinstance(record, BlockLogged):
+                self._blocks[record.hash] = (record.header, record.body)
+
+    def block(self, wanted: bytes) -> tuple[bytes, bytes] | None:
+        """Return a stored block as (header, body); raises `DiskError` if it is damaged."""
+        if self.rotten:
+            raise DiskError("a stored block is damaged")
+        return self._blocks.get(wanted)
+
+    def power_cut(self, rng: random.Random) -> int:
+        """Lose some of the newest groups that were only in the cache; return how many records."""
+        if not self._cached:
+            return 0
+        kept = rng.randrange(len(self._cached))
+        lost = sum(self._cached[kept:])
+        self._cached.clear()
+        self._keep(self.records[: len(self.records) - lost])
+        return lost
+
+    def copy(self, count: int) -> "Disk":
+        """Return a backup of the first `count` records."""
+        twin = Disk()
+        twin._keep(self.records[:count])
+        return twin
+
+    def restore(self, backup: "Disk") -> None:
+        """Hold what a backup held."""
+        self._cached.clear()
+        self.rotten = False
+        self._keep(backup.records)
+
+    def _keep(self, records: Sequence[LogRecord]) -> None:
+        self.records = list(records)
+        self._blocks = {
+            record.hash: (record.header, record.body)
+            for record in records
+            if isinstance(record, BlockLogged)
+        }
+
+
+class Clock:
+    """A host's two clocks as functions of virtual time. Both drift; only the wall clock jumps."""
+
+    def __init__(self) -> None:
+        """Begin exact."""
+        self.offset_ms = 0
+        """What the wall clock is ahead, jumps included."""
+        self.drift_ppm = 0
+        self.frozen_ms: int | None = None
+        """The wall time at which the wall clock stands, if it does."""
+
+    def now(self, now_ms: int) -> Now:
+        """Read both clocks."""
+        mono_ms = now_ms + now_ms * self.drift_ppm // PPM if self.drift_ppm else now_ms
+        if self.frozen_ms is not None:
+            return Now(mono_ms, self.frozen_ms)
+        return Now(mono_ms, max(WALL_MS_START + mono_ms + self.offset_ms, 0))
+
+    def when(self, mono_ms: int) -> int:
+        """Return the first virtual time at which the monotonic clock shows this."""
+        if not self.drift_ppm:
+            return mono_ms
+        at_ms = mono_ms * PPM // (PPM + self.drift_ppm)
+        while at_ms + at_ms * self.drift_ppm // PPM < mono_ms:
+            at_ms += 1
+        return at_ms
+
+    def freeze(self, now_ms: int) -> None:
+        """Let the wall clock stand still."""
+        self.frozen_ms = self.now(now_ms).wall_ms
+
+    def thaw(self, now_ms: int) -> None:
+        """Let the wall clock go on from where it stood."""
+        if self.frozen_ms is not None:
+            stood_ms, self.frozen_ms = self.frozen_ms, None
+            self.offset_ms -= self.now(now_ms).wall_ms - stood_ms
+
+
+@dataclass(slots=True)
+class Host:
+    """A machine and what runs on it; the disk survives what the node does not."""
+
+    disk: Disk = field(default_factory=Disk)
+    clock: Clock = field(default_factory=Clock)
+    node: Simulated | None = None
+    boots: int = 0
+    crash_after: int | None = None
+    """Effects until the power fails."""
+    frozen_until_ms: int = 0
+    """A process that is stopped, or busy: what arrives waits."""
+    cost_us: int = 0
+    """Time that each input takes."""
+    write_us: int = 0
+    """Time until a write is durable; what is sent behind it leaves later."""
+    timer_ms: int | None = None
+    """The earliest timer on the heap."""

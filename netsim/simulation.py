@@ -1,0 +1,220 @@
+"""One run: a scenario and a seed in, a verdict out. The same in every process on every machine.
+
+Whatever could bring something from outside into a run (clocks, the system's randomness, threads)
+raises while one is under way.
+"""
+
+import os
+import platform
+import random
+import secrets
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NoReturn
+
+import netsim
+from netsim.scenario import Scenario
+from netsim.tokens import describe_scenario
+from netsim.trace import Trace
+from netsim.weather import resolve
+from netsim.world import TableRun, Violation
+
+WINDOW_MS = 1_000
+"""Tables of one run take turns of so much virtual time: they are all there at the same time."""
+VIOLATIONS_MAX = 20
+"""A run ends with so many broken tables: more tell nothing new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to. `token` replays it."""
+
+    name: str
+    seed: int
+    verdict: str
+    digest: str
+    token: str
+    violations: tuple[Violation, ...]
+    events: int
+    sim_seconds: float
+    wall_seconds: float
+    marks: Mapping[str, int]
+    missing: tuple[str, ...]
+    """What the run should have gone through and did not: then it proves nothing."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values, as scripts read them."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "verdict": self.verdict,
+            "digest": self.digest,
+            "token": self.token,
+            "violations": [
+                {"rule": v.rule, "text": v.text, "table": v.table, "at_ms": v.at_ms}
+                for v in self.violations
+            ],
+            "events": self.events,
+            "sim_seconds": self.sim_seconds,
+            "wall_seconds": round(self.wall_seconds, 3),
+            "events_per_s": round(self.events / max(self.wall_seconds, 1e-6)),
+            "marks": dict(sorted(self.marks.items())),
+            "missing": list(self.missing),
+        }
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way: its resolved scenario and its tables."""
+
+    scenario: Scenario
+    resolved: Scenario
+    seed: int
+    tables: list[TableRun] = field(default_factory=list)
+
+    def traces(self) -> dict[int, Trace]:
+        """Return what each table recorded."""
+        return {one.table: one.trace for one in self.tables}
+
+
+def simulate(
+    scenario: Scenario,
+    seed: int,
+    *,
+    keep: int = 0,
+    until_ms: int | None = None,
+    progress: Callable[[int], None] = lambda _ms: None,
+    tables: range | None = None,
+) -> tuple[Outcome, Run]:
+    """Run a scenario to its end, or up to `until_ms`; `keep` happenings of each table are kept."""
+    started = time.perf_counter()
+    resolved = resolve(scenario, seed)
+    run = Run(scenario, resolved, seed)
+    with sealed():
+        for table in tables if tables is not None else range(resolved.tables):
+            run.tables.append(TableRun(resolved, seed, table, keep=keep))
+        now_ms = 0
+        while any(not one.is_done for one in run.tables):
+            now_ms += WINDOW_MS
+            if until_ms is not None:
+                now_ms = min(now_ms, until_ms)
+            for one in run.tables:
+                one.advance(now_ms)
+            progress(now_ms)
+            broken = sum(one.violation is not None for one in run.tables)
+            if now_ms == until_ms or broken >= VIOLATIONS_MAX:
+                break
+    return _judge(run, time.perf_counter() - started), run
+
+
+def _judge(run: Run, wall_seconds: float) -> Outcome:
+    scenario = run.resolved
+    violations = tuple(one.violation for one in run.tables if one.violation is not None)
+    marks: dict[str, int] = {}
+    whole = blake2b(digest_size=16)
+    for one in run.tables:
+        whole.update(bytes.fromhex(one.trace.digest))
+        for name, count in one.trace.marks.items():
+            marks[name] = marks.get(name, 0) + count
+    missing = [f"mark {name}" for name in scenario.expect.marks if not marks.get(name)]
+    if scenario.workload.kind == "play":
+        for name, least in (
+            ("bets_settled", scenario.expect.bets),
+            ("rolls", scenario.expect.rolls),
+        ):
+            if marks.get(name, 0) < least:
+                missing.append(f"{marks.get(name, 0)} {name} of {least}")
+    if not all(one.is_done for one in run.tables):
+        missing.append("the end")
+    verdict = "violated" if violations else "unknown" if missing else "ok"
+    digest = whole.hexdigest()
+    return Outcome(
+        name=scenario.name,
+        seed=run.seed,
+        verdict=verdict,
+        digest=digest,
+        token=make_token(run.scenario, run.seed, digest),
+        violations=violations,
+        events=sum(one.trace.events for one in run.tables),
+        sim_seconds=max((one.network.now_ms for one in run.tables), default=0) / 1000,
+        wall_seconds=wall_seconds,
+        marks=marks,
+        missing=tuple(missing),
+    )
+
+
+# Nothing from outside.
+
+
+class LeakError(BaseException):
+    """Something from outside was about to enter a run, which then could not be repeated."""
+
+
+def _forbid(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        raise LeakError(f"{name} inside a run: it differs from run to run")
+
+    return refuse
+
+
+_LEAKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (time, ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
+    (os, ("urandom", "getrandom")),
+    (secrets, ("token_bytes", "randbelow", "token_hex")),
+    (random, ("random", "randrange", "randint", "choice", "shuffle", "getrandbits", "uniform")),
+    (uuid, ("uuid1", "uuid4")),
+    (threading.Thread, ("start",)),
+)
+
+
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Let clocks, the system's randomness and threads raise `LeakError`."""
+    held = []
+    for owner, names in _LEAKS:
+        for name in names:
+            if hasattr(owner, name):
+                held.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, _forbid(f"{getattr(owner, '__name__', owner)}.{name}"))
+    try:
+        yield
+    finally:
+        for owner, name, original in held:
+            setattr(owner, name, original)
+
+
+# Tokens.
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """Return the commit of the code that runs, `-` outside of a checkout."""
+    root = Path(netsim.__file__).parent.parent
+    try:
+        found = subprocess.run(  # noqa: S603  (our own words)
+            ["git", "-C", str(root), "rev-parse", "--short=10", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "-"
+    return found.stdout.strip()
+
+
+def make_token(scenario: Scenario, seed: int, digest: str) -> str:
+    """Return the text that repeats a run: scenario, seed, and under what it was made."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return f"netsim1:{describe_scenario(scenario)}:{seed}:{commit()}:{python}:{digest}"
+
+
+__all__ = ["LeakError", "Outcome", "Run", "commit", "sealed", "simulate"]
