@@ -148,7 +148,7 @@ def turn_text(view: TableView) -> str:
     if view.own.left:
         return "You have left the table: `quit` when you like."
     if view.waits_for:
-        return waiting_text(view)
+        return waiting_text(view.waits_for, view.away)
     if view.session < 0:
         return "No game is open yet: type `sit` to open one."
     if not view.own.seated:

@@ -17,15 +17,17 @@ from node.config import Folder
 from node.control import open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
+from node.fairness import FairnessMeter, fairness_facts, verdict_text
+from node.hall import waiting_text
 from node.inspection import (
     find_roll,
     open_store,
     read_members,
-    read_rolls,
     read_why,
     recipe,
     state_root_at,
 )
+from node.remembering import outcomes_above
 from node.serving import params_of, rules_of
 from node.terminal import absence_text
 from node.waiting import facts_of
@@ -94,7 +96,10 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
         root = state_root_at(store, height)
         known = load_book(folder.book, table).members
         me = next((name for key, name in known if key_id(PublicKey(key)) == store.owner), "")
-        rolls = sum(1 for _ in read_rolls(store, rules_of(table)))
+        rules = rules_of(table)
+        meter = FairnessMeter.of(rules)
+        meter.add_all(outcomes_above(store, rules, 0))
+    fairness = meter.report()
     live = trio.run(_live, folder)
     return {
         "table": table.descriptor.name,
@@ -103,7 +108,9 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
         "me": me,
         "height": height,
         "state_root": root,
-        "rolls": rolls,
+        "rolls": fairness.rolls,
+        "fairness": fairness_facts(fairness),
+        "dice": verdict_text(fairness),
         "live": live,
     }
 
@@ -153,8 +160,19 @@ def _text(facts: dict[str, object], table: Table) -> str:
         f"here    {facts['me']}",
         f"block   {facts['height']}, state root {facts['state_root']}",
         f"rolls   {facts['rolls']} settled",
+        f"dice    {facts['dice']}",
         f"terms   {describe_terms(params_of(table), rules_of(table))}",
         f"absent  {absence}",
-        f"node    {'does not run' if facts['live'] is None else 'runs'}",
+        f"node    {_node_text(facts['live'])}",
     ]
     return "\n".join(lines)
+
+
+def _node_text(live: object) -> str:
+    match live:
+        case None:
+            return "does not run"
+        case {"waits_for": int(more), "away": list(away)} if more:
+            return f"runs; {waiting_text(more, away)}"
+        case _:
+            return "runs"
