@@ -47,6 +47,18 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)))
 
 
+def encode_array(items: Sequence[bytes]) -> bytes:
+    """Return the encoding of an array whose items, fewer than 2^16, are encoded already."""
+    size = len(items)
+    if size < 24:
+        head = bytes((0x80 + size,))
+    elif size < 1 << 8:
+        head = bytes((0x98, size))
+    else:
+        head = b"\x99" + size.to_bytes(2, "big")
+    return head + b"".join(items)
+
+
 def decode(data: bytes) -> Value:
     """Return the value that `data` encodes.
 

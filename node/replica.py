@@ -52,6 +52,9 @@ from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempoo
 from node.pipeline import MessageProcessor
 from node.waiting import Situation
 
+PREVIEWED_MAX = 16
+"""With more operations under way than a person has, the next ones are not tried here before they are
+signed: each costs as much as in a block. What cannot be done is then refused by the block."""
 WAITING_MAX = 65_536
 """Operations of this node that wait for their action; a local caller is told when it is full."""
 SNAPSHOT_BLOCKS = 1_000
@@ -204,15 +207,20 @@ class Replica:
         return self._step(now)
 
     def submit(self, batch: Sequence[Submission], now: Now) -> list[ReplicaEffect]:
-        """Take operations of the player here; what would be refused now is answered at once."""
+        """Take operations of the player here.
+
+        What would be refused now is answered at once, while few operations are under way.
+        """
         player = self.player
+        # Once some were not tried, none is until they are final; the tip is another one by then.
+        tried = len(batch) + self._under_way() <= PREVIEWED_MAX
         for submission in batch:
             if player is None:
                 receipt = Receipt(Code.STRANGER, (0,))
             elif len(self._waiting) >= WAITING_MAX:
                 receipt = Receipt(Code.BLOCK_FULL)
             else:
-                receipt = self._try(player, submission.operation, now)
+                receipt = self._try(player, submission.operation, now) if tried else DONE
             if receipt.code:
                 self._effects.append(Answer(submission.ticket, 0, receipt))
             else:
@@ -446,37 +454,40 @@ class Replica:
 
     def _try(self, player: int, operation: AnyOperation, now: Now) -> Receipt:
         """Return what would become of an operation behind all others that wait here."""
-        if isinstance(operation, MEMBER_OPERATIONS):
-            return DONE  # the block decides: they are rare, and others may come first
-        return self._preview_now(player, now).apply(player, operation, 0)
-
-    def _preview_now(self, player: int, now: Now) -> GameState:
-        """Return the tip's game with everything of this player applied that it does not hold."""
         tip = self.engine.tip.hash
         if self._preview is None or self._preview[0] != tip:
-            state = self._tip
-            game = state.game.fork()
-            time_ms = max(self.engine.table_clock(now), state.time_ms + 1)
-            game.begin_block(state.height + 1, time_ms, state.beacon.can_close())
-            for operation in self._pending_on(state):
-                if not isinstance(operation, MEMBER_OPERATIONS):
-                    game.apply(player, operation, 0)
-            self._preview = (tip, game)
-        return self._preview[1]
+            self._preview = (tip, self._tip.game.fork())
+            for other in self._pending_on(self._tip):
+                self._foresee(player, other, now)
+        return self._foresee(player, operation, now)
 
-    def _pending_on(self, state: ChainState) -> tuple[AnyOperation, ...]:
+    def _foresee(self, player: int, operation: AnyOperation, now: Now) -> Receipt:
+        """Apply an operation to the preview as if it came alone in a block of this moment."""
+        assert self._preview is not None, "there is a preview"
+        if type(operation) in MEMBER_OPERATIONS:
+            return DONE  # the block decides: they are rare, and others may come first
+        state, game = self._tip, self._preview[1]
+        time_ms = max(self.engine.table_clock(now), state.time_ms + 1)
+        game.begin_block(state.height + 1, time_ms, state.beacon.can_close())
+        return game.apply(player, operation, 0)
+
+    def _under_way(self) -> int:
+        """Return how many operations of this player no final block holds."""
+        return sum(len(own.operations) for own in self._own.values()) + len(self._waiting)
+
+    def _pending_on(self, state: ChainState) -> list[AnyOperation]:
+        """Return the operations of this player that a state does not hold."""
         known = self._own_seq(state)
-        signed = (
-            operation
-            for seq, action in self._own.items()
-            if seq > known
-            for operation in action.operations
-        )
-        return (*signed, *(submission.operation for submission in self._waiting))
+        pending: list[AnyOperation] = []
+        for seq, action in self._own.items():
+            if seq > known:
+                pending += action.operations
+        pending += [submission.operation for submission in self._waiting]
+        return pending
 
     def _flush(self) -> bool:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
-        player = self.player
+        player, setup = self.player, self.setup
         if (
             not self._waiting
             or player is None
@@ -484,12 +495,13 @@ class Replica:
             or self._last_seq > self._own_seq(self._tip)
         ):
             return False
-        taken = self._waiting[: OPERATIONS_PER_ACTION_MAX - 1]
+        # One place is for the next keys; what a block would refuse waits for the next one.
+        most = min(OPERATIONS_PER_ACTION_MAX - 1, setup.params.operations_per_block)
+        taken = self._waiting[:most]
         del self._waiting[: len(taken)]
         if (keys := self._name_keys()) is not None:
             taken.append(Submission(NO_TICKET, keys))
         self._last_seq += 1
-        setup = self.setup
         action = sign_action(
             setup.identity,
             setup.chain_id,

@@ -172,7 +172,7 @@ class GameState:
         self._counts = {}
         self.returned = []
 
-    def apply(self, player: int, operation: op.Operation, index: int) -> Receipt:
+    def apply(self, player: int, operation: Record, index: int) -> Receipt:
         """Apply the operation at `index` of the block, or refuse it and change nothing."""
         handler = self._HANDLERS.get(type(operation))
         if handler is None:
@@ -459,7 +459,8 @@ class GameState:
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
         exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        more = max(*exposure, 0) - session.worst
+        worst = max(exposure)
+        more = max(worst, 0) - session.worst
         treasury = self.treasury
         if not treasury.covers(more):
             return Receipt(Code.BANK, (more, max(treasury.free, 0)))
@@ -628,8 +629,10 @@ class GameState:
 
     def _share_pool(self) -> None:
         """Give the owners of the pool what it gained or lost since it was last shared out."""
+        if self.params.bank_mode != BankMode.POOL:
+            return
         parts = [account.pooled for account in self.accounts]
-        if self.params.bank_mode != BankMode.POOL or sum(parts) in {0, self.bank}:
+        if sum(parts) in {0, self.bank}:
             return
         for player, part in enumerate(share_out(parts, self.bank)):
             if part != parts[player]:
