@@ -453,7 +453,8 @@ class GameSession(msgspec.Struct, gc=False):
         is seated.
         """
         offered, seats, dice = NOBODY, self.seats, self.dice
-        for index in (*range(dice, len(seats)), *range(min(dice, len(seats)))):
+        order: tuple[int, ...] = (*range(dice, len(seats)), *range(min(dice, len(seats))))
+        for index in order:
             seat = seats[index]
             if seat is None or seat.riding:
                 continue
