@@ -194,5 +194,10 @@ def _check_types(value: object) -> None:
 
 def digest(tag: str, data: bytes) -> Digest:
     """Return SHA-256 over one length byte, the domain `tag` (1..255 ASCII bytes) and `data`."""
+    return Digest(hashlib.sha256(_domain(tag) + data).digest())
+
+
+@functools.lru_cache(256)
+def _domain(tag: str) -> bytes:
     name = tag.encode("ascii")
-    return Digest(hashlib.sha256(bytes((len(name),)) + name + data).digest())
+    return bytes((len(name),)) + name

@@ -155,6 +155,7 @@ class Replica:
         self._resends = 0
         self._ticked: tuple[int, int] = (-1, -1)
         self._tick_ms: int | None = None
+        self._due: tuple[ChainState, tuple[int, int] | None] | None = None
         self._helped_ms: dict[int, int] = {}
         self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
@@ -329,8 +330,9 @@ class Replica:
         self._tick(now)
         busy = True
         while busy:
-            busy = self._flush()
-            busy |= self._collect(self._epoch.advance(now), now)
+            tip = self.engine.tip
+            self._flush()
+            busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
         self._schedule_resend(now)
         effects, self._effects = self._effects, []
         if self._records:
@@ -339,11 +341,14 @@ class Replica:
         return effects
 
     def _collect(self, effects: Sequence[Effect], now: Now) -> bool:
+        """Take effects over; say whether a block became final."""
+        committed = False
         for effect in effects:
             match effect:
                 case Persist(records):
                     self._records.extend(records)
                 case Committed():
+                    committed = True
                     self._effects.append(effect)
                     self._finish_block(effect, now)
                 case RequestEntropy(size):
@@ -351,7 +356,7 @@ class Replica:
                     self._effects.append(effect)
                 case _:
                     self._effects.append(effect)
-        return bool(effects)
+        return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
         state = self._epoch.execution.take_finalized()
@@ -485,16 +490,13 @@ class Replica:
         pending += [submission.operation for submission in self._waiting]
         return pending
 
-    def _flush(self) -> bool:
+    def _flush(self) -> None:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
+        if not self._waiting:
+            return
         player, setup = self.player, self.setup
-        if (
-            not self._waiting
-            or player is None
-            or self._tip.is_sealed
-            or self._last_seq > self._own_seq(self._tip)
-        ):
-            return False
+        if player is None or self._tip.is_sealed or self._last_seq > self._own_seq(self._tip):
+            return
         # One place is for the next keys; what a block would refuse waits for the next one.
         most = min(OPERATIONS_PER_ACTION_MAX - 1, setup.params.operations_per_block)
         taken = self._waiting[:most]
@@ -514,7 +516,6 @@ class Replica:
         self._mempool.add(action)
         self._records.append(ActionLogged(seq=action.seq, envelope=action.envelope))
         self._effects.append(Send(None, frame(Number.ACTION, action.envelope)))
-        return True
 
     def _restore_own(self, records: Sequence[LogRecord]) -> None:
         roster = self.final.membership
@@ -546,8 +547,11 @@ class Replica:
 
     def _tick(self, now: Now) -> None:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
-        state, player = self.final, self.player
-        due = state.game.due()
+        state = self.final
+        if self._due is None or self._due[0] is not state:
+            self._due = (state, state.game.due())
+        due = self._due[1]
+        player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
             self._tick_ms = None
             return
