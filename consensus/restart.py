@@ -41,7 +41,8 @@ def resume(
                 return f"the journal's block at height {final.height} fails here ({why})"
             chain.finalize(block)
             rounds.finalized(chain.final, None)
-        if final.hash == chain.final.hash and final.certificate:
+        # What proved the base of an epoch is of the epoch before: no block on it carries that.
+        if final.hash == chain.final.hash and final.certificate and chain.final.view:
             held = Held(FINALIZE, final.view, final.hash, final.certificate)
             rounds.finalized(chain.final, held)
     _restore_open(chain, rounds, logged, epoch)
