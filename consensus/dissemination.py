@@ -33,6 +33,8 @@ RETRIES_ALONE_MAX = 8
 """A node that gave a view up, and has no work of its own, repeats itself so often, then sleeps: a
 faulty leader may have shown its proposal to nobody else, so no certificate will ever come."""
 FINALIZE_VOTES_REPEATED = 16
+REMINDERS_MAX = 16
+"""Votes of a peer that it is shown again when its link comes up, the newest first."""
 RELAYS_FIRST = 2
 """Nodes that look after one peer after Δ̂/2; if both are faulty, the others do after 2 Δ̂."""
 STATUS_IDLE_MS = 60_000
@@ -98,6 +100,12 @@ class Dissemination:
         known.view = known.final_view = 0
         known.silent = False
         self._ask_status(peer, now)
+        self._remind(peer)
+
+    def _remind(self, peer: ValidatorIndex) -> None:
+        """Show a peer its own votes: one that forgot them, or whose key others use, must know."""
+        for vote in self._rounds.votes_of(peer, REMINDERS_MAX):
+            self.sends.append(Send(peer, frame(Number.VOTE, vote)))
 
     def entered(self, now: Now) -> None:
         """A view began."""
@@ -141,7 +149,7 @@ class Dissemination:
             answer = self._status(now, ask=0, echo_ms=status.wall_ms)
             self._send(sender, Number.STATUS, answer)
         peer = self.peers[sender]
-        peer.view, peer.final_view = status.view, status.final_view
+        peer.view, peer.final_view, peer.stated = status.view, status.final_view, True
         if now.mono_ms < peer.help_ms:
             return
         helped = self._is_before(sender, self._old_mark) and self._help(sender)

@@ -32,6 +32,14 @@ class VoteLogged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FloorLogged:
+    """This node votes in no view of the epoch up to this one: it may have, and forgotten it."""
+
+    epoch: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockLogged:
     """A block that this node proposed, notarized, or fetched because it is final."""
 
@@ -147,6 +155,7 @@ class SealLogged:
 
 LogRecord: TypeAlias = (
     VoteLogged
+    | FloorLogged
     | BlockLogged
     | CertificateLogged
     | FinalLogged

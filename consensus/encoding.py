@@ -47,6 +47,18 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)))
 
 
+def encode_array(items: Sequence[bytes]) -> bytes:
+    """Return the encoding of an array whose items, fewer than 2^16, are encoded already."""
+    size = len(items)
+    if size < 24:
+        head = bytes((0x80 + size,))
+    elif size < 1 << 8:
+        head = bytes((0x98, size))
+    else:
+        head = b"\x99" + size.to_bytes(2, "big")
+    return head + b"".join(items)
+
+
 def decode(data: bytes) -> Value:
     """Return the value that `data` encodes.
 
@@ -182,5 +194,10 @@ def _check_types(value: object) -> None:
 
 def digest(tag: str, data: bytes) -> Digest:
     """Return SHA-256 over one length byte, the domain `tag` (1..255 ASCII bytes) and `data`."""
+    return Digest(hashlib.sha256(_domain(tag) + data).digest())
+
+
+@functools.lru_cache(256)
+def _domain(tag: str) -> bytes:
     name = tag.encode("ascii")
-    return Digest(hashlib.sha256(bytes((len(name),)) + name + data).digest())
+    return bytes((len(name),)) + name

@@ -21,6 +21,7 @@ from consensus.effects import (
     Committed,
     Effect,
     FinalLogged,
+    FloorLogged,
     Halt,
     LogRecord,
     Now,
@@ -86,16 +87,27 @@ class Engine:
         records: Sequence[LogRecord] = (),
         load_block: LoadBlock = lambda _hash: None,
         parties: int = 0,
+        vote_above: int | None = 0,
     ) -> None:
         """Resume from `records`; `base` is the newest final block that `app` has executed.
 
         Of the `parties` linked here the validators come first. A node without a `signer` has a
         number `me` behind them and only follows: it verifies, fetches, serves and helps.
+
+        A node that may have forgotten votes casts none up to the view `vote_above`; where that is
+        None, none until enough others have shown where they stand (PROTOCOL 9.2).
         """
         self.me = me
         self._validators = validators
         self._signer = signer
         self._votes = signer is not None
+        floors = [
+            one.view for one in records if isinstance(one, FloorLogged) and one.epoch == epoch
+        ]
+        self.floor = max(*floors, vote_above or 0) if floors else vote_above
+        """The view up to which this node casts no vote, None while it has to find that out."""
+        self.muted = ""
+        """Why this node casts no vote any more: somebody else signs with its key."""
         self._app = app
         self._electorate = Electorate(validators, chain_id, epoch, verify)
         self._chain = Chain(app, base or genesis(chain_id), load_block)
@@ -156,6 +168,7 @@ class Engine:
                 if not self._rounds.note_certificate(message):
                     self._report(sender, "certificate that does not verify")
             case Status():
+                self._rounds.noted |= self.floor is None
                 outside.on_status(sender, message, now, awake=self.awake)
             case GetCert():
                 outside.on_get_cert(sender, message, now)
@@ -262,7 +275,8 @@ class Engine:
     def _apply_rules(self) -> None:
         """Apply the rules until none fires; each firing adds a vote, a block or a view."""
         while not self.is_over and (
-            self._certified()
+            self._found_floor()
+            or self._certified()
             or self._took_fetched()
             or self._moved_final()
             or self._entered()
@@ -273,6 +287,45 @@ class Engine:
         ):
             pass
         self._rounds.noted = False
+
+    def may_vote(self, view: int) -> bool:
+        """Say whether this node votes in a view, as far as its memory and its key allow."""
+        floor = self.floor
+        return self._votes and not self.muted and floor is not None and view > floor
+
+    def _found_floor(self) -> bool:
+        """Take note of own votes that this node does not know, and find where it may vote again.
+
+        Some u is the last view in which it voted. Then q entered u by certificates of u - 1, and all
+        honest ones of these but itself, n - 2f - 1, still are in u - 1 or above. Of 2f + 1 others
+        that say where they are, one is among them; so the highest view M that is proven here and
+        that all of these have at most, is u - 1 or above, and M + 2 is above u.
+        """
+        forgotten, self._rounds.forgotten = self._rounds.forgotten, []
+        if not self._votes:
+            return False
+        for kind, view in forgotten:
+            if self.floor is not None and view > self.floor and not self.muted:
+                self.muted = (
+                    f"a {kind.name} vote in view {view} is signed with this node's key and not by "
+                    "this node: another device uses the key, or this folder is an old copy"
+                )
+        if self.floor is not None or self.is_unanimous:
+            return False
+        view = self._rounds.view
+        others = [
+            peer for index, peer in self._outside.peers.others() if index < self._validators.n
+        ]
+        if sum(peer.stated and peer.view <= view for peer in others) < 2 * self._validators.f + 1:
+            return False
+        self.floor = max((view + 1, *(seen for _, seen in forgotten)))
+        self._records.append(FloorLogged(epoch=self._electorate.epoch, view=self.floor))
+        return True
+
+    @property
+    def is_unanimous(self) -> bool:
+        """Whether every certificate takes all validators: nobody goes on while one finds out."""
+        return self._validators.f == 0
 
     def _certified(self) -> bool:
         """Verify what has a quorum; take note of every certificate that is new (R4, R7, R8)."""
@@ -403,7 +456,7 @@ class Engine:
         """R2, R3: verify the leader's proposal for the current view and notarize it."""
         self._early_ms = None
         known = self._rounds.get(self.view)
-        if not self._votes or known is None or known.proposal is None:
+        if known is None or known.proposal is None or not self.may_vote(self.view):
             return False
         if known.fault or known.notarize is not None:
             return False
@@ -467,7 +520,8 @@ class Engine:
                 if not all(self._executed(block) for block in path):
                     return False
                 self._see_tip()
-            if not self._votes or known.nullify is not None or known.finalize is not None:
+            voted = known.nullify is not None or known.finalize is not None
+            if voted or not self.may_vote(known.view):
                 continue
             block = self._chain.get(held.digest)
             assert block is not None, "an executed block above the final one is held"
@@ -486,6 +540,7 @@ class Engine:
             self._validators.leader(self.view) != self.me
             or self._armed_ms is None
             or self._now.mono_ms < self._armed_ms
+            or not self.may_vote(self.view)
             or not (self._work or self._rounds.open)
             or (known is not None and (known.nullify is not None or known.notarize is not None))
         ):
@@ -529,7 +584,7 @@ class Engine:
     def _gave_up(self) -> bool:
         """R6: promise never to finalize the current view, unless that was already done."""
         known = self._rounds.get(self.view)
-        if not self._votes or (
+        if not self.may_vote(self.view) or (
             known is not None and (known.nullify is not None or known.finalize is not None)
         ):
             return False
@@ -547,7 +602,7 @@ class Engine:
         """Wake when there is work, later when only the tip is open, else sleep (PROTOCOL 8)."""
         known = self._rounds.get(self.view)
         stirred = known is not None and (known.proposal is not None or self._rounds.pulled())
-        if known is not None and (known.nullify is not None or not self._votes):
+        if known is not None and (known.nullify is not None or not self.may_vote(self.view)):
             stirred &= not self._outside.is_tired
         if self._work or stirred:
             armed_ms, deltas = self._now.mono_ms, RETRY_DELTAS
@@ -585,7 +640,7 @@ class Engine:
         due = [self._early_ms]
         if self._armed_ms is not None and self._armed_ms > now_ms:
             due.append(self._armed_ms)
-        elif self._armed_ms is not None and self._votes:
+        elif self._armed_ms is not None and self.may_vote(self.view):
             known = self._rounds.get(self.view)
             if known is None or (known.nullify is None and known.finalize is None):
                 due.append(self._timeout_ms(known))
@@ -605,6 +660,7 @@ class Engine:
         assert kind is not FINALIZE or (
             known.notarization is not None and known.notarization.digest == about
         ), "I3: a finalize vote needs the notarization"
+        assert self.may_vote(view), f"vote in view {view}, which may be a second one"
         assert self.final.view < view <= self.view, f"I5: vote in view {view} of {self.view}"
         payload = self._electorate.payload(kind, view, about)
         kid = self._validators.kids[self.me]

@@ -17,12 +17,13 @@ ANSWER_BURST_MS = 1_000
 class Peer:
     """One peer, as its own messages show it."""
 
-    __slots__ = ("final_view", "help_ms", "served_ms", "silent", "view")
+    __slots__ = ("final_view", "help_ms", "served_ms", "silent", "stated", "view")
 
     def __init__(self) -> None:
         """Know nothing."""
         self.view = 0
         self.final_view = 0
+        self.stated = False  # told where it stands since this node started
         self.silent = False  # missed its last turn, not heard since
         self.help_ms = 0  # when it may be helped again
         self.served_ms = 0

@@ -41,8 +41,9 @@ def resume(
                 return f"the journal's block at height {final.height} fails here ({why})"
             chain.finalize(block)
             rounds.finalized(chain.final, None)
-        # What proved the base of an epoch is of the epoch before: no block on it carries that.
-        if final.hash == chain.final.hash and final.certificate and chain.final.view:
+        # The block that the epoch begins on is view 0 here and needs no certificate.
+        at = (final.view, final.hash)
+        if at == (chain.final.view, chain.final.hash) and final.certificate:
             held = Held(FINALIZE, final.view, final.hash, final.certificate)
             rounds.finalized(chain.final, held)
     _restore_open(chain, rounds, logged, epoch)

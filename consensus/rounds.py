@@ -119,6 +119,7 @@ class Rounds:
         self.fresh: list[Held] = []  # held since the engine last took them
         self.silent: list[ValidatorIndex] = []  # leaders whose turn passed without a word
         self.faults: list[tuple[ValidatorIndex, str]] = []
+        self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -148,6 +149,17 @@ class Rounds:
         known = self._rounds.get(self.view - 1)
         held = known.certificates() if known is not None else []
         return held[0] if held else self.finalization
+
+    def votes_of(self, signer: ValidatorIndex, count: int) -> list[bytes]:
+        """Return up to `count` votes of a validator above the final block, newest views first."""
+        votes: list[bytes] = []
+        for view in sorted((view for view in self._rounds if view > self.final.view), reverse=True):
+            for statement in self._rounds[view].tally.statements.values():
+                signature = statement.signatures.get(signer)
+                if signature is not None and len(votes) < count:
+                    kid = self._validators.kids[signer]
+                    votes.append(build_envelope(kid, statement.payload, signature))
+        return votes
 
     def settled(self) -> tuple[Held | None, int]:
         """Return the certified block that a leader of the current view has to build on (R1).
@@ -190,10 +202,30 @@ class Rounds:
         if signer is None:
             self.faults.append((sender, "vote of a stranger"))
             return None
+        if signer == self._me:
+            if view > self.final.view and not self._is_own(kind, view, about):
+                self._note_forgotten(kind, view, payload, envelope.signature)
+            return signer, kind, view
         least = max(self.final.view - VIEWS_KEPT, self.view - VOTE_VIEWS_MAX)
-        if least < view <= self.view + 1 and signer != self._me:
+        if least < view <= self.view + 1:
             self._count(kind, view, about, envelope, signer, sender=sender)
         return signer, kind, view
+
+    def _is_own(self, kind: VoteKind, view: int, about: bytes) -> bool:
+        """Say whether this node has cast this vote."""
+        known = self._rounds.get(view)
+        if known is None:
+            return False
+        own = {NOTARIZE: known.notarize, NULLIFY: known.nullify, FINALIZE: known.finalize}[kind]
+        return own is not None and own.digest == about
+
+    def _note_forgotten(
+        self, kind: VoteKind, view: int, payload: bytes, signature: bytes | None = None
+    ) -> None:
+        """Note a vote of the own key that is not in the journal; a lone one is verified first."""
+        if signature is None or self._electorate.check(self._me, payload, signature):
+            self.forgotten.append((kind, view))
+            self.noted = True
 
     def _count(
         self,
@@ -314,6 +346,9 @@ class Rounds:
             for signer in members(both):
                 self._accuse(tally, statement, other, signer)
         if not is_settled:
+            signers = int.from_bytes(certificate.signers, "little")
+            if signers >> self._me & 1 and not self._is_own(kind, view, certificate.digest):
+                self._note_forgotten(kind, view, payload)
             self._hold(known, Held(kind, view, certificate.digest, data or encode(certificate)))
         return True
 

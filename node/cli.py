@@ -15,7 +15,7 @@ from node.commands.inspect import status
 from node.commands.limits import limits
 from node.commands.lobby import host, join
 from node.commands.odds import odds
-from node.commands.proofs import USAGE, prove, verify
+from node.commands.proofs import USAGE, prove, receipt, verify
 from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
@@ -40,6 +40,7 @@ for command in (
     verify,
     prove,
     limits,
+    receipt,
 ):
     commands.add_command(command)
 
@@ -54,7 +55,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         command = None if error.ctx is None else error.ctx.command
-        return USAGE if command in {verify, prove} else error.exit_code
+        return USAGE if command in {verify, prove, receipt} else error.exit_code
     except click.ClickException as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         return error.exit_code

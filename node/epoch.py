@@ -171,7 +171,10 @@ class Epoch:
         effects = self.engine.advance(now)
         if self.beacon is not None and self.engine.sealed is None:
             self.beacon.delta_ms = self.engine.delta_ms
-            effects += self.beacon.advance(now)
+            spoken = self.beacon.advance(now)
+            if spoken:  # there may be an item for a block now
+                effects += spoken
+                effects += self.engine.advance(now)
         return [self._named(effect) for effect in effects]
 
     def _named(self, effect: Effect) -> Effect:

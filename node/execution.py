@@ -6,6 +6,7 @@ kept by block hash: the final one and those of notarized or proposed blocks abov
 its parent's by copy on write.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,16 @@ import msgspec
 
 from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState, Settled
-from consensus.encoding import Bytes32, Digest, Record, Uint, decode_as, digest, encode
+from consensus.encoding import (
+    Bytes32,
+    Digest,
+    Record,
+    Uint,
+    decode_as,
+    digest,
+    encode,
+    encode_array,
+)
 from consensus.engine import Built
 from consensus.evidence import ITEM_EVIDENCE, verify_evidence
 from consensus.merkle import merkle_root
@@ -39,6 +49,8 @@ SYSTEM_ITEMS_MAX = 256
 """System items in one block: two batches of every dealer, with room for settlements."""
 RECEIPTS_PER_LEAF = 64
 """One leaf of the receipts tree: small enough for a proof, large enough to hash rarely."""
+RECEIPTS_REMEMBERED = 1_024
+"""Encodings of receipts kept: most of a block's are like others."""
 _JUSTIFICATION_BYTES = 64 << 10
 _DEAL_CERTIFICATE, _SETTLE = 1, 2
 
@@ -425,7 +437,7 @@ class _Change:
             receipts = []
             left = self.membership.has_left(action.player)
             for operation in action.operations:
-                if left or isinstance(operation, MEMBER_OPERATIONS):
+                if left or type(operation) in MEMBER_OPERATIONS:
                     receipt = self._apply_member(action.player, operation, left=left)
                 else:
                     receipt = game.apply(action.player, operation, index)
@@ -533,12 +545,19 @@ def receipts_root(result: BlockResult) -> Digest:
     return merkle_root(receipt_leaves(result))
 
 
+@functools.lru_cache(RECEIPTS_REMEMBERED)
+def _encode_receipt(receipt: Receipt) -> bytes:
+    return encode(receipt)
+
+
 def receipt_leaves(result: BlockResult) -> list[bytes]:
     """Return the leaves of the receipts tree in order."""
-    leaves = [
-        encode((player, seq, start, receipts[start : start + RECEIPTS_PER_LEAF]))
-        for player, seq, receipts in result.actions
-        for start in range(0, len(receipts), RECEIPTS_PER_LEAF)
-    ]
+    leaves = []
+    for player, seq, receipts in result.actions:
+        named = (encode(player), encode(seq))
+        encoded = [_encode_receipt(receipt) for receipt in receipts]
+        for start in range(0, len(receipts), RECEIPTS_PER_LEAF):
+            part = encode_array(encoded[start : start + RECEIPTS_PER_LEAF])
+            leaves.append(encode_array((*named, encode(start), part)))
     leaves.extend(encode(roll) for roll in result.rolls)
     return leaves

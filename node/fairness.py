@@ -201,18 +201,7 @@ def fairness_facts(fairness: Fairness) -> dict[str, object]:
 
 
 def fairness_text(fairness: Fairness) -> str:
-    """Say in a few lines what the rolls say."""
-    if fairness.alarm:
-        verdict = (
-            f"ALARM: the evidence has reached 10^{fairness.peak_log10:.1f} to 1 against these "
-            "dice. Fair dice do that at one table in a million"
-        )
-    else:
-        verdict = (
-            f"no alarm: the evidence against the dice stands at {10**fairness.evidence_log10:.2g} "
-            f"to 1 and never passed {10**fairness.peak_log10:.2g}; the alarm is at "
-            f"10^{fairness.alarm_log10}"
-        )
+    """Say in two lines what the rolls say."""
     chance = (
         f"chi-square {float(fairness.chi_square):.2f} with {fairness.degrees} degrees of freedom"
     )
@@ -220,4 +209,18 @@ def fairness_text(fairness: Fairness) -> str:
         meaning = f"means little before {fairness.meaningful_from} rolls"
     else:
         meaning = f"fair dice reach that in {fairness.p_value:.1%} of such rows of rolls"
-    return f"{fairness.rolls} rolls; {chance}: {meaning}\n{verdict}"
+    return f"{fairness.rolls} rolls; {chance}: {meaning}\n{verdict_text(fairness)}"
+
+
+def verdict_text(fairness: Fairness) -> str:
+    """Say whether the alarm is raised, and how far from it the dice are."""
+    if fairness.alarm:
+        return (
+            f"ALARM: the evidence has reached 10^{fairness.peak_log10:.1f} to 1 against these "
+            "dice. Fair dice do that at one table in a million"
+        )
+    return (
+        f"no alarm: the evidence against the dice stands at {10**fairness.evidence_log10:.2g} "
+        f"to 1 and never passed {10**fairness.peak_log10:.2g}; the alarm is at "
+        f"10^{fairness.alarm_log10}"
+    )

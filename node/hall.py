@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from node.view import GameView, TableView
 
 
-def waiting_text(view: TableView) -> str:
-    """Say for whom the table waits, "" while enough voters are linked (PROTOCOL 5)."""
-    if not view.waits_for:
-        return ""
-    voters = "1 more voter" if view.waits_for == 1 else f"{view.waits_for} more voters"
-    are = "is" if len(view.away) == 1 else "are"
-    return f"The table waits for {voters}: {listed(view.away)} {are} away."
+def waiting_text(waits_for: int, away: Sequence[str]) -> str:
+    """Say for how many voters the table waits, and who is away (PROTOCOL 5)."""
+    voters = "1 more voter" if waits_for == 1 else f"{waits_for} more voters"
+    are = "is" if len(away) == 1 else "are"
+    return f"The table waits for {voters}: {listed(away)} {are} away."
 
 
 def waiting_changes(before: TableView, after: TableView) -> list[str]:
@@ -19,7 +17,7 @@ def waiting_changes(before: TableView, after: TableView) -> list[str]:
     if (after.waits_for, after.away) == (before.waits_for, before.away):
         return []
     if after.waits_for:
-        return [waiting_text(after)]
+        return [waiting_text(after.waits_for, after.away)]
     return ["Enough voters are back: the table goes on."] if before.waits_for else []
 
 

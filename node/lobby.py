@@ -404,12 +404,12 @@ async def join(
     *,
     on_change: Callable[[Room], None],
     save: Callable[[Table], None],
-    problem_of_params: Callable[[bytes], str | None] = lambda _: None,
+    problem_of_params: Callable[[bytes], str | None] | None = None,
 ) -> Table:
     """Take a seat by an invite and return the table, once all have agreed.
 
     `listen` are the concrete addresses at which the others will reach this node at the table.
-    `problem_of_params` says why the game's terms are not to be signed; it may take seconds.
+    `problem_of_params`, if given, says in a thread why the game's terms are not to be signed.
 
     Raises:
         OperatorError: The invite, the host's refusal, or what the host sent is at fault.
@@ -428,7 +428,7 @@ class _Guesting:
     request: Join
     on_change: Callable[[Room], None]
     save: Callable[[Table], None]
-    problem_of_params: Callable[[bytes], str | None]
+    problem_of_params: Callable[[bytes], str | None] | None
     terms: Descriptor | None = None
 
     async def run(self) -> Table:
@@ -508,8 +508,7 @@ class _Guesting:
             case LobbyNumber.DESCRIPTOR:
                 terms = decode_as(body, Descriptor)
                 _check_terms(terms, self.request.member, self.invite)
-                if wrong := await trio.to_thread.run_sync(self.problem_of_params, terms.params):
-                    raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
+                await self._check_params(terms)
                 self.terms = terms
                 accept = sign_accept(self.keys, terms)
                 await link.send([_frame(LobbyNumber.ACCEPT, accept)])
@@ -518,6 +517,14 @@ class _Guesting:
             case number:
                 raise DecodeError(f"message number {number} from a host")
         return None
+
+    async def _check_params(self, terms: Descriptor) -> None:
+        if self.problem_of_params is None:
+            return
+        # To count the odds of house rules takes a second, in which the link is to stay alive.
+        wrong = await trio.to_thread.run_sync(self.problem_of_params, terms.params)
+        if wrong:
+            raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
 
 
 async def _say_saved(link: Link, table: Table) -> None:

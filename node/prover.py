@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from consensus.beacon_items import SETTLE_KIND, Settle
 from consensus.encoding import decode_as, digest, encode
-from consensus.light import FinalHeader
+from consensus.light import FinalHeader, Trusted
 from consensus.merkle import MerkleTree
 from consensus.messages import Flag, body_leaves
 from consensus.signing import parse_envelope
@@ -20,10 +20,10 @@ from node.execution import (
     receipt_leaves,
 )
 from node.game.operations import PlaceBet
-from node.game.receipts import RollResult
+from node.game.receipts import Receipt, RollResult
 from node.game.rules import BetKey
 from node.membership import founders_of
-from node.mempool import ActionBody
+from node.mempool import ActionBody, AnyOperation
 from node.proof import (
     MAGIC,
     BetPart,
@@ -130,6 +130,26 @@ def list_bets(table: Table, terms: Terms, chain: StoredChain) -> Iterator[Placed
                 index += 1
 
 
+def find_receipt(
+    table: Table, terms: Terms, chain: StoredChain, height: int, index: int
+) -> tuple[Trusted, BetPart, str]:
+    """Return what proves the receipt of operation `index` of block `height`, and the player's name.
+
+    With it comes the epoch of the block, whose voters the chain proves.
+
+    Raises:
+        OperatorError: There is no such operation.
+        RefutedError: The chain does not hold.
+        MissingError: The chain lacks something.
+    """
+    prover = _Prover(table, terms, chain)
+    for step in prover.steps():
+        if step.header.height == height:
+            part, _, _ = prover.operation(step, index)
+            return step.trusted, part, step.state.membership.members[part.player].nickname
+    raise OperatorError(f"there is no block {height}; the newest is {chain.newest}")
+
+
 class _Prover:
     """One chain going by: the ends of epochs so far, and the blocks whose rolls are open."""
 
@@ -166,6 +186,17 @@ class _Prover:
 
     def bet(self, step: Step, index: int) -> tuple[BetPart, PlaceBet]:
         """Return the part of the bet that an operation of this block placed; `OperatorError`."""
+        part, operation, receipt = self.operation(step, index)
+        height = step.header.height
+        if not isinstance(operation, PlaceBet):
+            what = type(operation).__name__
+            raise OperatorError(f"operation {index} of block {height} is {what}, not a bet")
+        if receipt.code:
+            raise OperatorError(f"the table refused operation {index} of block {height}")
+        return part, operation
+
+    def operation(self, step: Step, index: int) -> tuple[BetPart, AnyOperation, Receipt]:
+        """Return an operation of this block, its receipt, and the part that proves both."""
         height, at = step.header.height, index
         actions, number, first = step.state.result.actions, 0, 0
         while number < len(actions) and at >= (count := len(actions[number][2])):
@@ -175,11 +206,6 @@ class _Prover:
         player, _, receipts = actions[number]
         envelope = parse_envelope(step.body.actions[number])
         operation = decode_as(envelope.payload, ActionBody).operations[at]
-        if not isinstance(operation, PlaceBet):
-            what = type(operation).__name__
-            raise OperatorError(f"operation {index} of block {height} is {what}, not a bet")
-        if receipts[at].code:
-            raise OperatorError(f"the table refused operation {index} of block {height}")
         late = player >= len(self._founders)
         part = BetPart(
             block=self._final(height),
@@ -189,7 +215,7 @@ class _Prover:
             receipt=_leaf(receipt_leaves(step.state.result), first + at // RECEIPTS_PER_LEAF),
             identity=(_member_leaves(step.state, (player,)),) if late else (),
         )
-        return part, operation
+        return part, operation, receipts[at]
 
     def roll(self, step: Step, result: RollResult) -> RollPart:
         """Return the part of a roll that this block settled."""

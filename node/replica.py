@@ -52,6 +52,9 @@ from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempoo
 from node.pipeline import MessageProcessor
 from node.waiting import Situation
 
+PREVIEWED_MAX = 16
+"""With more operations under way than a person has, the next ones are not tried here before they are
+signed: each costs as much as in a block. What cannot be done is then refused by the block."""
 WAITING_MAX = 65_536
 """Operations of this node that wait for their action; a local caller is told when it is full."""
 SNAPSHOT_BLOCKS = 1_000
@@ -152,6 +155,7 @@ class Replica:
         self._resends = 0
         self._ticked: tuple[int, int] = (-1, -1)
         self._tick_ms: int | None = None
+        self._due: tuple[ChainState, tuple[int, int] | None] | None = None
         self._helped_ms: dict[int, int] = {}
         self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
@@ -204,15 +208,20 @@ class Replica:
         return self._step(now)
 
     def submit(self, batch: Sequence[Submission], now: Now) -> list[ReplicaEffect]:
-        """Take operations of the player here; what would be refused now is answered at once."""
+        """Take operations of the player here.
+
+        What would be refused now is answered at once, while few operations are under way.
+        """
         player = self.player
+        # Once some were not tried, none is until they are final; the tip is another one by then.
+        tried = len(batch) + self._under_way() <= PREVIEWED_MAX
         for submission in batch:
             if player is None:
                 receipt = Receipt(Code.STRANGER, (0,))
             elif len(self._waiting) >= WAITING_MAX:
                 receipt = Receipt(Code.BLOCK_FULL)
             else:
-                receipt = self._try(player, submission.operation, now)
+                receipt = self._try(player, submission.operation, now) if tried else DONE
             if receipt.code:
                 self._effects.append(Answer(submission.ticket, 0, receipt))
             else:
@@ -321,8 +330,9 @@ class Replica:
         self._tick(now)
         busy = True
         while busy:
-            busy = self._flush()
-            busy |= self._collect(self._epoch.advance(now), now)
+            tip = self.engine.tip
+            self._flush()
+            busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
         self._schedule_resend(now)
         effects, self._effects = self._effects, []
         if self._records:
@@ -331,11 +341,14 @@ class Replica:
         return effects
 
     def _collect(self, effects: Sequence[Effect], now: Now) -> bool:
+        """Take effects over; say whether a block became final."""
+        committed = False
         for effect in effects:
             match effect:
                 case Persist(records):
                     self._records.extend(records)
                 case Committed():
+                    committed = True
                     self._effects.append(effect)
                     self._finish_block(effect, now)
                 case RequestEntropy(size):
@@ -343,7 +356,7 @@ class Replica:
                     self._effects.append(effect)
                 case _:
                     self._effects.append(effect)
-        return bool(effects)
+        return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
         state = self._epoch.execution.take_finalized()
@@ -446,50 +459,51 @@ class Replica:
 
     def _try(self, player: int, operation: AnyOperation, now: Now) -> Receipt:
         """Return what would become of an operation behind all others that wait here."""
-        if isinstance(operation, MEMBER_OPERATIONS):
-            return DONE  # the block decides: they are rare, and others may come first
-        return self._preview_now(player, now).apply(player, operation, 0)
-
-    def _preview_now(self, player: int, now: Now) -> GameState:
-        """Return the tip's game with everything of this player applied that it does not hold."""
         tip = self.engine.tip.hash
         if self._preview is None or self._preview[0] != tip:
-            state = self._tip
-            game = state.game.fork()
-            time_ms = max(self.engine.table_clock(now), state.time_ms + 1)
-            game.begin_block(state.height + 1, time_ms, state.beacon.can_close())
-            for operation in self._pending_on(state):
-                if not isinstance(operation, MEMBER_OPERATIONS):
-                    game.apply(player, operation, 0)
-            self._preview = (tip, game)
-        return self._preview[1]
+            self._preview = (tip, self._tip.game.fork())
+            for other in self._pending_on(self._tip):
+                self._foresee(player, other, now)
+        return self._foresee(player, operation, now)
 
-    def _pending_on(self, state: ChainState) -> tuple[AnyOperation, ...]:
+    def _foresee(self, player: int, operation: AnyOperation, now: Now) -> Receipt:
+        """Apply an operation to the preview as if it came alone in a block of this moment."""
+        assert self._preview is not None, "there is a preview"
+        if type(operation) in MEMBER_OPERATIONS:
+            return DONE  # the block decides: they are rare, and others may come first
+        state, game = self._tip, self._preview[1]
+        time_ms = max(self.engine.table_clock(now), state.time_ms + 1)
+        game.begin_block(state.height + 1, time_ms, state.beacon.can_close())
+        return game.apply(player, operation, 0)
+
+    def _under_way(self) -> int:
+        """Return how many operations of this player no final block holds."""
+        return sum(len(own.operations) for own in self._own.values()) + len(self._waiting)
+
+    def _pending_on(self, state: ChainState) -> list[AnyOperation]:
+        """Return the operations of this player that a state does not hold."""
         known = self._own_seq(state)
-        signed = (
-            operation
-            for seq, action in self._own.items()
-            if seq > known
-            for operation in action.operations
-        )
-        return (*signed, *(submission.operation for submission in self._waiting))
+        pending: list[AnyOperation] = []
+        for seq, action in self._own.items():
+            if seq > known:
+                pending += action.operations
+        pending += [submission.operation for submission in self._waiting]
+        return pending
 
-    def _flush(self) -> bool:
+    def _flush(self) -> None:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
-        player = self.player
-        if (
-            not self._waiting
-            or player is None
-            or self._tip.is_sealed
-            or self._last_seq > self._own_seq(self._tip)
-        ):
-            return False
-        taken = self._waiting[: OPERATIONS_PER_ACTION_MAX - 1]
+        if not self._waiting:
+            return
+        player, setup = self.player, self.setup
+        if player is None or self._tip.is_sealed or self._last_seq > self._own_seq(self._tip):
+            return
+        # One place is for the next keys; what a block would refuse waits for the next one.
+        most = min(OPERATIONS_PER_ACTION_MAX - 1, setup.params.operations_per_block)
+        taken = self._waiting[:most]
         del self._waiting[: len(taken)]
         if (keys := self._name_keys()) is not None:
             taken.append(Submission(NO_TICKET, keys))
         self._last_seq += 1
-        setup = self.setup
         action = sign_action(
             setup.identity,
             setup.chain_id,
@@ -502,7 +516,6 @@ class Replica:
         self._mempool.add(action)
         self._records.append(ActionLogged(seq=action.seq, envelope=action.envelope))
         self._effects.append(Send(None, frame(Number.ACTION, action.envelope)))
-        return True
 
     def _restore_own(self, records: Sequence[LogRecord]) -> None:
         roster = self.final.membership
@@ -534,8 +547,11 @@ class Replica:
 
     def _tick(self, now: Now) -> None:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
-        state, player = self.final, self.player
-        due = state.game.due()
+        state = self.final
+        if self._due is None or self._due[0] is not state:
+            self._due = (state, state.game.due())
+        due = self._due[1]
+        player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
             self._tick_ms = None
             return

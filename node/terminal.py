@@ -90,7 +90,7 @@ def absence_text(members: int, tolerated: int) -> str:
 def turn_text(view: TableView) -> str:
     """Say what the table waits for, as a sentence to the player here."""
     if view.waits_for:
-        return waiting_text(view)
+        return waiting_text(view.waits_for, view.away)
     if view.session < 0:
         return "No game is open yet: type `sit` to open one."
     if not view.own.seated:

@@ -13,7 +13,10 @@ from node.config import Folder
 from node.control import open_control
 from node.descriptor import Table, load_table
 from node.errors import OperatorError
-from node.inspection import find_roll, open_store, read_rolls, read_why, recipe, state_root_at
+from node.fairness import FairnessMeter, fairness_facts, verdict_text
+from node.hall import waiting_text
+from node.inspection import find_roll, open_store, read_why, recipe, state_root_at
+from node.remembering import outcomes_above
 from node.serving import params_of, rules_of
 from node.terminal import absence_text
 from node.waiting import facts_of
@@ -81,7 +84,10 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
         height = store.final_height()
         root = state_root_at(store, height)
         member = table.descriptor.members[store.member].nickname
-        rolls = sum(1 for _ in read_rolls(store, rules_of(table)))
+        rules = rules_of(table)
+        meter = FairnessMeter.of(rules)
+        meter.add_all(outcomes_above(store, rules, 0))
+    fairness = meter.report()
     return {
         "table": table.descriptor.name,
         "chain_id": table.chain_id.hex(),
@@ -89,7 +95,9 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
         "me": member,
         "height": height,
         "state_root": root,
-        "rolls": rolls,
+        "rolls": fairness.rolls,
+        "fairness": fairness_facts(fairness),
+        "dice": verdict_text(fairness),
         "live": trio.run(_live, folder),
     }
 
@@ -121,8 +129,19 @@ def _text(facts: dict[str, object], table: Table) -> str:
         f"here    {facts['me']}",
         f"block   {facts['height']}, state root {facts['state_root']}",
         f"rolls   {facts['rolls']} settled",
+        f"dice    {facts['dice']}",
         f"terms   {describe_terms(params_of(table), rules_of(table))}",
         f"absent  {absence_text(members, faults_tolerated(members))}",
-        f"node    {'does not run' if facts['live'] is None else 'runs'}",
+        f"node    {_node_text(facts['live'])}",
     ]
     return "\n".join(lines)
+
+
+def _node_text(live: object) -> str:
+    match live:
+        case None:
+            return "does not run"
+        case {"waits_for": int(more), "away": list(away)} if more:
+            return f"runs; {waiting_text(more, away)}"
+        case _:
+            return "runs"

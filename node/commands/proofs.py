@@ -18,7 +18,8 @@ from node.descriptor import load_table
 from node.errors import OperatorError
 from node.inspection import open_store
 from node.proof import Proved, ProvedBet
-from node.prover import list_bets, prove_bet, prove_roll
+from node.prover import find_receipt, list_bets, prove_bet, prove_roll
+from node.receipt import check_receipt, receipt_facts, receipt_text
 from node.replay import MissingError, RefutedError
 from node.serving import rules_of
 
@@ -144,6 +145,39 @@ def prove(
     sys.stdout.buffer.write(output)
     sys.stdout.buffer.flush()
     return PROVED
+
+
+@click.command()
+@click.argument("operation", metavar="HEIGHT.INDEX", callback=_to_bet_id)
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def receipt(operation: tuple[int, int], folder: Folder, *, as_json: bool) -> int:
+    """Show what became of one operation, and the path to its block's root that proves it.
+
+    Operations count from 0 in their block. The chain up to it is executed again for this.
+    """
+
+    def make() -> dict[str, object]:
+        table = load_table(folder.table)
+        with open_store(folder) as store:
+            terms, chain = terms_of(table), chain_of_store(store)
+            trusted, part, name = find_receipt(table, terms, chain, *operation)
+        found = check_receipt(
+            part.block, part.action, part.receipt, part.position, trusted, terms.verify
+        )
+        rules = rules_of(table)
+        if as_json:
+            return receipt_facts(found, name, part.block, part.receipt, rules)
+        return {"text": receipt_text(found, name, part.receipt, rules)}
+
+    code, facts = _judge(make)
+    if as_json:
+        click.echo(json.dumps(facts))
+    elif code == PROVED:
+        click.echo(facts["text"])
+    else:
+        click.echo(f"bitcraps: {facts['why']}", err=True)
+    return code
 
 
 def _judge(check: Callable[[], dict[str, object]]) -> tuple[int, dict[str, object]]:

@@ -1,8 +1,5 @@
 """Dice from a seed, every side exactly as likely as it should be (PROTOCOL 11.6)."""
 
-from collections.abc import Iterator
-from itertools import count, islice
-
 from consensus.encoding import digest
 
 SIDES = 6
@@ -21,10 +18,13 @@ def throw(seed: bytes, dice: int, tag: str) -> tuple[int, ...]:
     Bytes that would favour a side are passed over; when none is left, the seed is expanded by
     hashing it with a counter under the game's tag, so there are always enough dice.
     """
-    return tuple(islice((side for byte in _stream(seed, tag) if (side := die(byte))), dice))
-
-
-def _stream(seed: bytes, tag: str) -> Iterator[int]:
-    yield from seed
-    for block in count(1):
-        yield from digest(tag, seed + block.to_bytes(4, "big"))
+    thrown: list[int] = []
+    stream, block = seed, 0
+    while True:
+        for byte in stream:
+            if byte < _ACCEPTED:
+                thrown.append(byte % SIDES + 1)
+                if len(thrown) == dice:
+                    return tuple(thrown)
+        block += 1
+        stream = digest(tag, seed + block.to_bytes(4, "big"))

@@ -13,7 +13,6 @@ payment and the first bet, the thrower's from when the dice came, a seat's from 
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -59,6 +58,9 @@ class Event(enum.Enum):
     DICE = "dice"
     PAID = "paid"
     FINISH = "finish"
+
+    # A member is equal to itself alone, and looked up for every roll: Enum's own hash is slow.
+    __hash__ = object.__hash__
 
 
 class Effect(enum.Enum):
@@ -116,9 +118,11 @@ def parse_seat(leaf: bytes) -> Seat | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What the guards of a session read: the session, who acts (a seat or NOBODY), when."""
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """What the guards of a session read: the session, who acts (a seat or NOBODY), when.
+
+    One is made for every event, so it is the cheapest kind of record.
+    """
 
     session: "GameSession"
     seat: int
@@ -337,8 +341,9 @@ class GameSession(msgspec.Struct, gc=False):
             case Effect.START_TIMERS:
                 self.since_ms = self.active_ms = moment.time_ms
             case Effect.TAKE_DICE:
-                if self.holder() != NOBODY:
-                    self._give_dice(self.holder(), moment.time_ms)
+                holder = self.holder()
+                if holder != NOBODY:
+                    self._give_dice(holder, moment.time_ms)
             case Effect.NOTE_CALLER:
                 self.caller = moment.seat
             case Effect.FORGET_CALLER:
@@ -447,12 +452,13 @@ class GameSession(msgspec.Struct, gc=False):
         If nobody is willing, the first seated one: the dice are offered there. NOBODY if nobody
         is seated.
         """
-        offered = NOBODY
-        for step in range(len(self.seats)):
-            index = (self.dice + step) % len(self.seats)
-            if not self.is_seated(index):
+        offered, seats, dice = NOBODY, self.seats, self.dice
+        order: tuple[int, ...] = (*range(dice, len(seats)), *range(min(dice, len(seats))))
+        for index in order:
+            seat = seats[index]
+            if seat is None or seat.riding:
                 continue
-            if self.is_willing(index):
+            if self.rules.may_throw(self.board, seat.bets):
                 return index
             if offered == NOBODY:
                 offered = index
@@ -512,22 +518,31 @@ class GameSession(msgspec.Struct, gc=False):
     def set_exposure(self, exposure: list[int]) -> None:
         """Replace what each outcome asks of the bank."""
         self.exposure = exposure
-        self.worst = max(*exposure, 0)
+        worst = max(exposure)  # much faster than of the unpacked list
+        self.worst = max(worst, 0)
 
     def recount(self) -> None:
         """Compute exposure and layout from the bets themselves."""
         stakes: dict[tuple[BetKey, int], int] = {}
-        self.layout = 0
+        layout = 0
         for seat in self.seats:
             if seat is None:
                 continue
             for key, bet in seat.bets.items():
-                self.layout += bet.stake + bet.vig
-                stakes[key, bet.working] = stakes.get((key, bet.working), 0) + bet.stake
-        self.set_exposure([0] * len(self.rules.outcome_names))
+                layout += bet.stake + bet.vig
+                name = key, bet.working
+                stakes[name] = stakes.get(name, 0) + bet.stake
+        self.layout = layout
+        rules, board = self.rules, self.board
+        columns = []
         for (key, working), stake in stakes.items():
-            exposure = self.rules.exposure(self.board, key, working)
-            self.set_exposure(self.exposed(exposure, stake))
+            unit, per_unit = rules.exposure(board, key, working)
+            units = stake // unit
+            columns.append(per_unit if units == 1 else [units * more for more in per_unit])
+        if columns:
+            self.set_exposure(list(map(sum, zip(*columns, strict=True))))
+        else:
+            self.set_exposure([0] * len(rules.outcome_names))
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""

@@ -92,6 +92,7 @@ class GameState:
         "_account_tree",
         "_counts",
         "_rules",
+        "_seqs",
         "_session_tree",
         "_touched_accounts",
         "_touched_sessions",
@@ -123,6 +124,7 @@ class GameState:
         self.returned: list[ReturnedBet] = []
         """Bets that operations of this block made the bank give back."""
         self._counts: dict[int, int] = {}
+        self._seqs: tuple[int, ...] | None = None
         self._account_tree = MerkleTree()
         self._session_tree = MerkleTree()
         self._touched_accounts: dict[int, None] = dict.fromkeys(range(len(accounts)))
@@ -149,7 +151,7 @@ class GameState:
         self._take_leaves()
         twin = GameState(self.params, self._rules, list(self.accounts), self.treasury.fork())
         twin.sessions = list(self.sessions)
-        twin.height, twin.time_ms = self.height, self.time_ms
+        twin.height, twin.time_ms, twin._seqs = self.height, self.time_ms, self._seqs
         twin._account_tree, twin._session_tree = self._account_tree, self._session_tree
         twin._touched_accounts = {}
         return twin
@@ -172,7 +174,7 @@ class GameState:
         self._counts = {}
         self.returned = []
 
-    def apply(self, player: int, operation: op.Operation, index: int) -> Receipt:
+    def apply(self, player: int, operation: Record, index: int) -> Receipt:
         """Apply the operation at `index` of the block, or refuse it and change nothing."""
         handler = self._HANDLERS.get(type(operation))
         if handler is None:
@@ -206,11 +208,14 @@ class GameState:
         """Count an action of a player; return its number."""
         account = self._own_account(player)
         account.seq += 1
+        self._seqs = None
         return account.seq
 
     def seqs(self) -> tuple[int, ...]:
         """Return the number of every player's last action."""
-        return tuple(account.seq for account in self.accounts)
+        if self._seqs is None:
+            self._seqs = tuple(account.seq for account in self.accounts)
+        return self._seqs
 
     def has_place(self) -> bool:
         """Say whether one more player fits, with a buy-in, into the bounds of a table."""
@@ -232,6 +237,7 @@ class GameState:
             return None
         self.treasury.minted = minted
         self.accounts.append(Account(self.params.buy_in))
+        self._seqs = None
         player = len(self.accounts) - 1
         self._touched_accounts[player] = None
         return player
@@ -459,7 +465,8 @@ class GameState:
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
         exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        more = max(*exposure, 0) - session.worst
+        worst = max(exposure)
+        more = max(worst, 0) - session.worst
         treasury = self.treasury
         if not treasury.covers(more):
             return Receipt(Code.BANK, (more, max(treasury.free, 0)))
@@ -628,8 +635,10 @@ class GameState:
 
     def _share_pool(self) -> None:
         """Give the owners of the pool what it gained or lost since it was last shared out."""
+        if self.params.bank_mode != BankMode.POOL:
+            return
         parts = [account.pooled for account in self.accounts]
-        if self.params.bank_mode != BankMode.POOL or sum(parts) in {0, self.bank}:
+        if sum(parts) in {0, self.bank}:
             return
         for player, part in enumerate(share_out(parts, self.bank)):
             if part != parts[player]:

@@ -125,7 +125,7 @@ def share_out(parts: Sequence[int], total: int) -> list[int]:
 
 def rake_of(row: Settlement, rake_bp: int) -> int:
     """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
-    return min(row.profit, row.returned) * rake_bp // BASIS
+    return min(row.profit, row.returned) * rake_bp // BASIS if rake_bp else 0
 
 
 def bet_result(player: int, row: Settlement, rake_bp: int) -> BetResult:
@@ -164,33 +164,28 @@ class Payment:
         """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
         player, seat = session.player_at(index), session.own_seat(index)
         account.open_bets -= len(seat.bets)
-        won = lost = 0
+        lost = vig = profit = rake = returned = 0
         for row in rows:
-            gained, taken = self._pay(session, index, account, row)
-            won += gained
-            lost += taken
+            session.apply_row(index, row)
+            lost += row.lost
+            vig += row.vig
+            profit += row.profit
+            returned += row.returned
+            rake += rake_of(row, self._rake_bp)
+            self.bets.append(bet_result(player, row, self._rake_bp))
+            if row.profit and row.left:
+                self.won[index, row.key] = None
         account.open_bets += len(seat.bets)
-        account.remember(Past(session.serial, session.rolls + 1, won, lost))
-        self.bets.extend(bet_result(player, row, self._rake_bp) for row in rows)
-
-    def _pay(
-        self, session: GameSession, index: int, account: Account, row: Settlement
-    ) -> tuple[int, int]:
-        """Move the chips of one bet; return what its player won from and lost to the bank."""
-        session.apply_row(index, row)
-        rake = rake_of(row, self._rake_bp)
-        stakes = row.returned - row.profit
-        self._treasury.collect(row.lost, row.vig)
+        # Negative when the next vig of bets that stay up comes out of what they win.
+        stakes = returned - profit
+        self._treasury.collect(lost, vig)
         self._treasury.unstake(account, stakes)
-        self._treasury.pay(account, row.profit, rake)
-        rack = FIRST_RACK + session.player_at(index)
-        self.post(LAYOUT, BANK, row.lost + row.vig)
-        # Negative when the next vig of a bet that stays up comes out of its win.
+        self._treasury.pay(account, profit, rake)
+        rack = FIRST_RACK + player
+        self.post(LAYOUT, BANK, lost + vig)
         self.post(LAYOUT, rack, stakes)
-        self.post(BANK, rack, row.profit - rake)
-        if row.profit and row.left:
-            self.won[index, row.key] = None
-        return row.profit - rake, row.lost + row.vig
+        self.post(BANK, rack, profit - rake)
+        account.remember(Past(session.serial, session.rolls + 1, profit - rake, lost + vig))
 
     def post(self, debit: int, credit: int, amount: int) -> None:
         """Note that `amount` chips went from account `debit` to `credit`, or back if negative."""

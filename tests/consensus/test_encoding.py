@@ -21,6 +21,7 @@ from consensus.encoding import (
     decode_as,
     digest,
     encode,
+    encode_array,
 )
 
 values: st.SearchStrategy[Value] = st.recursive(
@@ -226,3 +227,9 @@ def test_a_digest_depends_on_its_domain() -> None:
     assert digest("a", b"x") != digest("b", b"x")
     assert digest("a", b"bx") != digest("ab", b"x")
     assert digest("block", b"") == hashlib.sha256(b"\x05block").digest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 1_000])
+def test_an_array_of_encoded_items_is_the_encoded_array(size: int) -> None:
+    items: list[Value] = [[i, b"x" * (i % 30)] for i in range(size)]
+    assert encode_array([encode(item) for item in items]) == encode(items)

@@ -81,6 +81,7 @@ def test_a_node_whose_link_works_one_way_costs_nobody_else_anything(hears: bool)
     assert table.totals() == [20] * 4
 
 
+@pytest.mark.slow
 def test_five_hundred_views_without_a_block_are_left_behind_by_one() -> None:
     slow = Links(latency=Spread("uniform(700ms,900ms)"))  # so that repetitions are few
     table = CounterTable(4, seed=4, links=slow)

@@ -1,5 +1,6 @@
 """Bots at a real table, without a network: what they type is taken, and the game goes on."""
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pytest
@@ -8,10 +9,11 @@ from consensus.encoding import Digest, digest
 from node.bots import next_moves, operations_of
 from node.game.games import CRAPS, SICBO, encode_choice
 from node.game.params import GameParams
-from node.game.receipts import describe
+from node.game.receipts import RollResult, describe
 from node.game.state import GameState
 from node.strategies import STRATEGIES
-from node.view import build_view
+from node.strategies.moves import Move
+from node.view import RollView, TableView, build_view
 
 ROLLS = 150
 ROUNDS_MAX = 12 * ROLLS
@@ -20,21 +22,21 @@ ROUNDS_MAX = 12 * ROLLS
 class Game:
     """A table whose blocks are final at once, with every rule of its receipts in force."""
 
-    def __init__(self, game, players, seed=b"seed"):
+    def __init__(self, game: int, players: int, seed: bytes = b"seed") -> None:
         self.state = GameState.genesis(GameParams(rules=encode_choice(game)), players)
         (self.rules,) = self.state._rules.values()
         self.names = [f"player {index}" for index in range(players)]
         self.seed = seed
-        self.rolls = []
-        self.refusals = []
-        self.done = []
+        self.rolls: list[RollResult] = []
+        self.refusals: list[tuple[int, Move, str]] = []
+        self.done: list[tuple[int, Move]] = []
 
-    def view(self, me):
+    def view(self, me: int) -> TableView:
         return build_view(
             self.state, self.rolls, table="t", names=self.names, me=me, state_root=Digest(bytes(32))
         )
 
-    def play_block(self, moves):
+    def play_block(self, moves: Mapping[int, tuple[Move, ...]]) -> None:
         """Apply what each player does; close and settle what is due."""
         state = self.state.fork()
         state.begin_block(state.height + 1, state.time_ms + 100, can_close=True)
@@ -64,7 +66,7 @@ class Game:
             self.state = settled
 
 
-def play_bots(number, styles, rolls):
+def play_bots(number: int, styles: Sequence[str], rolls: int) -> Game:
     """Let bots play until so many rolls are settled; fail if they come to a stop."""
     game = Game(number, len(styles))
     strategies = [
@@ -72,7 +74,7 @@ def play_bots(number, styles, rolls):
     ]
     bet_for = dict.fromkeys(range(len(styles)), -1)
     for _ in range(ROUNDS_MAX):
-        moves = {}
+        moves: dict[int, tuple[Move, ...]] = {}
         for me, strategy in enumerate(strategies):
             view = game.view(me)
             if view.session < 0 and me > 0:
@@ -95,12 +97,12 @@ ALL = [
 
 
 @pytest.mark.parametrize(("game", "style"), ALL)
-def test_a_strategy_alone_plays_on_and_is_never_refused(game, style):
+def test_a_strategy_alone_plays_on_and_is_never_refused(game: int, style: str) -> None:
     assert play_bots(game, [style], ROLLS).refusals == []
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_all_strategies_together_play_on_and_are_never_refused(game):
+def test_all_strategies_together_play_on_and_are_never_refused(game: int) -> None:
     styles = [style for style in STRATEGIES[game] if style != "illegal"]
     played = play_bots(game, styles, ROLLS)
     assert played.refusals == []
@@ -109,7 +111,7 @@ def test_all_strategies_together_play_on_and_are_never_refused(game):
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_all_that_the_illegal_one_asks_for_is_refused(game):
+def test_all_that_the_illegal_one_asks_for_is_refused(game: int) -> None:
     styles = list(STRATEGIES[game])
     tester = styles.index("illegal")
     played = play_bots(game, styles, ROLLS)
@@ -123,14 +125,14 @@ def test_all_that_the_illegal_one_asks_for_is_refused(game):
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_the_random_one_makes_most_bets_of_the_game(game):
+def test_the_random_one_makes_most_bets_of_the_game(game: int) -> None:
     played = play_bots(game, ["random", "random"], 400)
     made = {row.kind for roll in played.rolls for row in roll.bets}
     assert len(made) > len(played.rules.kind_names) * 3 // 4
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_strategies_differ_in_what_they_bet(game):
+def test_strategies_differ_in_what_they_bet(game: int) -> None:
     styles = [style for style in STRATEGIES[game] if style not in {"illegal", "martingale"}]
     played = play_bots(game, styles, ROLLS)
     bet = {
@@ -146,7 +148,7 @@ def test_strategies_differ_in_what_they_bet(game):
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_a_martingale_doubles_after_a_loss_and_begins_anew_after_a_win(game):
+def test_a_martingale_doubles_after_a_loss_and_begins_anew_after_a_win(game: int) -> None:
     played = play_bots(game, ["martingale"], ROLLS)
     kind = 1 if game == CRAPS else 2
     stakes = [row for roll in played.rolls for row in roll.bets if row.kind == kind]
@@ -159,7 +161,7 @@ def test_a_martingale_doubles_after_a_loss_and_begins_anew_after_a_win(game):
     assert max(row.lost for row in stakes) >= 40
 
 
-def test_what_rolls_pay_is_shown_in_full():
+def test_what_rolls_pay_is_shown_in_full() -> None:
     game = play_bots(CRAPS, ["pass", "place", "dont", "field"], ROLLS)
     view = game.view(0)
     assert view.rolls == len(game.rolls)
@@ -175,7 +177,7 @@ def test_what_rolls_pay_is_shown_in_full():
     assert view.players[0].rack + layout == GameParams().buy_in + won
 
 
-def game_view_of(game, roll):
+def game_view_of(game: Game, roll: RollResult) -> RollView:
     """Return the shown form of any settled roll."""
     view = build_view(
         game.state, [roll], table="t", names=game.names, me=0, state_root=Digest(bytes(32))

@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -20,17 +22,20 @@ from node.descriptor import Invite, format_invite, load_table
 from node.game.params import decode_params
 from node.identity import Keys, create_keys
 
+Process: TypeAlias = "subprocess.Popen[str]"
+Refusal: TypeAlias = Callable[..., str]
+
 ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 40
 KEY = Keys(b"k" * 32).identity.public_key
 """Any acceptable key: of a host that is not there."""
 
 
-def command(*words):
+def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "node", *map(str, words)]
 
 
-def start(*words, **options):
+def start(*words: object, **options: Any) -> Process:
     """Start a command on a leash of its own."""
     return subprocess.Popen(
         command(*words), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -38,7 +43,7 @@ def start(*words, **options):
     )  # fmt: skip
 
 
-def once(*words, typed="", code=0, passphrase=""):
+def once(*words: object, typed: str = "", code: int = 0, passphrase: str = "") -> tuple[str, str]:
     """Run a command to its end with `typed` on its input; return its output and errors."""
     done = subprocess.run(
         command(*words), cwd=ROOT, input=typed, capture_output=True, text=True,
@@ -49,10 +54,10 @@ def once(*words, typed="", code=0, passphrase=""):
 
 
 @pytest.fixture
-def refusal(capsys):
+def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
     """Run a command in this process that must be refused; return its one sentence."""
 
-    def run(*words):
+    def run(*words: object) -> str:
         capsys.readouterr()
         assert run_command([str(word) for word in words]) == 2
         output, errors = capsys.readouterr()
@@ -63,14 +68,14 @@ def refusal(capsys):
     return run
 
 
-def wait_until(true):
+def wait_until(true: Callable[[], object]) -> None:
     end = time.monotonic() + SECONDS_MAX
     while not true():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
 
 
-def answers(folder):
+def answers(folder: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(str(folder / "control.sock"))
@@ -80,7 +85,7 @@ def answers(folder):
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path: Path) -> list[Path]:
     """Two folders that `init` would make, on loopback."""
     made = [tmp_path / "anna", tmp_path / "ben"]
     for path in made:
@@ -90,24 +95,27 @@ def folders(tmp_path):
 
 
 @pytest.fixture
-def ended():
+def ended() -> Iterator[list[Process]]:
     """Processes to be ended, whatever the test did."""
-    processes = []
+    processes: list[Process] = []
     yield processes
     for process in processes:
         process.kill()
         process.communicate()
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def open_two(folders, ended, *terms):
+def open_two(
+    folders: list[Path], ended: list[Process], *terms: object
+) -> tuple[Process, Process, str]:
     """Let Anna host a table and Ben join it, both headless; return the processes and invite."""
     anna, ben = folders
     host = start("host", "--data", anna, "--name", "friday", "--seats", 2, *terms)
     ended.append(host)
+    assert host.stdout is not None
     invite = host.stdout.readline().strip()
     guest = start("join", invite, "--data", ben)
     ended.append(guest)
@@ -115,13 +123,15 @@ def open_two(folders, ended, *terms):
     return host, guest, invite
 
 
-def stop(process):
+def stop(process: Process) -> int:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=SECONDS_MAX)
     return process.returncode
 
 
-def test_two_people_meet_play_leave_and_come_back_with_the_same_commands(folders, ended):
+def test_two_people_meet_play_leave_and_come_back_with_the_same_commands(
+    folders: list[Path], ended: list[Process]
+) -> None:
     anna, ben = folders
     host, guest, invite = open_two(folders, ended, "--bank", 5000, "--rule", "field=5-50")
     assert load_table(Folder(anna).table) == load_table(Folder(ben).table)
@@ -156,10 +166,13 @@ def test_two_people_meet_play_leave_and_come_back_with_the_same_commands(folders
     assert mine == theirs
 
 
-def test_the_same_folder_takes_no_other_table(folders, ended, refusal):
+def test_the_same_folder_takes_no_other_table(
+    folders: list[Path], ended: list[Process], refusal: Refusal
+) -> None:
     anna, ben = folders
     host, guest, _ = open_two(folders, ended)
-    stop(host), stop(guest)
+    stop(host)
+    stop(guest)
     before = [contents(folder) for folder in folders]
     assert "holds the table 'friday' of 2 seats already" in refusal(
         "host", "--data", anna, "--name", "monday", "--seats", 2
@@ -172,7 +185,7 @@ def test_the_same_folder_takes_no_other_table(folders, ended, refusal):
     assert [contents(folder) for folder in folders] == before
 
 
-def test_a_folder_has_one_node_at_a_time(folders, ended):
+def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Process]) -> None:
     open_two(folders, ended)
     _, errors = once("run", "--data", folders[0], code=1)
     (line,) = errors.splitlines()
@@ -220,21 +233,23 @@ def test_a_folder_has_one_node_at_a_time(folders, ended):
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_refused_in_one_sentence_and_changes_nothing(
-    folders, refusal, words, sentence
-):
+    folders: list[Path], refusal: Refusal, words: list[str], sentence: str
+) -> None:
     before = contents(folders[0])
     assert sentence in refusal(words[0], "--data", folders[0], *words[1:])
     assert contents(folders[0]) == before
 
 
 @pytest.mark.parametrize("words", [["host", "--name", "x", "--seats", "1"], ["join", "x"], ["run"]])
-def test_a_folder_without_identity_is_refused_and_stays_absent(tmp_path, refusal, words):
+def test_a_folder_without_identity_is_refused_and_stays_absent(
+    tmp_path: Path, refusal: Refusal, words: list[str]
+) -> None:
     folder = tmp_path / "new"
     assert refusal(words[0], "--data", folder, *words[1:])
     assert not folder.exists()
 
 
-def test_a_host_that_is_not_there_is_no_usage_error(folders):
+def test_a_host_that_is_not_there_is_no_usage_error(folders: list[Path]) -> None:
     invite = format_invite(Invite(1, bytes(32), KEY, bytes(16), ("127.0.0.1:9",), 0))
     _, errors = once("join", invite, "--data", folders[1], code=1)
     assert errors.startswith("bitcraps: the host does not answer")
@@ -242,15 +257,15 @@ def test_a_host_that_is_not_there_is_no_usage_error(folders):
     assert not Folder(folders[1]).table.exists()
 
 
-def test_a_damaged_table_file_is_named(folders, refusal):
+def test_a_damaged_table_file_is_named(folders: list[Path], refusal: Refusal) -> None:
     Folder(folders[0]).table.write_bytes(b"x" * 100)
     assert "table.bin is damaged" in refusal("run", "--data", folders[0])
 
 
-def test_odds_are_exact_and_follow_the_house_rules(folders):
-    def edge(*words):
+def test_odds_are_exact_and_follow_the_house_rules(folders: list[Path]) -> None:
+    def edge(*words: str) -> str:
         (row,) = json.loads(once("odds", "--data", folders[0], "--json", *words)[0])
-        return row["house_edge"]
+        return str(row["house_edge"])
 
     assert edge("--with", "pass:10") == "7/495"
     assert edge("--with", "field:5") == "1/18"
@@ -262,15 +277,14 @@ def test_odds_are_exact_and_follow_the_house_rules(folders):
 class Terminal:
     """A person at a terminal: a process behind a pseudo-terminal."""
 
-    def __init__(self, *words):
+    def __init__(self, *words: object) -> None:
         self.text = ""
-        self.process, self.end = None, None
         self.process, self.end = _spawn(command(*words))
 
-    def type(self, line):
+    def type(self, line: str) -> None:
         os.write(self.end, line.encode() + b"\n")
 
-    def read_until(self, pattern):
+    def read_until(self, pattern: str) -> str:
         """Read until the text since the last match has the pattern; return what came."""
         end = time.monotonic() + SECONDS_MAX
         while not (match := re.search(pattern, self.text)):
@@ -280,7 +294,7 @@ class Terminal:
         before, self.text = self.text[: match.end()], self.text[match.end() :]
         return before
 
-    def throw(self):
+    def throw(self) -> None:
         """Throw, again while it is too early or dice are still prepared, and see the roll."""
         while True:
             self.type("roll")
@@ -289,8 +303,8 @@ class Terminal:
                 return
             time.sleep(0.2)
 
-    def close(self):
-        """Wait for the process to end by itself; return its exit code."""
+    def close(self) -> None:
+        """Wait for the process to end by itself."""
         end = time.monotonic() + SECONDS_MAX
         while os.waitpid(self.process, os.WNOHANG)[0] == 0:
             assert time.monotonic() < end, "the process does not end"
@@ -302,7 +316,7 @@ class Terminal:
         os.close(self.end)
 
 
-def _spawn(words):
+def _spawn(words: list[str]) -> tuple[int, int]:
     process, end = pty.fork()
     if process == 0:
         os.chdir(ROOT)
@@ -310,7 +324,7 @@ def _spawn(words):
     return process, end
 
 
-def test_a_person_plays_the_demo_at_a_terminal():
+def test_a_person_plays_the_demo_at_a_terminal() -> None:
     terminal = Terminal("demo", "--nodes", 3)
     terminal.read_until(r"you take a seat")
     terminal.type("pass 10")
@@ -330,7 +344,7 @@ def test_a_person_plays_the_demo_at_a_terminal():
     terminal.close()
 
 
-def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders):
+def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders: list[Path]) -> None:
     terminal = Terminal("host", "--data", folders[0], "--name", "solo", "--seats", 1)
     terminal.read_until(r"bitcraps1:\S+")
     terminal.read_until(r"You are alone at this table")
@@ -349,7 +363,7 @@ def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders):
     assert re.search(r"\n +2  [1-6] [1-6]  = \d+ +anna: .*field [+-]", output)
 
 
-def test_sealed_keys_ask_for_their_passphrase(tmp_path):
+def test_sealed_keys_ask_for_their_passphrase(tmp_path: Path) -> None:
     folder = tmp_path / "anna"
     write_config(Folder(folder), "anna", "127.0.0.1:0")
     create_keys(Folder(folder).identity, "corkscrew")

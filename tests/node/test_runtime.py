@@ -156,6 +156,18 @@ async def guest(runtime: ProtocolRuntime) -> Link:
     )
 
 
+async def test_t13_equal_frames_of_one_peer_are_all_handed_over() -> None:
+    machine = Scripted()
+    async with running(machine, size=2) as runtime:
+        link = await guest(runtime)
+        await link.send([b"same", b"same"])
+        await link.send([b"same"])
+        while sum(len(batch) for (batch,) in machine.of("receive")) < 3:
+            await settled()
+        assert {frame for (batch,) in machine.of("receive") for _, frame in batch} == {b"same"}
+        await link.aclose()
+
+
 async def test_a_deadline_is_handled_once_and_on_time(autojump_clock: MockClock) -> None:
     machine = Scripted(start=[[]])
     runtime, address = make_runtime(machine)

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +22,8 @@ from node.strategies import STRATEGIES
 ROOT = Path(__file__).parent.parent.parent
 
 
-def plan(game, names, **changes):
-    fields = {
+def plan(game: int, names: Iterable[str], **changes: Any) -> Plan:
+    fields: dict[str, Any] = {
         "params": GameParams(),
         "rules": rules_of_table(encode_choice(game)),
         "names": tuple(names),
@@ -34,7 +36,7 @@ def plan(game, names, **changes):
     return Plan(**fields)
 
 
-def bitcraps(folder, *words):
+def bitcraps(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "node", *words],
         cwd=ROOT, env={**os.environ, "BITCRAPS_HOME": str(folder)}, stdin=subprocess.DEVNULL,
@@ -43,7 +45,7 @@ def bitcraps(folder, *words):
 
 
 @pytest.mark.parametrize("game", [CRAPS, SICBO])
-def test_the_same_plan_has_the_same_result_and_another_seed_another(game):
+def test_the_same_plan_has_the_same_result_and_another_seed_another(game: int) -> None:
     names = list(STRATEGIES[game])
     first, again, other = (simulate(plan(game, names, seed=seed)) for seed in (3, 3, 4))
     assert first == again
@@ -53,14 +55,14 @@ def test_the_same_plan_has_the_same_result_and_another_seed_another(game):
     assert all(len(sitting) == 11 for outcome in first.outcomes for sitting in outcome.money)
 
 
-def test_the_dice_do_not_depend_on_who_plays():
+def test_the_dice_do_not_depend_on_who_plays() -> None:
     alone = simulate(plan(CRAPS, ["pass"]))
     company = simulate(plan(CRAPS, ["pass", "random", "dont"]))
     assert alone.rolls == company.rolls
     assert alone.outcomes[0] == company.outcomes[0]
 
 
-def test_only_the_tester_is_refused_for_more_than_an_empty_rack():
+def test_only_the_tester_is_refused_for_more_than_an_empty_rack() -> None:
     result = simulate(plan(CRAPS, [name for name in STRATEGIES[CRAPS] if name != "random"]))
     assert [o.name for o in result.outcomes if o.refused] == ["illegal"]
 
@@ -73,10 +75,14 @@ def test_only_the_tester_is_refused_for_more_than_an_empty_rack():
         (SICBO, "numbers", ["single 2:5", "single 4:5", "single 6:5", "pair 2 4:2"]),
     ],
 )
-def test_what_is_lost_on_average_is_what_the_exact_edge_says(game, name, wagers):
+def test_what_is_lost_on_average_is_what_the_exact_edge_says(
+    game: int, name: str, wagers: list[str]
+) -> None:
     played = plan(game, [name], hands=10_000, sitting=10_000, buy_in=10**6)
     (outcome,) = simulate(played).outcomes
-    (odds,) = analyse_wagers(played.rules, wagers)
+    found = analyse_wagers(played.rules, wagers)
+    assert not isinstance(found, str), found
+    (odds,) = found
     stake = sum(int(text.rpartition(":")[2]) for text in wagers)
     lost = outcome.money[0][0] - outcome.money[0][-1]
     expected = Fraction(odds.house_edge) * stake * played.hands
@@ -84,20 +90,20 @@ def test_what_is_lost_on_average_is_what_the_exact_edge_says(game, name, wagers)
     assert abs(lost - expected) < 4 * deviation
 
 
-def test_ruin_is_having_nothing_left_to_bet():
+def test_ruin_is_having_nothing_left_to_bet() -> None:
     (outcome,) = simulate(plan(CRAPS, ["pass"], buy_in=30, sitting=50, hands=500)).outcomes
     ruined = [money for money in outcome.money if money[-1] < 10]
     assert 0 < outcome.ruined == len(ruined)
     assert all(chips >= 0 for money in outcome.money for chips in money)
 
 
-def test_percentiles_are_of_the_nearest_rank():
+def test_percentiles_are_of_the_nearest_rank() -> None:
     values = list(range(1, 101))
     assert [percentile(values, p) for p in (5, 25, 50, 75, 95)] == [5, 25, 50, 75, 95]
     assert percentile([7], 5) == percentile([7], 95) == 7
 
 
-def test_command_prints_percentiles_and_ruin_as_json_and_as_a_table(tmp_path):
+def test_command_prints_percentiles_and_ruin_as_json_and_as_a_table(tmp_path: Path) -> None:
     words = ("simulate", "--strategy", "pass,dont", "--hands", "40", "--seed", "9")
     done = bitcraps(tmp_path, *words, "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -124,7 +130,9 @@ def test_command_prints_percentiles_and_ruin_as_json_and_as_a_table(tmp_path):
         ([], "Missing option '--strategy'"),
     ],
 )
-def test_words_that_cannot_be_used_are_refused_in_one_sentence(tmp_path, words, sentence):
+def test_words_that_cannot_be_used_are_refused_in_one_sentence(
+    tmp_path: Path, words: list[str], sentence: str
+) -> None:
     done = bitcraps(tmp_path, "simulate", *words)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -132,7 +140,7 @@ def test_words_that_cannot_be_used_are_refused_in_one_sentence(tmp_path, words, 
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is not None, reason="it is installed")
-def test_drawing_without_its_library_is_refused_in_one_sentence(tmp_path):
+def test_drawing_without_its_library_is_refused_in_one_sentence(tmp_path: Path) -> None:
     done = bitcraps(
         tmp_path,
         "simulate",
@@ -150,7 +158,7 @@ def test_drawing_without_its_library_is_refused_in_one_sentence(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="it is not installed")
-def test_a_drawing_is_a_picture(tmp_path):
+def test_a_drawing_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     words = ("--strategy", "pass,dont", "--hands", "40", "--sitting", "10", "--plot", str(path))
     assert bitcraps(tmp_path, "simulate", *words).returncode == 0

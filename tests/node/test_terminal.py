@@ -9,6 +9,7 @@ from node.game.craps.rules import load_rules
 from node.game.operations import (
     CreateSession,
     Leave,
+    Operation,
     PassDice,
     PlaceBet,
     Ready,
@@ -18,8 +19,10 @@ from node.game.operations import (
     TakeDown,
     Working,
 )
+from node.game.rules import GameRules
 from node.terminal import (
     WIDTH,
+    Command,
     Help,
     Play,
     Quit,
@@ -32,14 +35,22 @@ from node.terminal import (
     render_table,
     turn_text,
 )
-from node.view import BetView, PaidView, RollView
+from node.view import BetView, PaidView, RollView, TableView
 from tests.node.views import ANNA, BEN, CARLA, DMITRI, TABLE
 
 GOLDEN = Path(__file__).parent.parent / "data" / "terminal"
-RULES = load_rules(b"")
 
 
-def parse(line, view=TABLE):
+def usual_rules() -> GameRules:
+    rules = load_rules(b"")
+    assert not isinstance(rules, str), rules
+    return rules
+
+
+RULES = usual_rules()
+
+
+def parse(line: str, view: TableView = TABLE) -> Command:
     return parse_line(line, view, RULES)
 
 
@@ -75,13 +86,13 @@ def parse(line, view=TABLE):
         ),
     ],
 )  # fmt: skip
-def test_table_looks_as_it_did(name, view, pending):
+def test_table_looks_as_it_did(name: str, view: TableView, pending: tuple[str, ...]) -> None:
     drawn = render_table(view, pending)
     assert drawn == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert max(map(len, drawn.splitlines())) <= WIDTH
 
 
-def test_every_roll_shown_says_what_each_bet_was_paid():
+def test_every_roll_shown_says_what_each_bet_was_paid() -> None:
     drawn = render_table(TABLE)
     assert "anna: pass -10, odds -20 · ben: pass -10 · carla: dont +10, lay +12" in " ".join(
         drawn.split()
@@ -98,7 +109,9 @@ def test_every_roll_shown_says_what_each_bet_was_paid():
         (7, 2, "up to 2 players absent"),
     ],
 )
-def test_players_read_what_one_absent_player_means(members, tolerated, words):
+def test_players_read_what_one_absent_player_means(
+    members: int, tolerated: int, words: str
+) -> None:
     assert words in absence_text(members, tolerated)
 
 
@@ -118,7 +131,7 @@ def test_players_read_what_one_absent_player_means(members, tolerated, words):
         (replace(TABLE, players=(ANNA, replace(BEN, ready=True))), "You are ready; anna has"),
     ],
 )
-def test_player_is_told_what_the_table_waits_for(view, words):
+def test_player_is_told_what_the_table_waits_for(view: TableView, words: str) -> None:
     assert words in turn_text(view)
 
 
@@ -141,11 +154,11 @@ def test_player_is_told_what_the_table_waits_for(view, words):
         ("odds 20", (PlaceBet(0, 5, 0, 20),)),
     ],
 )
-def test_words_become_operations(line, operations):
+def test_words_become_operations(line: str, operations: tuple[Operation, ...]) -> None:
     assert parse(line) == Play(operations)
 
 
-def test_sit_opens_a_game_or_takes_a_seat_in_one():
+def test_sit_opens_a_game_or_takes_a_seat_in_one() -> None:
     assert parse("sit", replace(TABLE, session=-1)) == Play((CreateSession(1), Sit(0)))
     assert parse("sit", replace(TABLE, me=3)) == Play((Sit(0),))
     assert parse("sit") == Say("you have a seat already")
@@ -154,7 +167,7 @@ def test_sit_opens_a_game_or_takes_a_seat_in_one():
 @pytest.mark.parametrize(("line", "command"), [
     ("", Show()), ("table", Show()), ("help", Help()), ("?", Help()), ("quit", Quit()), ("q", Quit()),
 ])  # fmt: skip
-def test_words_without_an_operation(line, command):
+def test_words_without_an_operation(line: str, command: Command) -> None:
     assert parse(line) == command
 
 
@@ -177,25 +190,25 @@ def test_words_without_an_operation(line, command):
         ("x" * 201, "a line of 201 characters; the limit is 200"),
     ],
 )
-def test_words_that_cannot_be_used_are_named_with_the_limit(line, words):
+def test_words_that_cannot_be_used_are_named_with_the_limit(line: str, words: str) -> None:
     said = parse(line)
     assert isinstance(said, Say)
     assert words in said.text
 
 
-def test_the_game_reads_the_own_bets():
+def test_the_game_reads_the_own_bets() -> None:
     dont = replace(TABLE, players=(ANNA, CARLA), me=1)
     assert parse("odds 20", dont) == Play((PlaceBet(0, 6, 0, 20),))
 
 
 @pytest.mark.parametrize("line", ["roll", "pass 5", "down", "leave"])
-def test_without_a_seat_nothing_is_submitted(line):
+def test_without_a_seat_nothing_is_submitted(line: str) -> None:
     assert parse(line, replace(TABLE, me=3)) == Say(
-        f"{line.split()[0]!r} needs a seat: type `sit` first"
+        f"{line.split(maxsplit=1)[0]!r} needs a seat: type `sit` first"
     )
 
 
-def test_help_names_every_word_in_columns():
+def test_help_names_every_word_in_columns() -> None:
     text = help_text(RULES)
     for word in ("pass CHIPS", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
         assert f"\n  {word}" in f"\n{text}"
@@ -244,5 +257,5 @@ def test_help_names_every_word_in_columns():
         ),
     ],
 )  # fmt: skip
-def test_what_is_new_is_told_in_lines(after, lines):
+def test_what_is_new_is_told_in_lines(after: TableView, lines: list[str]) -> None:
     assert changes(TABLE, after) == lines

@@ -9,13 +9,20 @@ from node.game.craps.rules import load_rules
 from node.game.operations import CreateSession, Sit
 from node.game.params import GameParams
 from node.game.receipts import BetResult, ReturnedBet, RollResult
+from node.game.rules import Board
 from node.game.state import GameState
 from node.view import PaidView, build_view
 
 NAMES = ("anna", "ben")
-RULES = load_rules(encode(CrapsParams()))
-assert not isinstance(RULES, str)
-BOARD = RULES.opening_board()
+
+
+def opening_board() -> Board:
+    rules = load_rules(encode(CrapsParams()))
+    assert not isinstance(rules, str), rules
+    return rules.opening_board()
+
+
+BOARD = opening_board()
 
 
 def row(kind: int, number: int = 0, **chips: int) -> BetResult:

@@ -22,7 +22,15 @@ from node.game.craps.bets import (
     bet_key,
 )
 from node.game.craps.board import OLD, OPENING, POINT, ROLLS, advance, seen_through, sight
-from node.game.craps.decide import Effect, Throw, Verdict, decide, is_callable, prizes
+from node.game.craps.decide import (
+    NOTHING,
+    Effect,
+    Throw,
+    Verdict,
+    decide,
+    is_callable,
+    prizes,
+)
 from node.game.craps.params import VIG_EXACT, CrapsParams
 from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
@@ -223,8 +231,11 @@ class CrapsRules:
         if board[POINT]:
             return True
         least = self.params.line.least
-        line = (bets.get(_PASS), bets.get(_DONT_PASS))
-        return any(bet is not None and bet.stake >= least for bet in line)
+        bet = bets.get(_PASS)
+        if bet is not None and bet.stake >= least:
+            return True
+        bet = bets.get(_DONT_PASS)
+        return bet is not None and bet.stake >= least
 
     def may_pass_dice(self, board: Board) -> bool:
         """Say whether the shooter may pass the dice: on a come-out (R5)."""
@@ -249,6 +260,11 @@ class CrapsRules:
 
     def exposure(self, board: Board, key: BetKey, working: int) -> Exposure:
         """Return what the bank must hold for each unit of stake on a bet, by outcome (R29)."""
+        if key not in self._sights:
+            # Nearly always: the first look at what `_row` would find.
+            row = self._rows.get((board[POINT], key, working))
+            if row is not None:
+                return row.exposure
         return self._row(board, key, working).exposure
 
     def _row(self, board: Board, key: BetKey, working: int) -> _Row:
@@ -292,13 +308,14 @@ class CrapsRules:
         """
         rows: list[Settlement] = []
         moved: list[Settlement] = []
+        point, known, sights = board[POINT], self._rows, self._sights
         for key in sorted(bets):
             bet = bets[key]
-            verdict = self._row(board, key, bet.working).verdicts[outcome]
-            effect = verdict.effect
-            if effect is Effect.NOTHING:
+            row = None if key in sights else known.get((point, key, bet.working))
+            verdict = (row or self._row(board, key, bet.working)).verdicts[outcome]
+            if verdict is NOTHING:
                 continue
-            stake, vig = bet.stake, bet.vig
+            effect, stake, vig = verdict.effect, bet.stake, bet.vig
             if effect is Effect.LOSE:
                 rows.append(Settlement(key, stake, 0, vig, 0, key, 0, 0))
             elif effect is Effect.MOVE:

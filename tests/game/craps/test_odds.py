@@ -148,6 +148,24 @@ def test_odds_dilute_the_line_as_published(texts: list[str], percent: int) -> No
     assert round(Fraction(found[0].house_edge) * 100_000) == percent
 
 
+@pytest.mark.parametrize(
+    ("texts", "edge", "rolls"),
+    [
+        (["come:10"], "7/495", "557/165"),
+        (["pass:10", "come:10"], "7/495", None),
+        # Made only when the come bet moves to 6: a flat 10 and, in 5 of 36, 20 that cost nothing.
+        (["come:10", "odds 6:20"], str(Fraction(7, 495) * 10 / (10 + 20 * Fraction(5, 36))), None),
+    ],
+)
+def test_bets_that_wait_for_a_point_are_made_when_it_comes(
+    texts: list[str], edge: str, rolls: str | None
+) -> None:
+    found = analyse_wagers(CrapsRules(USUAL), texts)
+    assert not isinstance(found, str)
+    assert found[0].house_edge == edge
+    assert rolls is None or found[0].expected_rolls == rolls
+
+
 def test_bets_together_are_followed_until_the_last_is_decided() -> None:
     found = analyse_wagers(CrapsRules(USUAL), ["place 6:6", "hard 6:1"])
     assert not isinstance(found, str)
@@ -163,6 +181,8 @@ def test_bets_together_are_followed_until_the_last_is_decided() -> None:
         (["place 5:12"], "12 chips on place 5 will not pay in whole chips; try 10 or 15"),
         (["pass:10", "odds:60"], "60 chips on odds: behind this flat bet the most is 30"),
         (["chips:1"], "'chips' is no bet; `help` lists them"),
+        (["come:70000"], "70000 chips on come: the most is 10000"),
+        (["pass:10", "odds 6:10"], "odds 6 needs its flat bet, with a number"),
     ],
 )
 def test_wagers_that_cannot_be_played_are_explained(texts: list[str], message: str) -> None:

@@ -7,7 +7,16 @@ from itertools import product
 import pytest
 
 from consensus.encoding import decode_as, encode
-from node.game.games import SICBO, encode_choice, named_options, rules_of_table
+from node.game.craps.params import CrapsParams
+from node.game.games import (
+    CRAPS,
+    SICBO,
+    Choice,
+    encode_choice,
+    load_games,
+    named_options,
+    rules_of_table,
+)
 from node.game.odds import analyse, analyse_wagers, problem
 from node.game.one_roll import Code
 from node.game.options import Limits
@@ -254,3 +263,15 @@ def test_layout_without_odd_and_even_takes_neither() -> None:
     assert sentence(KEYS["odd"], 5, rules=rules) == "sicbo has no bet 3/0"
     assert rules.parse_bet(["even", "5"], BOARD, {}) == "'even' is no bet; `help` lists them"
     assert sentence(KEYS["big"], 5, rules=rules) is None
+
+
+def test_a_table_has_one_text_for_its_game_and_options() -> None:
+    twice = "so that two texts would mean one table"
+    named = load_games(encode(Choice(CRAPS)))
+    assert isinstance(named, str)
+    assert named.endswith(twice)
+    given = load_games(encode(Choice(SICBO, encode(SicboParams()))))
+    assert isinstance(given, str)
+    assert given.endswith(twice)
+    assert encode_choice(SICBO, SicboParams()) == encode_choice(SICBO)
+    assert encode_choice(CRAPS, CrapsParams()) == b""
