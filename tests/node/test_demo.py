@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from node.fairness import FairnessMeter
+from node.game.craps.dice import NAMES, WEIGHTS, outcome_of
+
 ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 60
 PYTHON = sys.executable
@@ -112,6 +115,17 @@ def test_every_roll_can_be_recomputed_with_sha_256_alone(report: dict[str, Any])
         command = roll["recipe"].replace("python3", PYTHON, 1)
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout) == roll["dice"]
+
+
+def test_the_dice_of_the_demo_give_no_reason_to_doubt_them(report: dict[str, Any]) -> None:
+    meter = FairnessMeter(NAMES, WEIGHTS)
+    for roll in report["rolls"]:
+        first, second = roll["dice"]
+        meter.add(outcome_of(first, second))
+    found = meter.report()
+    assert found.rolls >= 20
+    assert not found.alarm
+    assert found.peak_log10 < 3
 
 
 def test_latencies_are_reported(report: dict[str, Any]) -> None:
