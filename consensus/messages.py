@@ -35,7 +35,6 @@ HEADERS_PER_REQUEST_MAX = 128
 CERTIFICATE_BYTES_MAX = 64 * 128 + 256
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-Kid = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
 ActionBytes = Annotated[bytes, msgspec.Meta(max_length=ACTION_BYTES_MAX)]
 BodyBytes = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_BYTES_MAX - (8 << 10))]
@@ -199,13 +198,6 @@ class RevealPaths(Record, frozen=True):
 
     reveal: Annotated[bytes, msgspec.Meta(max_length=16 << 10)]
     paths: Annotated[tuple[tuple[Bytes32, ...], ...], msgspec.Meta(max_length=128)]
-
-
-class ActionPayload(Record, frozen=True):
-    """What an action signs: the player's next number and its operations, applied in order."""
-
-    seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    operations: Annotated[tuple[tuple[object, ...], ...], msgspec.Meta(min_length=1)]
 
 
 class Number(enum.IntEnum):

@@ -43,11 +43,13 @@ class EpochKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """Who this node is: its identity, the keys it has ever named, and its stored blocks."""
+    """Who this node is: its identity, the keys it has ever named, its stored blocks."""
 
     kid: KeyId
     keys: Sequence[EpochKeys]
     load_block: LoadBlock
+    slots: int
+    """Slots that may have a member beyond those of the state."""
 
 
 class Epoch:
@@ -71,6 +73,7 @@ class Epoch:
         self.number = membership.epoch
         self._terms = terms
         self._kid = me.kid
+        self._slots = me.slots
         self._proofs: dict[bytes, int] = {}
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
@@ -111,9 +114,10 @@ class Epoch:
             )
 
     def _grow(self, membership: Membership) -> None:
+        self._members = len(membership.members)
         own = membership.slot_of(self._kid)
-        for slot in range(len(membership.members)):
-            if slot == own and slot not in self._index:
+        for slot in range(max(self._slots, len(membership.members))):
+            if slot == own:
                 self._index[slot] = self._me
                 self._peers[self._me] = slot
             elif slot not in self._index:
@@ -131,7 +135,7 @@ class Epoch:
 
     def take_members(self, membership: Membership) -> None:
         """Take note of members that became final: newcomers are parties that only follow."""
-        if len(membership.members) > len(self._index):
+        if len(membership.members) > self._members:
             self._grow(membership)
             self.engine.grow(len(self._peers))
 

@@ -85,6 +85,9 @@ class Setup:
     keys: EpochKeys
     make_signer: Callable[[bytes], Signer]
     verify: Verify
+    slots: int = 0
+    """Slots that have a member as far as this node was told: whom it hears before its own state
+    has got so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,12 @@ class Replica:
     def _begin(
         self, base: BlockHash, state: ChainState, records: Sequence[LogRecord] = ()
     ) -> Epoch:
-        me = Self(kid=self._kid, keys=self._keys, load_block=self._load_block)
+        me = Self(
+            kid=self._kid,
+            keys=self._keys,
+            load_block=self._load_block,
+            slots=self.setup.slots,
+        )
         return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
 
     # Inputs.

@@ -21,10 +21,9 @@ from node.mesh import (
     FRAME_COST_BYTES,
     INBOX_FRAMES_MAX,
     OUTBOX_BYTES_MAX,
-    Mesh,
     _Channel,
 )
-from tests.node.tables import HOST, make_table
+from tests.node.tables import HOST, make_table, mesh_of
 from transport import link as link_module
 from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused
 from transport.link import MESSAGE_BYTES_MAX, Link
@@ -37,7 +36,7 @@ class Peer:
     """One mesh and a stand-in for its owner: keeps what it takes, and can stop taking."""
 
     def __init__(self, table: Table, keys: Keys, index: int, port: int) -> None:
-        self.mesh = Mesh(table, ValidatorIndex(index), credentials_of(keys), self.wake)
+        self.mesh = mesh_of(table, keys, self.wake)
         self.index, self.keys, self.table = index, keys, table
         self.address = Address(HOST, port)
         self.frames: list[tuple[int, bytes]] = []
@@ -53,6 +52,10 @@ class Peer:
             while batch := self.mesh.take(100):
                 self.frames += batch
         self.happened.set()
+
+    def believes(self, other: "Peer", *addresses: str) -> None:
+        """Dial another member at these addresses only."""
+        self.mesh._book._entries[other.mesh._credentials.identity].addresses = addresses
 
     def send(self, to: int | None, *frames: bytes) -> None:
         for frame in frames:
@@ -177,8 +180,7 @@ async def test_of_several_addresses_all_are_tried_and_the_good_one_first_next_ti
     async with meshes(2, start=[]) as (peers, nursery):
         first, second = dialler(*peers)
         dead = [f"{HOST}:{port}" for port in make_table(3)[2]]
-        target = first.mesh._peers[second.index]
-        target.addresses = (*dead[:2], str(second.address), dead[2])
+        first.believes(second, *dead[:2], str(second.address), dead[2])
         await nursery.start(second.run)
         await nursery.start(first.run)
         for count in (1, 2):
@@ -208,7 +210,7 @@ async def test_the_greater_key_dials_when_the_smaller_one_cannot(
     monkeypatch.setattr(mesh_module, "SECOND_DIAL_SECONDS", 0.05)
     async with meshes(2, start=[]) as (peers, nursery):
         first, second = dialler(*peers)
-        first.mesh._peers[second.index].addresses = ()  # as if it knew nowhere to dial
+        first.believes(second)  # as if it knew nowhere to dial
         await nursery.start(first.run)
         await nursery.start(second.run)
         await first.until_up(second.index)
@@ -259,7 +261,7 @@ async def both_ends_agree(one: Peer, two: Peer) -> None:
 async def test_of_two_links_the_one_that_the_smaller_key_dialled_is_kept() -> None:
     async with meshes(2, start=[]) as (peers, nursery):
         acceptor, guest = dialler(*peers)
-        acceptor.mesh._peers[guest.index].addresses = ()
+        acceptor.believes(guest)
         await nursery.start(acceptor.run)
         kept = await connect(guest.keys, acceptor)
         await acceptor.until_up(guest.index)

@@ -150,7 +150,7 @@ def test_the_command_prints_the_sentence_the_path_and_a_verdict(
 ) -> None:  # fmt: skip
     folder = Folder(tmp_path_factory.mktemp("node"))
     save_table(folder.table, table_of(played))
-    journal = Journal(folder.root, table_of(played).chain_id, 0)
+    journal = Journal(folder.root, table_of(played).chain_id, b"any host")
     journal.append(played.network.hosts[0].disk.records)
     journal.close()
     height = decode_as(crowded[1].block.header, Header).height
