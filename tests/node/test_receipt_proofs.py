@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import accumulate, combinations
 
 import msgspec
 import pytest
@@ -169,12 +170,19 @@ def test_the_command_prints_the_sentence_the_path_and_a_verdict(
 def test_an_action_does_not_get_the_receipt_of_another_one_in_its_block(
     played: PlayingTable, chain: StoredChain
 ) -> None:
-    shared = next(r for r in played.results if len({player for player, *_ in r.actions}) > 1)
-    counts = [len(some) for *_, some in shared.actions]
+    pairs = (
+        (result, first, second)
+        for result in played.results
+        for first, second in combinations(range(len(result.actions)), 2)
+        if result.actions[first][1] == result.actions[second][1]
+    )
+    shared, first, second = next(pairs)  # two players whose actions have one number
+    starts = [0, *accumulate(len(some) for *_, some in shared.actions)]
     table, terms = table_of(played), played.terms
-    trusted, one, _ = find_receipt(table, terms, chain, shared.height, 0)
-    _, other, _ = find_receipt(table, terms, chain, shared.height, counts[0])
-    for player, action in ((one.player, one.action), (other.player, one.action)):
-        mixed = msgspec.structs.replace(one, player=player, action=action, receipt=other.receipt)
-        with pytest.raises(RefutedError, match=r"of another action|not signed by the player"):
-            checked(played, trusted, mixed)
+    trusted, one, _ = find_receipt(table, terms, chain, shared.height, starts[first])
+    _, other, _ = find_receipt(table, terms, chain, shared.height, starts[second])
+    mixed = msgspec.structs.replace(one, receipt=other.receipt)
+    with pytest.raises(RefutedError, match="the receipt is of another action"):
+        checked(played, trusted, mixed)
+    with pytest.raises(RefutedError, match="not signed by the player"):
+        checked(played, trusted, msgspec.structs.replace(mixed, player=other.player))
