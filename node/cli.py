@@ -17,6 +17,7 @@ from node.commands.lobby import host, join
 from node.commands.members import admit, invite, retire, vote
 from node.commands.odds import odds
 from node.commands.proofs import USAGE, prove, receipt, verify
+from node.commands.running import INTERRUPTED
 from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
@@ -53,7 +54,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
-        return 130
+        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

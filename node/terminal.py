@@ -35,7 +35,6 @@ NEAR_ENOUGH = 0.7
 """Of a word that is suggested for another: one slip of the finger, not two."""
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
-NAME_WIDTH = 24
 BOARD_WIDTH = 12
 """Of the first text of the board; the rest stands beside it."""
 TABLE_WORDS = (
