@@ -96,12 +96,17 @@ async def serve_node(
         closing(Journal(folder.root, table.chain_id, kid)) as journal,
         logging_to(folder.root),
     ):
-        setup = setup_of(table, keys, slots=len(book.members))
-        replica = Replica(setup, journal.load(), journal.block)
+
+        def resume() -> Replica:
+            setup = setup_of(table, keys, slots=len(book.members))
+            return Replica(setup, journal.load(), journal.block)
+
+        replica = resume()
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
         runtime = ProtocolRuntime(
             replica, journal, table, credentials_of(keys),
-            book=book, limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
+            book=book, limits=PersonalLimits(folder.root), resume=resume,
+            tally=known.tally, rolls=known.rolls,
         )  # fmt: skip
         runtime.follow_members()
         if table.index_of(keys.identity.public_key) is None:
