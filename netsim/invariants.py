@@ -94,6 +94,10 @@ class Invariants:
         """Return how many vote in an epoch that somebody has entered."""
         return self._electorates[epoch].n
 
+    def shows(self, host: int, height: int) -> None:
+        """Take note that a host whose effects are not watched has shown everything up to here."""
+        self._shown[host] = height
+
     def stored_height(self, host: int) -> int:
         """Return the final height that a host has stored."""
         return self._stored[host]
