@@ -253,6 +253,7 @@ RECORDS: dict[Number, type[Record]] = {
     Number.HAVE: Have,
     Number.REVEAL_PATHS: RevealPaths,
 }
+_NUMBERS = {int(number): number for number in Number}
 ENVELOPES = (Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL)
 
 
@@ -260,10 +261,9 @@ def parse_frame(frame: bytes) -> tuple[Number, Message]:
     """Decode one table message; raises `DecodeError` for anything but its one encoding."""
     if not 1 < len(frame) <= MESSAGE_BYTES_MAX:
         raise DecodeError(f"a message of {len(frame)} bytes; the limit is {MESSAGE_BYTES_MAX}")
-    try:
-        number = Number(frame[0])
-    except ValueError:
-        raise DecodeError(f"message number {frame[0]} is not known") from None
+    number = _NUMBERS.get(frame[0])
+    if number is None:
+        raise DecodeError(f"message number {frame[0]} is not known")
     body = frame[1:]
     if number in ENVELOPES:
         return number, parse_envelope(body)

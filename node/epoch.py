@@ -21,15 +21,13 @@ from node.mempool import Mempool
 
 NOWHERE = -1
 """The slot of a node that is no member yet; nobody sends there."""
-_BEACON_NUMBERS = frozenset(
-    (
-        Number.DEAL,
-        Number.ACK,
-        Number.REVEAL,
-        Number.GET_REVEAL,
-        Number.REVEAL_PATHS,
-        Number.SYSTEM_ITEMS,
-    )
+_BEACON_NUMBERS = (
+    Number.DEAL,
+    Number.ACK,
+    Number.REVEAL,
+    Number.GET_REVEAL,
+    Number.REVEAL_PATHS,
+    Number.SYSTEM_ITEMS,
 )
 
 
