@@ -30,10 +30,10 @@ from node.descriptor import (
     lobby_id_of,
     parse_invite,
     problem_of_name,
-    save_table,
 )
 from node.errors import OperatorError
 from node.lobby import Room
+from node.serving import begin_table
 
 
 def listen_options(command: Callable[..., object]) -> Callable[..., object]:
@@ -91,7 +91,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
             hosts = [place.host for place in reachable(address, config.public)]
             at = await lobby.host(
                 keys, config.nickname, name, params, seats, address,
-                on_change=_Announcer().show, save=partial(save_table, folder.table),
+                on_change=_Announcer().show, save=partial(begin_table, folder),
                 public_hosts=hosts,
             )  # fmt: skip
         return await take_part(folder, at, keys, config.listen.host, seat)
@@ -125,7 +125,7 @@ def join(
             with held_port(config.listen) as address:
                 at = await lobby.join(
                     keys, config.nickname, invite, reachable(address, config.public),
-                    on_change=_Announcer().show, save=partial(save_table, folder.table),
+                    on_change=_Announcer().show, save=partial(begin_table, folder),
                     problem_of_params=problem_of_terms,
                 )  # fmt: skip
         return await take_part(folder, at, keys, config.listen.host, seat)
