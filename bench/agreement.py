@@ -5,7 +5,7 @@ Three players submit one light operation after the other. Measured is the proces
 replicas: decoding, votes, certificates, execution, roots. It is compared with the signature work
 that nobody can avoid, at what a signature and a verification cost in the same run: a node signs two
 votes a block and verifies those of others that complete two quorums; an action is signed once and
-verified by everybody else.
+verified by everybody else. `blocks/s` is what one core does for all of them.
 
 Catching up: a node joins with an empty disk behind a chain of blocks; its processor time a block.
 """
@@ -202,9 +202,7 @@ def measure_size(n: int, blocks: int) -> dict[str, float]:
     node, counts = bench.nodes[0].replica, bench.network.counts
     height, actions = node.final.height, sum(node.final.game.seqs())
     cpu_ns, sent, frames = bench.cpu_ns(), counts.bytes, counts.frames
-    start_ns = time.perf_counter_ns()
     bench.agree(blocks)
-    wall_ns = time.perf_counter_ns() - start_ns
     blocks = node.final.height - height
     actions_per_block = (sum(node.final.game.seqs()) - actions) / blocks
     block_ns = (bench.cpu_ns() - cpu_ns) / blocks
@@ -215,7 +213,7 @@ def measure_size(n: int, blocks: int) -> dict[str, float]:
     return {
         "voters": n,
         "blocks": blocks,
-        "blocks_per_s": blocks * 1e9 / wall_ns,
+        "blocks_per_s": 1e9 / block_ns,
         "actions_per_block": actions_per_block,
         "cpu_ms_per_block": block_ns / 1e6,
         "cpu_ms_per_block_and_node": block_ns / n / 1e6,

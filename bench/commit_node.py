@@ -13,7 +13,7 @@ from bench.clients import Clients, Done
 from bench.processes import answer, read_line
 from bench.table import make_keys, make_table
 from consensus.effects import LogRecord
-from consensus.signing import PublicKey, Signer, verify
+from consensus.signing import PublicKey, Signer, key_id, verify
 from consensus.validators import ValidatorIndex
 from node.epoch import EpochKeys
 from node.game.craps.bets import POINTS, Kind
@@ -94,7 +94,9 @@ class Node:
         keys = make_keys(config["nodes"])
         me = ValidatorIndex(config["me"])
         table = make_table(keys, config["ports"])
-        self.journal = Journal(Path(config["folder"]), table.chain_id, me)
+        self.journal = Journal(
+            Path(config["folder"]), table.chain_id, key_id(keys[me].identity.public_key)
+        )
         setup = setup_of(table, keys[me])
         setup = replace(
             setup,
@@ -104,7 +106,7 @@ class Node:
         )
         replica = Replica(setup, self.journal.load(), self.journal.block)
         journal = CountedJournal(self.journal, self.counts)
-        self.runtime = ProtocolRuntime(replica, journal, table, me, credentials_of(keys[me]))
+        self.runtime = ProtocolRuntime(replica, journal, table, credentials_of(keys[me]))
         self.listen = Address("127.0.0.1", config["ports"][me])
 
     def _verify(self, key: PublicKey, message: bytes, signature: bytes) -> bool:

@@ -12,9 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-ANSWER_SECONDS_MAX = 120
-"""For a phase beyond the time that it measures."""
-
 
 class Processes:
     """The nodes of one system under test."""

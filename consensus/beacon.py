@@ -64,6 +64,7 @@ from consensus.signing import (
     sign_envelope,
     verify_envelope,
 )
+from consensus.timing import DELTA_MS_DEFAULT
 from consensus.validators import ValidatorIndex
 
 __all__ = [
@@ -76,8 +77,6 @@ __all__ = [
     "recompute_seed",
 ]
 
-DELTA_MS_DEFAULT = 50
-"""The one-way delay until somebody who measures it sets `Beacon.delta_ms`."""
 ASK_DELTAS = 8
 """How long after a close is final missing reveals are asked for: others may learn of it later."""
 EARLY_ROLLS_MAX = 8
@@ -158,6 +157,7 @@ class Beacon:
             records: The journal; records of other kinds and epochs are passed over.
         """
         self.delta_ms = DELTA_MS_DEFAULT
+        """The one-way delay, until somebody who measures it sets it."""
         self.evidence: list[Evidence] = []
         self._context = context
         self._me = me

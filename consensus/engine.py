@@ -185,10 +185,12 @@ class Engine:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
         if not self.is_over:
-            work = self._app.has_work(self.tip.hash)
             due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
-            if self._rounds.noted or work != self._work or due:
-                self._work = work
+            stirs = self._rounds.noted or due
+            if stirs or not self._work:  # work that goes away without a block can wait
+                worked, self._work = self._work, self._app.has_work(self.tip.hash)
+                stirs |= self._work is not worked
+            if stirs:
                 self._apply_rules()
                 if not self.is_over:
                     self._outside.speak(

@@ -35,7 +35,6 @@ HEADERS_PER_REQUEST_MAX = 128
 CERTIFICATE_BYTES_MAX = 64 * 128 + 256
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-Kid = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
 ActionBytes = Annotated[bytes, msgspec.Meta(max_length=ACTION_BYTES_MAX)]
 BodyBytes = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_BYTES_MAX - (8 << 10))]
@@ -201,13 +200,6 @@ class RevealPaths(Record, frozen=True):
     paths: Annotated[tuple[tuple[Bytes32, ...], ...], msgspec.Meta(max_length=128)]
 
 
-class ActionPayload(Record, frozen=True):
-    """What an action signs: the player's next number and its operations, applied in order."""
-
-    seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    operations: Annotated[tuple[tuple[object, ...], ...], msgspec.Meta(min_length=1)]
-
-
 class Number(enum.IntEnum):
     """The first byte of every frame. Numbers below 16 carry envelopes of the equal `Domain`."""
 
@@ -261,6 +253,7 @@ RECORDS: dict[Number, type[Record]] = {
     Number.HAVE: Have,
     Number.REVEAL_PATHS: RevealPaths,
 }
+_NUMBERS = {int(number): number for number in Number}
 ENVELOPES = (Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL)
 
 
@@ -268,10 +261,9 @@ def parse_frame(frame: bytes) -> tuple[Number, Message]:
     """Decode one table message; raises `DecodeError` for anything but its one encoding."""
     if not 1 < len(frame) <= MESSAGE_BYTES_MAX:
         raise DecodeError(f"a message of {len(frame)} bytes; the limit is {MESSAGE_BYTES_MAX}")
-    try:
-        number = Number(frame[0])
-    except ValueError:
-        raise DecodeError(f"message number {frame[0]} is not known") from None
+    number = _NUMBERS.get(frame[0])
+    if number is None:
+        raise DecodeError(f"message number {frame[0]} is not known")
     body = frame[1:]
     if number in ENVELOPES:
         return number, parse_envelope(body)

@@ -55,7 +55,6 @@ class Round:
         "fault",
         "finalization",
         "finalize",
-        "judged",
         "justified",
         "notarization",
         "notarize",

@@ -7,10 +7,11 @@ of message and the chain, so no signature means anything anywhere else.
 """
 
 import enum
+import functools
 import hashlib
-from dataclasses import dataclass
 from typing import NewType, Protocol
 
+import msgspec
 import nacl.bindings
 import nacl.exceptions
 
@@ -25,7 +26,10 @@ SIGNATURE_BYTES = 64
 _SIG_STRUCTURE = b"\x84\x6aSignature1"  # an array of four, the first its context string
 _HEADER = bytes.fromhex("a201270448")  # {1: -8 (EdDSA), 4: kid}, kid follows
 _PREFIX = bytes((0x84, 0x40 + len(_HEADER) + KID_BYTES)) + _HEADER
+_KID_AT = len(_PREFIX)
+_MAP_AT = _KID_AT + KID_BYTES
 _SIGNATURE_PREFIX = bytes((0x58, SIGNATURE_BYTES))
+_TAIL_BYTES = len(_SIGNATURE_PREFIX) + SIGNATURE_BYTES
 
 
 class Domain(enum.IntEnum):
@@ -103,8 +107,7 @@ def key_id(key: bytes) -> KeyId:
     return KeyId(hashlib.sha256(key).digest()[:KID_BYTES])
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A parsed, not yet verified COSE_Sign1."""
 
     kid: KeyId
@@ -114,18 +117,18 @@ class Envelope:
 
 def parse_envelope(data: bytes) -> Envelope:
     """Split an envelope of the profile; anything else raises `DecodeError`."""
-    start = len(_PREFIX) + KID_BYTES
-    if data[: len(_PREFIX)] != _PREFIX or data[start : start + 1] != b"\xa0":
-        raise DecodeError("not a COSE_Sign1 envelope of the profile")
-    payload_end = len(data) - SIGNATURE_BYTES - len(_SIGNATURE_PREFIX)
-    head, size = _read_bstr_head(data, start + 1)
-    if head + size != payload_end or (
-        data[payload_end : payload_end + len(_SIGNATURE_PREFIX)] != _SIGNATURE_PREFIX
+    payload_end = len(data) - _TAIL_BYTES
+    if (
+        payload_end <= _MAP_AT
+        or data[_MAP_AT] != 0xA0
+        or not data.startswith(_PREFIX)
+        or not data.startswith(_SIGNATURE_PREFIX, payload_end)
     ):
         raise DecodeError("not a COSE_Sign1 envelope of the profile")
-    return Envelope(
-        KeyId(data[len(_PREFIX) : start]), data[head:payload_end], data[-SIGNATURE_BYTES:]
-    )
+    head, size = _read_bstr_head(data, _MAP_AT + 1)
+    if head + size != payload_end:
+        raise DecodeError("not a COSE_Sign1 envelope of the profile")
+    return Envelope(KeyId(data[_KID_AT:_MAP_AT]), data[head:payload_end], data[-SIGNATURE_BYTES:])
 
 
 def build_envelope(kid: KeyId, payload: bytes, signature: bytes) -> bytes:
@@ -137,12 +140,22 @@ def build_envelope(kid: KeyId, payload: bytes, signature: bytes) -> bytes:
 
 def signed_bytes(kid: KeyId, domain: Domain, chain_id: bytes, payload: bytes) -> bytes:
     """Return what a signature covers: the Sig_structure with this project's header and data."""
+    return _signed_head(kid, domain, chain_id) + _bstr_head(len(payload)) + payload
+
+
+@functools.lru_cache(1024)
+def _signed_head(kid: KeyId, domain: Domain, chain_id: bytes) -> bytes:
+    """Return what stands before the payload in all that one key signs for one purpose."""
     aad = PROTOCOL_NAME + bytes((domain,)) + chain_id
-    return sig_structure(_HEADER + kid, aad, payload)
+    return _sig_head(_HEADER + kid, aad)
 
 
 def sig_structure(protected: bytes, external_aad: bytes, payload: bytes) -> bytes:
     """Return the Sig_structure of a COSE_Sign1 (RFC 9052 section 4.4)."""
+    return _sig_head(protected, external_aad) + _bstr_head(len(payload)) + payload
+
+
+def _sig_head(protected: bytes, external_aad: bytes) -> bytes:
     return b"".join(
         (
             _SIG_STRUCTURE,
@@ -150,8 +163,6 @@ def sig_structure(protected: bytes, external_aad: bytes, payload: bytes) -> byte
             protected,
             _bstr_head(len(external_aad)),
             external_aad,
-            _bstr_head(len(payload)),
-            payload,
         )
     )
 
@@ -172,6 +183,10 @@ def verify_envelope(
     return check(key, message, envelope.signature)
 
 
+_WIDTHS = {0x58: 1, 0x59: 2, 0x5A: 4}
+"""Bytes of the length behind each first byte of a longer byte string."""
+
+
 def _bstr_head(size: int) -> bytes:
     if size < 24:
         return bytes((0x40 + size,))
@@ -187,7 +202,7 @@ def _read_bstr_head(data: bytes, at: int) -> tuple[int, int]:
     first = data[at] if at < len(data) else 0
     if 0x40 <= first < 0x58:
         return at + 1, first - 0x40
-    width = {0x58: 1, 0x59: 2, 0x5A: 4}.get(first)
+    width = _WIDTHS.get(first)
     if width is None:
         raise DecodeError("not a COSE_Sign1 envelope of the profile")
     head = at + 1 + width

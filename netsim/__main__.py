@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -12,8 +13,9 @@ from typing import Any
 
 import click
 
+from netsim.campaign import LocalEngine, Sweep, parse_seeds, save_sweep
 from netsim.runs import save_run
-from netsim.scenario import Scenario, ScenarioError, load_scenario, shipped
+from netsim.scenario import Scenario, ScenarioError, format_scenario, load_scenario, shipped
 from netsim.simulation import Outcome, Run, simulate
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening
@@ -23,6 +25,8 @@ USAGE = 64
 KEPT = 40_000
 """Happenings of each table that a single run keeps for its report."""
 SEED_BITS = 48
+SHOWN_MAX = 20
+"""Failures of a sweep that are printed; the folder has all."""
 
 
 class _UsageError(click.ClickException):
@@ -101,6 +105,185 @@ def replay(token: str, until: str | None, node: int | None, table: int, as_json:
                    f"the token was made at {known.commit} with Python {known.python}", err=True)  # fmt: skip
         sys.exit(EXIT["unknown"])
     sys.exit(EXIT[outcome.verdict])
+
+
+@cli.command()
+@click.argument("scenario")
+@click.option("--seeds", default="0..99", show_default=True, help="A seed, or a range 0..9999.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes; one a core unless given.")
+@click.option("--seconds", type=float, help="Begin no further seed after so long.")
+@click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True)
+@click.option("--scheduler", help="Of the dask engine: tcp://HOST:PORT.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def sweep(  # noqa: PLR0917  (its options)
+    scenario: str,
+    seeds: str,
+    jobs: int | None,
+    seconds: float | None,
+    engine: str,
+    scheduler: str | None,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Run many seeds of a scenario; one in twenty is run by two processes and compared."""
+    chosen = _load(scenario)
+    try:
+        numbers = parse_seeds(seeds)
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    if engine == "dask" and not scheduler:
+        raise _UsageError("the dask engine needs --scheduler tcp://HOST:PORT")
+    found = Sweep(chosen, len(numbers))
+    show = _SweepProgress(found)
+
+    def take(seed: int, result: dict[str, Any], again: bool) -> None:
+        found.take(seed, result, again=again)
+        show.update()
+
+    if engine == "dask":
+        from netsim.dask_engine import run_on_dask
+
+        run_on_dask(str(scheduler), chosen, numbers, take)
+    else:
+        cores = len(os.sched_getaffinity(0))
+        until = None if seconds is None else time.perf_counter() + seconds
+        LocalEngine(chosen, jobs or cores).run(numbers, take, until)
+    if seconds is not None:
+        found.planned = len(found.results)
+    show.clear()
+    folder = save_sweep(runs, found, numbers)
+    _tell_sweep(found, folder, as_json=as_json)
+    sys.exit(EXIT[found.verdict])
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write one HTML file about a run: FOLDER is what `run` kept."""
+    from netsim.report import ReportError, write_report
+
+    try:
+        click.echo(str(write_report(folder)))
+    except ReportError as error:
+        raise _UsageError(str(error)) from None
+
+
+@cli.command("shrink")
+@click.argument("token")
+@click.option("--runs-max", type=click.IntRange(1, 100_000), default=400, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here",
+              help="Folder for the scenario file.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def shrink_run(token: str, runs_max: int, out: Path, as_json: bool) -> None:
+    """Make a failing run small: fewer faults, nodes, seconds, and the same rule broken."""
+    from netsim.shrink import shrink
+
+    try:
+        known = parse_token(token)
+    except TokenError as error:
+        raise _UsageError(str(error)) from None
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(f"  {text}", err=True)
+
+    found = shrink(known.scenario, known.seed, runs_max=runs_max, say=say)
+    if found is None:
+        click.echo("the run of the token breaks no rule here: nothing to shrink", err=True)
+        sys.exit(EXIT["unknown"])
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"shrunk-{found.outcome.violations[0].rule}.{found.seed}.toml"
+    path.write_text(format_scenario(found.scenario), encoding="utf-8")
+    extra = {"file": str(path), "runs": found.runs, "faults": len(found.scenario.fault)}
+    if not as_json:
+        click.echo(f"{found.runs} runs; {len(found.scenario.fault)} faults are left, in {path}")
+    _tell(found.outcome, as_json=as_json, extra=extra)
+    sys.exit(EXIT["violated"])
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--bug", "names", multiple=True, help="Only this planted bug, and nothing else.")
+def selftest(names: tuple[str, ...], as_json: bool) -> None:
+    """Plant bugs and see each found within its budget; without them the same seeds pass."""
+    from netsim import selftest as planted
+
+    chosen = [bug for bug in planted.BUGS if not names or bug.name in names]
+    if len(chosen) < len(names):
+        raise _UsageError(f"bugs are {', '.join(bug.name for bug in planted.BUGS)}")
+    rows: list[dict[str, Any]] = []
+    for bug in chosen:
+        found = planted.hunt(bug)
+        row = {"bug": bug.name, "about": bug.about, "budget": bug.seeds,
+               "seed": found.seed, "text": found.text}  # fmt: skip
+        rows.append(row)
+        if not as_json:
+            told = "NOT FOUND" if found.seed is None else f"seed {found.seed}: {found.text[:70]}"
+            click.echo(f"{bug.name:14} {bug.about:48} {told}")
+    alarms = []
+    for scenario, seeds in planted.budgets().items() if not names else ():
+        false = planted.clean(scenario, seeds)
+        if false is not None:
+            alarms.append({"scenario": scenario, "seed": false.seed, "text": false.text})
+        if not as_json:
+            told = f"seed {false.seed}: {false.text}" if false else f"{seeds} seeds pass"
+            click.echo(f"without a bug  {scenario:48} {told}")
+    missed = sum(row["seed"] is None for row in rows)
+    verdict = "violated" if missed or alarms else "ok"
+    if as_json:
+        found_all = {"verdict": verdict, "bugs": rows, "missed": missed, "false_alarms": alarms}
+        click.echo(json.dumps(found_all))
+    sys.exit(EXIT[verdict])
+
+
+class _SweepProgress:
+    """A line on the terminal: how far, how fast, how long still."""
+
+    def __init__(self, found: Sweep) -> None:
+        self._found = found
+        self._last = 0.0
+        self._shows = sys.stderr.isatty()
+
+    def update(self) -> None:
+        now = time.perf_counter()
+        if not self._shows or now - self._last < 0.5:
+            return
+        self._last = now
+        told = self._found.plain()
+        left = (self._found.planned - told["seeds"]) / max(told["seeds_per_s"], 1e-6)
+        click.echo(
+            f"\r{told['seeds']:,} of {self._found.planned:,} seeds, {told['violated']} violated, "
+            f"{told['seeds_per_s']} seeds/s, {told['sim_seconds_per_s']} s/s, {left:.0f} s left   ",
+            nl=False,
+            err=True,
+        )
+
+    def clear(self) -> None:
+        if self._shows:
+            click.echo("\r" + " " * 90 + "\r", nl=False, err=True)
+
+
+def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
+    told = {**found.plain(), "run": str(folder)}
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    click.echo(
+        f"{told['name']}: {told['verdict']}\n"
+        f"  {told['seeds']:,} seeds: {told['ok']:,} ok, {told['violated']:,} violated, "
+        f"{told['unknown']:,} that prove nothing; {told['run_twice']} run twice, "
+        f"{len(told['mismatches'])} differ\n"
+        f"  {told['events']:,} events, {told['sim_seconds']:,} s simulated in "
+        f"{told['wall_seconds']:,} s: {told['seeds_per_s']} seeds/s, {told['sim_seconds_per_s']} s/s"
+    )
+    marks = ", ".join(f"{name} {count:,}" for name, count in told["marks"].items() if count)
+    click.echo(f"  {marks}")
+    for one in told["failures"][:SHOWN_MAX]:
+        click.echo(f"  seed {one['seed']} at {one['at_ms']} ms: {one['text']}\n    {one['token']}")
+    for seed in told["mismatches"][:SHOWN_MAX]:
+        click.echo(f"  seed {seed}: two processes, two runs")
+    click.echo(f"  kept in {folder}")
 
 
 def _run_with_progress(

@@ -24,6 +24,8 @@ CRAPS = 1
 _PASS, _DONT_PASS, _COME, _DONT_COME = 1, 2, 3, 4
 _PLACE, _BUY, _LAY, _FIELD, _HARD = 9, 11, 12, 16, 17
 _SIX = (_PLACE, 6)
+OPENS = 0.2
+"""How likely it is that a player who finds no game opens one."""
 BETS_MAX = 8
 """A simulated player holds no more at once; it still has bets to choose from."""
 _ANY_TIME = (
@@ -53,7 +55,8 @@ class Player:
             return ()
         game = replica.final.game
         if len(game.sessions) < self._workload.sessions:
-            return (CreateSession(CRAPS),) if self.slot == 0 else ()
+            # Mostly one of them; two games are one too many, not wrong.
+            return (CreateSession(CRAPS),) if self._rng.random() < OPENS else ()
         slot = self._rng.randrange(self._workload.sessions)
         session = game.sessions[slot]
         if session is None or session.phase >= Phase.CLOSED:
@@ -111,7 +114,7 @@ class Bettor:
             return ()
         game = replica.final.game
         if not game.sessions:
-            return (CreateSession(CRAPS),) if self.slot == 0 else ()
+            return (CreateSession(CRAPS),)
         session = game.sessions[0]
         if session is None or session.phase >= Phase.CLOSED:
             return ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from node.game.games import NUMBERS
 from node.game.operations import Operation, PlaceBet
 from node.game.rules import Bet, BetKey, GameRules
+from node.membership import MEMBER_OPERATIONS
 from node.strategies import LINES_TO_THROW
 from node.strategies.moves import Move, Strategy
 from node.terminal import Play, parse_line
@@ -23,6 +24,8 @@ def next_moves(
     whatever became of those bets, so a refused bet is never asked for again and again. A `patient`
     thrower throws when all are ready, one that is not tries to throw anyway.
     """
+    if view.me < 0 or view.own.left:
+        return ()
     if view.session < 0 or not view.own.seated:
         return ("sit",)
     if not view.betting:
@@ -58,5 +61,7 @@ def operations_of(
         if not isinstance(move, str):
             operations.append(move)
         elif isinstance(command := parse_line(move, view, rules), Play):
-            operations += command.operations
+            operations += [
+                one for one in command.operations if not isinstance(one, MEMBER_OPERATIONS)
+            ]
     return tuple(operations)

@@ -14,8 +14,10 @@ from node.commands.identity import init
 from node.commands.inspect import status
 from node.commands.limits import limits
 from node.commands.lobby import host, join
+from node.commands.members import admit, invite, retire, vote
 from node.commands.odds import odds
 from node.commands.proofs import USAGE, prove, receipt, verify
+from node.commands.running import INTERRUPTED
 from node.commands.simulate import simulate
 from node.commands.table import play, run
 from node.errors import OperatorError
@@ -27,21 +29,9 @@ def commands() -> None:
 
 
 for command in (
-    demo,
-    init,
-    host,
-    join,
-    play,
-    run,
-    status,
-    odds,
-    simulate,
-    fairness,
-    verify,
-    prove,
-    limits,
-    receipt,
-):
+    demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove,
+    limits, receipt, invite, admit, vote, retire,
+):  # fmt: skip
     commands.add_command(command)
 
 
@@ -64,7 +54,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
-        return 130
+        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

@@ -46,6 +46,11 @@ class Folder:
         """The table that all its members agreed to; absent before a lobby has ended."""
         return self.root / "table.bin"
 
+    @property
+    def book(self) -> Path:
+        """Where the members listen; absent while what the table file says still holds."""
+        return self.root / "peers.bin"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:

@@ -21,9 +21,9 @@ import msgspec
 import trio
 
 from node.errors import OperatorError
-from node.game.operations import Operation
 from node.game.receipts import Receipt
 from node.limits import TokenBucket
+from node.mempool import AnyOperation
 from node.replica import Answer
 from node.runtime import ProtocolRuntime
 from node.view import TableView, parse_view
@@ -85,18 +85,28 @@ class Wait(_Request, frozen=True, tag="wait"):
 class Submit(_Request, frozen=True, tag="submit"):
     """Submit operations together; answered when each is refused or final."""
 
-    operations: Annotated[tuple[Operation, ...], msgspec.Meta(max_length=OPERATIONS_MAX)]
+    operations: Annotated[tuple[AnyOperation, ...], msgspec.Meta(max_length=OPERATIONS_MAX)]
 
 
 class Watch(_Request, frozen=True, tag="watch"):
     """Ask for every event from now on, a line each."""
 
 
+class Asked(_Request, frozen=True, tag="asked"):
+    """Ask to be told when more than `count` newcomers have asked to join at this node."""
+
+    count: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Invite(_Request, frozen=True, tag="invite"):
+    """Ask for an invite to this table, for one person."""
+
+
 class Stop(_Request, frozen=True, tag="stop"):
     """End the node in good order."""
 
 
-Request = View | Status | Why | Wait | Submit | Watch | Stop
+Request = View | Status | Why | Wait | Submit | Watch | Asked | Invite | Stop
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
@@ -251,6 +261,10 @@ class _Connection:
                 return {"answers": [(answer.height, answer.receipt) for answer in answers]}
             case Watch(id=ident):
                 return await self._watch(ident)
+            case Asked(count=count):
+                return {"count": await runtime.reception.wait_asked(count)}
+            case Invite():
+                return {"invite": runtime.invite()}
             case Stop():
                 log.info("stopping, as the control socket asks")
                 runtime.stop()
@@ -371,13 +385,21 @@ class ControlClient:
         """Wait until a block above `height` is final; return the height then."""
         return int((await self._call("wait", height=height))["height"])
 
-    async def submit(self, operations: Sequence[Operation]) -> list[Answer]:
+    async def submit(self, operations: Sequence[AnyOperation]) -> list[Answer]:
         """Submit operations together; answers in order, the tickets count them from 0."""
         reply = await self._call("submit", operations=msgspec.to_builtins(list(operations)))
         return [
             Answer(ticket, height, msgspec.convert(receipt, Receipt))
             for ticket, (height, receipt) in enumerate(reply["answers"])
         ]
+
+    async def wait_asked(self, count: int) -> int:
+        """Wait until more than `count` have asked to join here since its start; return how many."""
+        return int((await self._call("asked", count=count))["count"])
+
+    async def invite(self) -> str:
+        """Return an invite to the node's table, for one person."""
+        return str((await self._call("invite"))["invite"])
 
     async def stop(self) -> None:
         """End the node in good order."""

@@ -17,11 +17,12 @@ import trio
 
 from node.agreement import Standing, disagreement
 from node.config import Folder, write_config
-from node.control import open_control
+from node.control import ControlClient, open_control
 from node.errors import OperatorError
 from node.game.games import NUMBERS
 from node.identity import create_keys
 from node.inspection import read_standing
+from node.membership import SetVote
 from node.strategies import STRATEGIES
 from node.terminal import render_roll
 from node.view import TableView
@@ -94,7 +95,8 @@ class NodeProcess:
 class Plan:
     """What table to make: bots play `rolls` rolls each of their style, `you` has no bot.
 
-    Member i of `names` has the folder `root/NAME`; the first one is the host.
+    Member i of `names` has the folder `root/NAME`; the first one is the host. Those of `joining`
+    come to the running table after its first roll, one after the other, and ask for a vote.
     """
 
     root: Path
@@ -105,12 +107,13 @@ class Plan:
     game: str = GAME
     pace_seconds: float = 0
     table: str = "demo"
+    joining: tuple[str, ...] = ()
 
 
 def prepare(plan: Plan) -> list[NodeProcess]:
     """Make a folder for each node; raises `OperatorError` if one is in use."""
     nodes = []
-    for index, name in enumerate(plan.names):
+    for index, name in enumerate((*plan.names, *plan.joining)):
         folder = Folder(plan.root / name)
         write_config(folder, name, LISTEN)
         create_keys(folder.identity)
@@ -119,8 +122,9 @@ def prepare(plan: Plan) -> list[NodeProcess]:
 
 
 def _seat_arguments(plan: Plan, index: int) -> tuple[str, ...]:
-    data = ("--data", str(plan.root / plan.names[index]))
-    if plan.names[index] == plan.you:
+    name = (*plan.names, *plan.joining)[index]
+    data = ("--data", str(plan.root / name))
+    if name == plan.you:
         return data
     styles = tuple(STRATEGIES[NUMBERS[plan.game]])[:STYLES]
     limit = () if plan.rolls is None else ("--rolls", str(plan.rolls))
@@ -130,13 +134,13 @@ def _seat_arguments(plan: Plan, index: int) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def open_table(plan: Plan, nodes: Sequence[NodeProcess]) -> AsyncIterator[None]:
-    """Start all nodes and seat them through a lobby; end every one of them at the end.
+    """Start the nodes of the founders and seat them through a lobby; end all nodes at the end.
 
     Raises:
         OperatorError: A node ended or was not at the table in time, with its last words.
     """
     try:
-        await _start(plan, nodes)
+        await _start(plan, nodes[: len(plan.names)])
         yield
     finally:
         with trio.CancelScope(shield=True):
@@ -189,6 +193,38 @@ async def _all_seated(nodes: Sequence[NodeProcess]) -> None:
             await trio.sleep(LOOK_SECONDS)
 
 
+async def _grow(nodes: Sequence[NodeProcess], newcomers: Sequence[NodeProcess]) -> None:
+    """Let newcomers join the running table after its first roll and become voters, one by one.
+
+    Raises:
+        OperatorError: One of them was refused, or did not get so far in time.
+    """
+    view = await _view_of_any(nodes)
+    while view.rolls < 1:
+        await trio.sleep(LOOK_SECONDS)
+        view = await _view_of_any(nodes)
+    for newcomer in newcomers:
+        with trio.move_on_after(START_SECONDS):
+            async with await open_control(nodes[0].folder.root) as client:
+                invite = await client.invite()
+            newcomer.arguments = ("join", invite, *newcomer.arguments)
+            await newcomer.start()
+            await _all_seated([newcomer])
+            async with await open_control(newcomer.folder.root) as client:
+                await _see(client, lambda view: view.me >= 0)
+                await client.submit((SetVote(1),))
+                await _see(client, lambda view: view.own.votes)
+            continue
+        raise OperatorError(f"{newcomer.name} does not vote after {START_SECONDS} s")
+
+
+async def _see(client: ControlClient, condition: Callable[[TableView], bool]) -> None:
+    view = await client.view()
+    while not condition(view):
+        await client.wait_newer(view.height)
+        view = await client.view()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a table of bots came to. `difference` says where its nodes differ; None: nowhere.
@@ -215,7 +251,11 @@ async def play_rolls(
     assert plan.rolls is not None, "a plan of bots has a number of rolls"
     started = trio.current_time()
     async with open_table(plan, nodes):
-        await _watch(nodes, plan.rolls, show)
+        founders, newcomers = nodes[: len(plan.names)], nodes[len(plan.names) :]
+        async with trio.open_nursery() as nursery:
+            if newcomers:
+                nursery.start_soon(_grow, founders, newcomers)
+            await _watch(founders, plan.rolls, show)
         seconds = trio.current_time() - started
         latencies = await _come_to_rest(nodes)
     standings: dict[str, Standing] = {}

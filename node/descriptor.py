@@ -50,6 +50,8 @@ SECRET_BYTES = 16
 TABLE_BYTES_MAX = 64 << 10
 ACCEPT_BYTES_MAX = 128
 """An envelope around 35 bytes has 119."""
+LOBBY_INVITE, TABLE_INVITE = 1, 2
+"""Versions of an invite: to a lobby, to a table that plays."""
 INVITE_PREFIX = "bitcraps1:"
 INVITE_CHARS_MAX = 2048
 _CHECK_BYTES = 4
@@ -81,7 +83,8 @@ class Member(Record, frozen=True):
 class Descriptor(Record, frozen=True):
     """Every term of a table. Members are sorted by consensus key.
 
-    `validators` and `seats` index `members`: who votes and who plays. Both are everybody for now.
+    `validators` and `seats` index `members`: who votes as the table begins, and who plays, which is
+    everybody.
     """
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
@@ -108,16 +111,20 @@ class Accept(Record, frozen=True):
 
 
 class Invite(Record, frozen=True):
-    """What the host hands out. `expires_s` is for later versions: nothing expires in this one."""
+    """What the host hands out, or a member of a running table.
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    Version 1 leads to a lobby and lasts as long as it: `expires_s` is 0. Version 2 leads to a table
+    that plays: `lobby_id` is its chain id, `host` the member, `expires_s` Unix time.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=LOBBY_INVITE, le=TABLE_INVITE)]
     lobby_id: Bytes32
     host: Bytes32
     secret: Bytes16
     addresses: Annotated[
         tuple[AddressText, ...], msgspec.Meta(min_length=1, max_length=ADDRESSES_MAX)
     ]
-    expires_s: Annotated[int, msgspec.Meta(ge=0, le=0)]
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class _TableFile(Record, frozen=True):
@@ -155,12 +162,18 @@ def problem_of_name(what: str, name: str) -> str | None:
 
 
 def build_descriptor(
-    name: str, nonce: bytes, members: Sequence[Member], params: ParamsBytes
+    name: str,
+    nonce: bytes,
+    members: Sequence[Member],
+    params: ParamsBytes,
+    voters: int | None = None,
 ) -> Descriptor:
-    """Return the descriptor in which all members vote and play."""
-    indices = tuple(range(len(members)))
+    """Return the descriptor in which all members play, and the first `voters` of them vote."""
+    voting = members[: len(members) if voters is None else voters]
     ordered = tuple(sorted(members, key=lambda member: member.consensus_key))
-    return Descriptor(1, name, nonce, ordered, indices, indices, params)
+    indices = tuple(range(len(members)))
+    voters_at = tuple(index for index in indices if ordered[index] in voting)
+    return Descriptor(1, name, nonce, ordered, voters_at, indices, params)
 
 
 def problem_of_members(members: Sequence[Member]) -> str | None:
@@ -196,8 +209,11 @@ def problem_of_descriptor(descriptor: Descriptor) -> str | None:
     if keys != sorted(keys):
         return "the members are not sorted by consensus key"
     everybody = tuple(range(len(members)))
-    if descriptor.validators != everybody or descriptor.seats != everybody:
-        return "validators and seats are not all members"
+    if descriptor.seats != everybody:
+        return "the seats are not all members"
+    voters = descriptor.validators
+    if list(voters) != sorted(dict.fromkeys(voters)) or voters[-1] >= len(members):
+        return "the voters are not members in order, each once"
     return None
 
 
@@ -206,9 +222,17 @@ def chain_id_of(descriptor: Descriptor) -> Digest:
     return digest("table", encode(descriptor))
 
 
-def lobby_id_of(host: bytes, name: str, nonce: bytes, seats: int, params: ParamsBytes) -> Digest:
-    """Return the id of a lobby: the host cannot change name, seats or params after inviting."""
-    return digest("lobby", encode((host, name, nonce, seats, params)))
+def lobby_id_of(  # noqa: PLR0917  (what a lobby is about)
+    host: bytes, name: str, nonce: bytes, seats: int, params: ParamsBytes, voters: int | None = None
+) -> Digest:
+    """Return the id of a lobby: the host cannot change what is in it after inviting.
+
+    The number of voters is named only where not all vote.
+    """
+    terms: tuple[object, ...] = (host, name, nonce, seats, params)
+    if voters is not None and voters != seats:
+        terms = (*terms, voters)
+    return digest("lobby", encode(terms))
 
 
 def sign_join(keys: Keys, lobby_id: bytes, join: Join) -> bytes:
@@ -276,7 +300,8 @@ class Table:
 
     def validators(self) -> Validators:
         """Return the voters of epoch 0; their leader order is seeded by the chain id."""
-        keys = tuple(PublicKey(member.consensus_key) for member in self.descriptor.members)
+        members = self.descriptor.members
+        keys = tuple(PublicKey(members[at].consensus_key) for at in self.descriptor.validators)
         return Validators(keys, self.chain_id)
 
     def index_of(self, identity: bytes) -> ValidatorIndex | None:
@@ -347,6 +372,8 @@ def parse_invite(text: str) -> Invite:
         invite = convert_as(decode(body), Invite)
     except DecodeError as error:
         raise OperatorError(f"the invite is not one of this version: {error}") from None
+    if (invite.version == LOBBY_INVITE) != (invite.expires_s == 0):
+        raise OperatorError("the invite cannot be used: only one to a running table expires")
     if problem := problem_of_addresses(invite.addresses):
         raise OperatorError(f"the invite cannot be used: {problem}")
     if not is_acceptable_key(invite.host):

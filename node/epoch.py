@@ -27,15 +27,13 @@ NO_FLOOR = (0, 0)
 """A node that remembers everything."""
 NOWHERE = -1
 """The slot of a node that is no member yet; nobody sends there."""
-_BEACON_NUMBERS = frozenset(
-    (
-        Number.DEAL,
-        Number.ACK,
-        Number.REVEAL,
-        Number.GET_REVEAL,
-        Number.REVEAL_PATHS,
-        Number.SYSTEM_ITEMS,
-    )
+_BEACON_NUMBERS = (
+    Number.DEAL,
+    Number.ACK,
+    Number.REVEAL,
+    Number.GET_REVEAL,
+    Number.REVEAL_PATHS,
+    Number.SYSTEM_ITEMS,
 )
 
 
@@ -49,7 +47,7 @@ class EpochKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """Who this node is: its identity, the keys it has ever named, and its stored blocks.
+    """Who this node is: its identity, the keys it has ever named, its stored blocks.
 
     With the first `doubted` of the keys it may have signed what it has forgotten, up to the view
     and epoch `floor`, or nobody knows how far (None).
@@ -58,6 +56,8 @@ class Self:
     kid: KeyId
     keys: Sequence[EpochKeys]
     load_block: LoadBlock
+    slots: int
+    """Slots that may have a member beyond those of the state."""
     doubted: int = 0
     floor: Floor = NO_FLOOR
 
@@ -92,6 +92,7 @@ class Epoch:
         self.number = membership.epoch
         self._terms = terms
         self._kid = me.kid
+        self._slots = me.slots
         self._proofs: dict[bytes, int] = {}
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
@@ -136,9 +137,10 @@ class Epoch:
             )
 
     def _grow(self, membership: Membership) -> None:
+        self._members = len(membership.members)
         own = membership.slot_of(self._kid)
-        for slot in range(len(membership.members)):
-            if slot == own and slot not in self._index:
+        for slot in range(max(self._slots, len(membership.members))):
+            if slot == own:
                 self._index[slot] = self._me
                 self._peers[self._me] = slot
             elif slot not in self._index:
@@ -156,7 +158,7 @@ class Epoch:
 
     def take_members(self, membership: Membership) -> None:
         """Take note of members that became final: newcomers are parties that only follow."""
-        if len(membership.members) > len(self._index):
+        if len(membership.members) > self._members:
             self._grow(membership)
             self.engine.grow(len(self._peers))
 

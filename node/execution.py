@@ -17,6 +17,7 @@ import msgspec
 from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState, Settled
 from consensus.encoding import (
+    DIGEST_BYTES,
     Bytes32,
     Digest,
     Record,
@@ -465,12 +466,15 @@ class _Change:
         rule, voters = self._terms.params.join_rule, len(self.membership.voters)
         if rule == JoinRule.CLOSED:
             return Receipt(Code.CLOSED_TABLE)
-        newcomer = open_newcomer(join, self._terms.chain_id, self._terms.verify)
+        if len(join) == DIGEST_BYTES:
+            newcomer = self.membership.proposed(join)
+        else:
+            newcomer = open_newcomer(join, self._terms.chain_id, self._terms.verify)
         if newcomer is None:
             return Receipt(Code.JOIN_INVALID)
         if not self.game.has_place():
             return Receipt(Code.TABLE_FULL, (len(self.game.accounts),))
-        needed = 1 if rule == JoinRule.ANY_VOTER else voters // 2 + 1
+        needed = approvals_needed(rule, voters)
         slot = self.membership.approve(player, newcomer, needed)
         if isinstance(slot, Receipt):
             return slot
@@ -510,6 +514,11 @@ class _Change:
             result=result,
             rolls=tuple(self._proved),
         )
+
+
+def approvals_needed(rule: int, voters: int) -> int:
+    """Return how many of the voters have to let a newcomer in."""
+    return 1 if rule == JoinRule.ANY_VOTER else voters // 2 + 1
 
 
 def kind_of(item: bytes) -> int:

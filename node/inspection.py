@@ -17,6 +17,7 @@ from node.descriptor import load_table
 from node.errors import OperatorError
 from node.game.rules import GameRules
 from node.identity import Keys
+from node.membership import member_facts
 from node.replica import Replica
 from node.serving import rules_of, setup_of
 from node.store import Store
@@ -58,12 +59,20 @@ def read_standing(folder: Folder) -> Standing:
         rolls=rolls,
         chips={
             member.nickname: account.chips
-            for member, account in zip(table.descriptor.members, game.accounts, strict=True)
+            for member, account in zip(replica.final.membership.members, game.accounts, strict=True)
         },
         bank=game.bank,
         layout=game.treasury.layout,
         minted=game.minted,
     )
+
+
+def read_members(folder: Folder) -> list[dict[str, object]]:
+    """Return what may be of interest about every member after the last final block."""
+    with open_store(folder) as store:
+        setup = setup_of(load_table(folder.table), _NOBODY)
+        membership = Replica(setup, store.load(), store.block).final.membership
+    return [member_facts(membership, slot) for slot in range(len(membership.members))]
 
 
 def read_why(folder: Folder) -> Why:

@@ -68,7 +68,10 @@ LOBBY_FRAME_BYTES_MAX = 64 << 10
 
 
 class LobbyNumber(enum.IntEnum):
-    """First byte of every lobby frame; JOIN, ACCEPT and DESCRIPTOR as on a table."""
+    """First byte of every lobby frame; JOIN, ACCEPT and DESCRIPTOR as on a table.
+
+    WAITING and CONTACTS are for who joins a table that plays (`node/reception.py`).
+    """
 
     JOIN = 6
     ACCEPT = 7
@@ -77,6 +80,8 @@ class LobbyNumber(enum.IntEnum):
     REFUSED = 33
     TABLE = 34
     SAVED = 35
+    WAITING = 36
+    CONTACTS = 37
 
 
 class RoomMessage(Record, frozen=True):
@@ -132,7 +137,8 @@ def credentials_of(keys: Keys) -> Credentials:
     return Credentials(keys.link_secret, keys.identity.public_key, keys.sign_link, check_link)
 
 
-def _frame(number: LobbyNumber, body: Record | bytes) -> bytes:
+def lobby_frame(number: LobbyNumber, body: Record | bytes) -> bytes:
+    """Return the bytes of a lobby message; an envelope passes as it is."""
     return bytes((number,)) + (body if isinstance(body, bytes) else encode(body))
 
 
@@ -147,10 +153,12 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
     on_change: Callable[[Room], None],
     save: Callable[[Table], None],
     public_hosts: Sequence[str] = (),
+    voters: int | None = None,
 ) -> Table:
     """Seat `seats` people (1..16, the host among them) and return the table they agreed to.
 
     `listen` is also where the table will be reached; port 0 takes a free one.
+    The first `voters` of them vote, in order of arrival, the host first; None means all.
     `public_hosts` are the hosts to invite to when it listens on all interfaces. `on_change` is called
     first with the invite, then whenever somebody comes or goes.
 
@@ -163,7 +171,11 @@ async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
         raise OperatorError(problem)
     if not 1 <= seats <= MEMBERS_MAX:
         raise OperatorError(f"a table of {seats} seats; allowed are 1 to {MEMBERS_MAX}")
-    lobby = _Host(keys, own, name, params, seats, on_change)
+    if voters is not None and not 1 <= voters <= seats:
+        raise OperatorError(
+            f"{voters} voters at a table of {seats} seats; allowed are 1 to {seats}"
+        )
+    lobby = _Host(keys, own, name, params, seats, on_change, voters)
     door = Door(credentials_of(keys), lobby.lobby_id, lambda _: True, Counters(), lobby.serve_guest)
     outcome: Table | OperatorError | None = None
     async with trio.open_nursery() as nursery:
@@ -195,6 +207,7 @@ class _Host:
     params: bytes
     seats: int
     on_change: Callable[[Room], None]
+    voters: int | None = None
     nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))
     secret: bytes = field(default_factory=lambda: os.urandom(SECRET_BYTES))
     guests: dict[bytes, _Guest] = field(default_factory=dict)
@@ -206,7 +219,7 @@ class _Host:
     def __post_init__(self) -> None:
         """Name the lobby; the name binds all that the host may not change later."""
         self.lobby_id = lobby_id_of(
-            self.own.identity, self.name, self.nonce, self.seats, self.params
+            self.own.identity, self.name, self.nonce, self.seats, self.params, self.voters
         )
 
     async def run(self, reach: Sequence[Address]) -> Table:
@@ -228,7 +241,9 @@ class _Host:
         """Offer terms to a full room until all have signed, the room changes, or 30 s are over."""
         offered = dict(self.guests)
         members = [guest.member for guest in offered.values()]
-        descriptor = self.descriptor = build_descriptor(self.name, self.nonce, members, self.params)
+        descriptor = self.descriptor = build_descriptor(
+            self.name, self.nonce, members, self.params, self.voters
+        )
         for guest in offered.values():
             guest.accept = b""
         self.guests[self.own.identity].accept = sign_accept(self.keys, descriptor)
@@ -277,7 +292,7 @@ class _Host:
             if refusal := self._seat(link, first):
                 log.info("join refused peer=%s reason=%s", link.remote, refusal)
                 reason = refusal[:REASON_CHARS_MAX]
-                await link.send([_frame(LobbyNumber.REFUSED, Refusal(reason))])
+                await link.send([lobby_frame(LobbyNumber.REFUSED, Refusal(reason))])
                 return
         guest = self.guests.get(link.peer)
         if guest is None or guest.link is not link:
@@ -307,12 +322,12 @@ class _Host:
                 frames.append(room := news)
             if self.descriptor is not None and terms is not self.descriptor:
                 terms = self.descriptor
-                frames.append(_frame(LobbyNumber.DESCRIPTOR, terms))
+                frames.append(lobby_frame(LobbyNumber.DESCRIPTOR, terms))
             if self.table is not None and not told_table:
                 told_table = True
                 table = self.table
                 message = TableMessage(table.chain_id, table.accepts, table.addresses)
-                frames.append(_frame(LobbyNumber.TABLE, message))
+                frames.append(lobby_frame(LobbyNumber.TABLE, message))
             if frames:
                 with contextlib.suppress(LinkClosed):  # the reader finds out too
                     await link.send(frames)
@@ -322,7 +337,7 @@ class _Host:
 
     def _room_frame(self) -> bytes:
         names = tuple(guest.member.nickname for guest in self.guests.values())
-        return _frame(LobbyNumber.ROOM, RoomMessage(self.seats, names))
+        return lobby_frame(LobbyNumber.ROOM, RoomMessage(self.seats, names))
 
     def _seat(self, link: Link, frame: bytes) -> str:
         """Seat a joiner, or return the sentence that it reads."""
@@ -440,7 +455,7 @@ class _Guesting:
         give_up: float | None = None
         while True:
             try:
-                link = await _reach(self.keys, self.invite)
+                link = await reach(self.keys, self.invite)
             except OperatorError:
                 if give_up is None or trio.current_time() >= give_up:
                     raise
@@ -464,10 +479,10 @@ class _Guesting:
                 nursery.start_soon(link.keep_alive)
                 try:
                     envelope = sign_join(self.keys, self.invite.lobby_id, self.request)
-                    await link.send([_frame(LobbyNumber.JOIN, envelope)])
+                    await link.send([lobby_frame(LobbyNumber.JOIN, envelope)])
                     outcome = await self._wait_for_table(link)
                     self.save(outcome)
-                    await _say_saved(link, outcome)
+                    await say_saved(link, Saved(outcome.chain_id))
                 except DecodeError as error:
                     outcome = OperatorError(f"the host sent what cannot be read: {error}")
                 except (OperatorError, LinkClosed) as error:
@@ -511,7 +526,7 @@ class _Guesting:
                 await self._check_params(terms)
                 self.terms = terms
                 accept = sign_accept(self.keys, terms)
-                await link.send([_frame(LobbyNumber.ACCEPT, accept)])
+                await link.send([lobby_frame(LobbyNumber.ACCEPT, accept)])
             case LobbyNumber.TABLE:
                 return _check_table(decode_as(body, TableMessage), self.terms)
             case number:
@@ -527,15 +542,16 @@ class _Guesting:
             raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
 
 
-async def _say_saved(link: Link, table: Table) -> None:
-    """Tell the host, and let it hang up: a close with its bytes unread could cut this one off."""
+async def say_saved(link: Link, saved: Saved) -> None:
+    """Tell who handed the table over, and let it hang up: a close with its bytes unread could cut this one off."""
     with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(LinkClosed):
-        await link.send([_frame(LobbyNumber.SAVED, Saved(table.chain_id))])
+        await link.send([lobby_frame(LobbyNumber.SAVED, saved)])
         while True:
             await link.receive()
 
 
-async def _reach(keys: Keys, invite: Invite) -> Link:
+async def reach(keys: Keys, invite: Invite) -> Link:
+    """Dial who made an invite, at its addresses in turn; raises `OperatorError`."""
     tried = []
     for text in invite.addresses:
         try:
@@ -555,8 +571,9 @@ def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
     if problem := problem_of_descriptor(descriptor):
         raise OperatorError(f"the host sent wrong terms: {problem}")
     lobby_id = lobby_id_of(
-        invite.host, descriptor.name, descriptor.nonce, len(descriptor.members), descriptor.params
-    )
+        invite.host, descriptor.name, descriptor.nonce, len(descriptor.members), descriptor.params,
+        len(descriptor.validators),
+    )  # fmt: skip
     if lobby_id != invite.lobby_id:
         raise OperatorError("the host sent other terms than those of the invite")
     if own not in descriptor.members:

@@ -41,7 +41,10 @@ Slot = Annotated[int, msgspec.Meta(ge=0, lt=PLAYERS_MAX)]
 
 
 class Admit(Record, frozen=True, tag=20):
-    """Propose a newcomer, or approve one that is proposed: its signed Join for this chain."""
+    """Propose a newcomer by its signed Join for this chain, or approve one that is proposed.
+
+    To approve, the 32 bytes of its identity are enough.
+    """
 
     join: Annotated[bytes, msgspec.Meta(max_length=JOIN_BYTES_MAX)]
 
@@ -269,15 +272,8 @@ class Membership:
         """
         if slot not in self.voters:
             return Receipt(Code.NO_VOTE)
-        if len(self.members) >= PLAYERS_MAX:
-            return Receipt(Code.TABLE_FULL, (len(self.members),))
-        names = {member.nickname.casefold() for member in self.members}
-        if (
-            newcomer.nickname.casefold() in names
-            or key_id(newcomer.identity) in self._kids
-            or not self._are_new(newcomer.consensus_key, newcomer.box_key)
-        ):
-            return Receipt(Code.NEWCOMER_KNOWN)
+        if refusal := self.refusal_of(newcomer):
+            return refusal
         waiting = {known.member: known for known in self.newcomers}
         known = waiting.pop(newcomer, Newcomer(newcomer, ()))
         if slot in known.approvers:
@@ -294,6 +290,26 @@ class Membership:
         self.newcomers = (*waiting.values(), Newcomer(newcomer, approvers))
         self._root = None
         return DONE
+
+    def refusal_of(self, newcomer: Member) -> Receipt | None:
+        """Return why nobody could approve a request, or None."""
+        if len(self.members) >= PLAYERS_MAX:
+            return Receipt(Code.TABLE_FULL, (len(self.members),))
+        names = {member.nickname.casefold() for member in self.members}
+        if (
+            newcomer.nickname.casefold() in names
+            or key_id(newcomer.identity) in self._kids
+            or not self._are_new(newcomer.consensus_key, newcomer.box_key)
+        ):
+            return Receipt(Code.NEWCOMER_KNOWN)
+        return None
+
+    def proposed(self, identity: bytes) -> Member | None:
+        """Return the member that a request which waits for approvals would make."""
+        for newcomer in self.newcomers:
+            if newcomer.member.identity == identity:
+                return newcomer.member
+        return None
 
     def _is_last(self, slot: int) -> bool:
         return all(
@@ -384,6 +400,19 @@ class Membership:
         self.voters = tuple(sorted(following, key=lambda slot: members[slot].consensus_key))
         self.offences = ()
         self._root = None
+
+
+def member_facts(membership: Membership, slot: int) -> dict[str, object]:
+    """Return what a person may want to know about a member, as plain values."""
+    member = membership.members[slot]
+    return {
+        "name": member.nickname,
+        "votes": slot in membership.voters,
+        "wants_vote": bool(member.wants),
+        "missed": member.missed,
+        "cheated": bool(member.cheated),
+        "left": bool(member.left),
+    }
 
 
 def open_newcomer(envelope: bytes, chain_id: bytes, verify: Verify) -> Member | None:

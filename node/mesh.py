@@ -1,8 +1,9 @@
 """Links to the other members of a table, and the bounds on what they may cost (PROTOCOL 14).
 
 The owner of the replica pulls: link changes, then frames, fairly from every peer. It pushes: frames
-into one bounded outbox a peer. It never waits for a peer, and nothing that a peer or a stranger does
-can make this node hold more than the limits below, slow the others down, or end it.
+into one bounded outbox a peer, and who belongs to the table, as that changes. It never waits for a
+peer, and nothing that a peer or a stranger does can make this node hold more than the limits below,
+slow the others down, or end it.
 """
 
 import logging
@@ -11,11 +12,13 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
+from consensus.messages import Number
 from consensus.validators import ValidatorIndex
-from node.descriptor import Table
+from node.addresses import AddressBook
 from node.errors import OperatorError
 from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused, parse_address
 from transport.link import MESSAGE_BYTES_MAX, Credentials, Link
@@ -39,6 +42,8 @@ SECOND_DIAL_SECONDS = 5.0
 """How long the greater key waits for the smaller one to dial, for it may not be able to."""
 HOLD_OFF_SECONDS = 5.0
 """An offender's link stays closed for this long."""
+FAREWELL_SECONDS = 60.0
+"""How long a link with a member that has left lasts: enough to see that the table let it go."""
 
 
 @dataclass(slots=True)
@@ -70,6 +75,28 @@ class PeerStatus:
     counters: PeerCounters
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Who has a slot of the table. One that `left` is not dialled, and its links are short."""
+
+    slot: int
+    identity: bytes
+    name: str
+    left: bool = False
+
+
+class Gate(Protocol):
+    """Who takes the links of newcomers, on the port of the table."""
+
+    def expects(self, identity: bytes) -> bool:
+        """Say whether this identity is let in to ask for a place, or to be handed the table."""
+        ...
+
+    async def receive(self, link: Link) -> list[bytes]:
+        """Run such a link to its end, or return its first frames if it is a member's."""
+        ...
+
+
 class _Channel:
     """One open link and what waits to go out on it."""
 
@@ -93,6 +120,11 @@ class _Channel:
         self.queued_bytes = 0
         self.owes_send = False  # the system has not taken all of the last direct send
         self.wanted = trio.Event()
+
+    def queue(self, frame: bytes) -> None:
+        """Let a frame go out behind those that wait, with the next `flush` or when `run` starts."""
+        self.waiting.append(frame)
+        self.queued_bytes += len(frame) + FRAME_COST_BYTES
 
     def flush(self) -> None:
         """Send what waits at once if that needs no waiting, else let the task of the link do it."""
@@ -137,12 +169,15 @@ class _Peer:
     index: ValidatorIndex
     identity: bytes
     name: str
-    addresses: tuple[str, ...]
+    left: bool
+    gone: bool = False
     channel: _Channel | None = None
     inbox: deque[bytes] = field(default_factory=deque)
     inbox_bytes: int = 0
     drained: trio.Event = field(default_factory=trio.Event)
     unlinked: trio.Event = field(default_factory=trio.Event)
+    stirred: trio.Event = field(default_factory=trio.Event)
+    """Set when an address was learnt: there may be somewhere to dial now."""
     held_until: float = 0.0
     counters: PeerCounters = field(default_factory=PeerCounters)
 
@@ -154,31 +189,61 @@ class _Peer:
 class Mesh:
     """A direct link to every other member, as far as they can be reached."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (who, with what, and whom to wake)
         self,
-        table: Table,
-        me: ValidatorIndex,
+        chain_id: bytes,
+        contacts: Sequence[Contact],
+        book: AddressBook,
         credentials: Credentials,
         wake: Callable[[], None],
         counters: Counters | None = None,
     ) -> None:
         """`wake` is called, often and from any task, when there is something to take."""
         self.counters = counters or Counters()
-        self._table = table
-        self._me = me
+        self.gate: Gate | None = None
+        """Takes the links of those who ask to join; None lets nobody in but members."""
+        self._chain_id = chain_id
+        self._book = book
         self._credentials = credentials
         self._wake = wake
-        self._peers = [
-            _Peer(ValidatorIndex(index), member.identity, member.nickname, addresses)
-            for index, (member, addresses) in enumerate(
-                zip(table.descriptor.members, table.addresses, strict=True)
-            )
-        ]
-        self._others = [peer for peer in self._peers if peer.index != me]
-        self._by_identity = {peer.identity: peer for peer in self._others}
+        self._peers: dict[int, _Peer] = {}
+        self._others: list[_Peer] = []
+        self._by_identity: dict[bytes, _Peer] = {}
+        self._untended: list[_Peer] = []
+        self._grown = trio.Event()
         self._changes: list[tuple[ValidatorIndex, bool]] = []
         self._unflushed: list[_Channel] = []
         self._turn = 0
+        self.update(contacts)
+
+    def update(self, contacts: Sequence[Contact]) -> None:
+        """Take note of who belongs to the table; who is not named any more loses its link."""
+        for contact in contacts:
+            known = self._peers.get(contact.slot)
+            if known is not None and known.identity == contact.identity:
+                if contact.left and not known.left and known.channel is not None:
+                    known.channel.scope.deadline = trio.current_time() + FAREWELL_SECONDS
+                known.name, known.left = contact.name, contact.left
+                continue
+            if known is not None:
+                self._forget(known)  # what was heard of this slot was wrong
+            index = ValidatorIndex(contact.slot)
+            peer = _Peer(index, contact.identity, contact.name, contact.left)
+            self._peers[contact.slot] = peer
+            if contact.identity != self._credentials.identity:
+                self._others.append(peer)
+                self._by_identity[contact.identity] = peer
+                self._untended.append(peer)
+        self._grown.set()
+
+    def _forget(self, peer: _Peer) -> None:
+        peer.gone = True
+        peer.stirred.set()
+        if peer in self._others:
+            self._others.remove(peer)
+            del self._by_identity[peer.identity]
+        if peer.channel is not None:
+            peer.channel.close("another member has its place")
 
     async def run(
         self,
@@ -190,21 +255,19 @@ class Mesh:
         Raises:
             OperatorError: The address cannot be listened on (in a group, as it leaves a nursery).
         """
-        door = Door(
-            self._credentials,
-            self._table.chain_id,
-            self._by_identity.__contains__,
-            self.counters,
-            self._accept,
-        )
+        door = Door(self._credentials, self._chain_id, self._may_enter, self.counters, self._accept)
         async with trio.open_nursery() as nursery:
             try:
                 bound = await nursery.start(door.serve, listen)
             except OSError as error:
                 raise OperatorError(f"cannot listen on {listen}: {error.strerror}") from None
-            for peer in self._others:
-                nursery.start_soon(self._keep_linked, peer)
             task_status.started(bound)
+            while True:
+                for peer in self._untended:
+                    nursery.start_soon(self._keep_linked, peer)
+                self._untended.clear()
+                self._grown = trio.Event()
+                await self._grown.wait()
 
     # What the owner pulls and pushes: plain calls, no waiting.
 
@@ -248,7 +311,8 @@ class Mesh:
         """
         assert 0 < len(frame) <= MESSAGE_BYTES_MAX, f"a frame of {len(frame)} bytes"
         cost = len(frame) + FRAME_COST_BYTES
-        for peer in self._others if to is None else (self._peers[to],):
+        chosen = self._others if to is None else filter(None, (self._peers.get(to),))
+        for peer in chosen:
             channel = peer.channel
             if channel is None:
                 peer.counters.absent += 1
@@ -257,8 +321,7 @@ class Mesh:
             else:
                 if not channel.waiting:
                     self._unflushed.append(channel)
-                channel.waiting.append(frame)
-                channel.queued_bytes += cost
+                channel.queue(frame)
 
     def flush(self) -> None:
         """Send what was queued since the last call: once for all that the owner does in a turn."""
@@ -283,49 +346,66 @@ class Mesh:
         return tuple(
             PeerStatus(
                 name=peer.name,
-                up=peer.index == self._me or peer.channel is not None,
+                up=peer.identity == self._credentials.identity or peer.channel is not None,
                 remote=peer.channel.link.remote if peer.channel else "",
                 queued_bytes=peer.channel.queued_bytes if peer.channel else 0,
                 counters=peer.counters,
             )
-            for peer in self._peers
+            for _, peer in sorted(self._peers.items())
         )
 
     # Tasks.
 
+    def _may_enter(self, identity: bytes) -> bool:
+        is_asking = self.gate is not None and self.gate.expects(identity)
+        return is_asking or identity in self._by_identity
+
     async def _accept(self, link: Link) -> None:
-        await self._run_link(self._by_identity[link.peer], link, dialled=False)
+        first: list[bytes] = []
+        if self.gate is not None and self.gate.expects(link.peer):
+            first = await self.gate.receive(link)
+            if not first:
+                return
+        if (peer := self._by_identity.get(link.peer)) is not None:
+            await self._run_link(peer, link, dialled=False, first=first)
 
     async def _keep_linked(self, peer: _Peer) -> None:
         """Dial whenever there is no link: at once with the smaller key, later with the greater."""
         dials_first = self._credentials.identity < peer.identity
-        addresses = deque(parse_address(text) for text in peer.addresses)
         delay = BACKOFF_SECONDS_MIN
-        while addresses:
+        last: str = ""
+        while not peer.gone:
             if peer.channel is not None:
                 peer.unlinked = trio.Event()
                 await peer.unlinked.wait()
+            if peer.left or not self._book.addresses_of(peer.identity):
+                peer.stirred = trio.Event()
+                await peer.stirred.wait()
+                continue
             await trio.sleep(max(0.0, peer.held_until - trio.current_time()))
             if not dials_first:
                 await trio.sleep(SECOND_DIAL_SECONDS)
                 if peer.channel is not None:
                     continue
-            if await self._dial_all(peer, addresses) >= BACKOFF_SECONDS_MAX:
+            lasted, last = await self._dial_all(peer, last)
+            if lasted >= BACKOFF_SECONDS_MAX:
                 delay = BACKOFF_SECONDS_MIN
             await trio.sleep(_jittered(delay))
             delay = min(2 * delay, BACKOFF_SECONDS_MAX)
 
-    async def _dial_all(self, peer: _Peer, addresses: deque[Address]) -> float:
-        """Dial one address after the other until there is a link; return how long one lasted.
+    async def _dial_all(self, peer: _Peer, last: str) -> tuple[float, str]:
+        """Dial one address after the other until there is a link, that of the last one first.
 
-        The address of the last link stays in front.
+        Returns how long the link lasted, and where it was.
         """
-        for _ in range(len(addresses)):
-            lasted = await self._dial_once(peer, addresses[0])
+        addresses = self._book.addresses_of(peer.identity)
+        for text in sorted(addresses, key=lambda address: address != last):
+            if peer.gone:
+                break
+            lasted = await self._dial_once(peer, parse_address(text))
             if lasted or peer.channel is not None:
-                return lasted
-            addresses.rotate(-1)
-        return 0.0
+                return lasted, text
+        return 0.0, last
 
     async def _dial_once(self, peer: _Peer, address: Address) -> float:
         """Dial and run the link to its end; return the seconds it lasted, 0 if there was none."""
@@ -334,7 +414,7 @@ class Mesh:
             link = await dial(
                 address,
                 self._credentials,
-                self._table.chain_id,
+                self._chain_id,
                 lambda key: key == peer.identity,
                 self.counters,
             )
@@ -351,8 +431,10 @@ class Mesh:
             log.exception("link failed peer=%d", peer.index)
         return max(0.0, trio.current_time() - opened_at)
 
-    async def _run_link(self, peer: _Peer, link: Link, *, dialled: bool) -> None:
-        """Run one link to its end, if it is the one to keep."""
+    async def _run_link(
+        self, peer: _Peer, link: Link, *, dialled: bool, first: Sequence[bytes] = ()
+    ) -> None:
+        """Run one link to its end, if it is the one to keep; `first` was received already."""
         by_smaller = dialled == (self._credentials.identity < peer.identity)
         old = peer.channel
         if trio.current_time() < peer.held_until:
@@ -363,16 +445,22 @@ class Mesh:
             return
         if old is not None:
             old.close("replaced by a newer link")  # of two by one dialler, the newest lives
+        if peer.gone:
+            return
         channel = peer.channel = _Channel(link, peer.counters, by_smaller=by_smaller)
+        for frame in self._book.announcements():
+            channel.queue(frame)
         peer.counters.links += 1
         self._changed(peer, up=True)
         log.info("link up peer=%d name=%s remote=%s", peer.index, peer.name, link.remote)
         try:
             with channel.scope:
+                if peer.left:
+                    channel.scope.deadline = trio.current_time() + FAREWELL_SECONDS
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(link.keep_alive)
                     nursery.start_soon(channel.run)
-                    await self._read(peer, link)
+                    await self._read(peer, link, first)
                     nursery.cancel_scope.cancel()
         finally:
             if peer.channel is channel:
@@ -380,11 +468,13 @@ class Mesh:
                 peer.unlinked.set()
                 self._changed(peer, up=False)
 
-    async def _read(self, peer: _Peer, link: Link) -> None:
+    async def _read(self, peer: _Peer, link: Link, first: Sequence[bytes]) -> None:
         counters = peer.counters
         try:
             while True:
-                frames = await link.receive()
+                received = first or await link.receive()
+                first = ()
+                frames = self._without_addresses(peer, received)
                 size = sum(map(len, frames))
                 counters.frames_received += len(frames)
                 counters.bytes_received += size
@@ -396,6 +486,35 @@ class Mesh:
                     await peer.drained.wait()
         except LinkClosed as error:
             log.info("link down peer=%d name=%s reason=%s", peer.index, peer.name, error)
+
+    def _without_addresses(self, peer: _Peer, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Take out what members say of their addresses; pass on what is news.
+
+        What proves nothing stays in: the owner counts it as a fault like any that does not parse.
+        """
+        if not any(frame[0] == Number.PEER_ADDRS for frame in frames):
+            return frames
+        left = []
+        for frame in frames:
+            if frame[0] != Number.PEER_ADDRS:
+                left.append(frame)
+                continue
+            news = self._book.take(frame[1:], trio.current_time())
+            if isinstance(news, str):
+                log.info("announcement refused peer=%d reason=%s", peer.index, news)
+                left.append(frame)
+            elif news is not None:
+                for other in self._others:
+                    if other.channel is not None and other is not peer:
+                        self.send(other.index, frame)
+                self.flush()
+                self.stir(news)
+        return left
+
+    def stir(self, identity: bytes) -> None:
+        """Dial a member soon: an address of it was learnt."""
+        if (peer := self._by_identity.get(identity)) is not None:
+            peer.stirred.set()
 
     def _changed(self, peer: _Peer, *, up: bool) -> None:
         self._changes.append((peer.index, up))

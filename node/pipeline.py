@@ -11,17 +11,15 @@ from consensus.messages import Message, Number, parse_frame
 class MessageProcessor:
     """Turns frames into messages and counts what became of them."""
 
-    __slots__ = ("malformed", "received", "received_bytes")
+    __slots__ = ("malformed", "received")
 
     def __init__(self) -> None:
         """Start with nothing received."""
         self.received: dict[Number, int] = dict.fromkeys(Number, 0)
-        self.received_bytes = 0
         self.malformed = 0
 
     def take(self, frame: bytes) -> tuple[Number, Message] | str:
         """Return the message of a frame, or what is wrong with it."""
-        self.received_bytes += len(frame)
         try:
             number, message = parse_frame(frame)
         except DecodeError as error:

@@ -14,6 +14,7 @@ from node.control import ControlClient
 from node.errors import OperatorError
 from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
+from node.membership import Admit
 from node.players import PlayerSession, players_text
 from node.strategies.moves import Move, Strategy
 from node.terminal import (
@@ -25,6 +26,7 @@ from node.terminal import (
     Quit,
     Say,
     Show,
+    asking_text,
     changes,
     help_text,
     parse_line,
@@ -70,6 +72,7 @@ class Terminal:
         self._show(render_table(self._view))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
+            nursery.start_soon(self._attend)
             nursery.start_soon(self._follow_links)
             line = first
             while True:
@@ -149,6 +152,19 @@ class Terminal:
             await self._client.wait_newer(self._view.height)
             await self._catch_up(self._view.height + 1)
 
+    async def _attend(self) -> None:
+        """Show who asks to join at this node; no block tells that."""
+        count = 0
+        while True:
+            count = await self._client.wait_asked(count)
+            known = {asking.name for asking in self._view.asking}
+            view = await self._client.view()
+            if view.height >= self._view.height:
+                self._view = view
+                for asking in view.asking:
+                    if asking.name not in known:
+                        self._show(f"  {asking_text(asking)}\n")
+
     async def _follow_links(self) -> None:
         while True:
             await trio.sleep(LINKS_SECONDS)
@@ -196,6 +212,24 @@ class Terminal:
             self._show("\n".join(lines) + "\n")
 
 
+class Doorman:
+    """Says yes for this node to everybody who asks to join."""
+
+    def __init__(self, client: ControlClient) -> None:
+        """Act over an open client."""
+        self._client = client
+
+    async def run(self) -> None:
+        """Let people in until cancelled, or until the client's node ends."""
+        while True:
+            view = await self._client.view()
+            wanted = [Admit(asking.join) for asking in view.asking if not asking.approved]
+            if wanted and view.own.votes:
+                await self._client.submit(wanted)
+            with trio.move_on_after(RETRY_SECONDS):
+                await self._client.wait_newer(view.height)
+
+
 class Bot:
     """A strategy at a node: looks at every final block, and once a second in any case."""
 
@@ -235,7 +269,7 @@ class Bot:
             bet_for, bet_at = -1, trio.current_time()
             while True:
                 view = await self._client.view()
-                if view.session < 0:
+                if view.session < 0 <= view.me:
                     await self._pause(OPENING_SECONDS * view.me)
                     view = await self._client.view()
                 moves: tuple[Move, ...] = ()

@@ -22,7 +22,7 @@ from node.execution import (
 from node.game.operations import PlaceBet
 from node.game.receipts import Receipt, RollResult
 from node.game.rules import BetKey
-from node.membership import founders_of
+from node.membership import Member, founders_of
 from node.mempool import ActionBody, AnyOperation
 from node.proof import (
     MAGIC,
@@ -132,8 +132,8 @@ def list_bets(table: Table, terms: Terms, chain: StoredChain) -> Iterator[Placed
 
 def find_receipt(
     table: Table, terms: Terms, chain: StoredChain, height: int, index: int
-) -> tuple[Trusted, BetPart, str]:
-    """Return what proves the receipt of operation `index` of block `height`, and the player's name.
+) -> tuple[Trusted, BetPart, Member]:
+    """Return what proves the receipt of operation `index` of block `height`, and whose it is.
 
     With it comes the epoch of the block, whose voters the chain proves.
 
@@ -146,7 +146,7 @@ def find_receipt(
     for step in prover.steps():
         if step.header.height == height:
             part, _, _ = prover.operation(step, index)
-            return step.trusted, part, step.state.membership.members[part.player].nickname
+            return step.trusted, part, step.state.membership.members[part.player]
     raise OperatorError(f"there is no block {height}; the newest is {chain.newest}")
 
 

@@ -12,7 +12,7 @@ import msgspec
 from consensus.encoding import Uint, decode_as
 from consensus.light import FinalHeader, Trusted, check_final
 from consensus.messages import block_hash
-from consensus.signing import Verify, parse_envelope
+from consensus.signing import Domain, PublicKey, Verify, parse_envelope, verify_envelope
 from node.game.receipts import Receipt, describe
 from node.game.rules import GameRules
 from node.mempool import ActionBody, AnyOperation
@@ -32,35 +32,55 @@ class ProvedReceipt:
     receipt: Receipt
 
 
-def check_receipt(  # noqa: PLR0917  (what is shown, in the order of a bundle)
-    block: FinalHeader, action: Leaf, receipt: Leaf, position: int, trusted: Trusted, verify: Verify
-) -> ProvedReceipt:
-    """Return the receipt of operation `position` of a signed action in a final block.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownReceipt:
+    """What is shown to somebody who believes none of it.
 
-    `trusted` are the voters of the block's epoch; who signed the action is not looked at here: the
-    voters did, before it could be in a block.
+    `position` is that of the operation in its signed action.
+    """
+
+    block: FinalHeader
+    action: Leaf
+    receipt: Leaf
+    position: int
+
+
+def check_receipt(
+    shown: ShownReceipt, trusted: Trusted, player: int, identity: PublicKey, verify: Verify
+) -> ProvedReceipt:
+    """Return the receipt of an operation that a player signed, in a final block.
+
+    `trusted` are the voters of the block's epoch. `player` and `identity` are who acted, as the
+    terms of the table name them, by slot and key; those of later members are proved by
+    `node/proof.py`.
 
     Raises:
         RefutedError: Something that is shown is wrong; the sentence says what.
         DecodeError: A leaf does not parse.
     """
-    header = check_final(trusted, block, verify)
+    action, receipt, position = shown.action, shown.receipt, shown.position
+    header = check_final(trusted, shown.block, verify)
     if isinstance(header, str):
         raise RefutedError(header)
     if not action.content.startswith(b"a") or not action.is_under(header.body_hash):
         raise RefutedError(f"the action is not in block {header.height}")
     if not receipt.is_under(header.receipts_root):
         raise RefutedError(f"the receipt is not in block {header.height}")
-    body = decode_as(parse_envelope(action.content[1:]).payload, ActionBody)
-    player, seq, start, receipts = decode_as(
+    envelope = parse_envelope(action.content[1:])
+    if not verify_envelope(verify, identity, Domain.ACTION, trusted.chain_id, envelope):
+        raise RefutedError("the action was not signed by the player")
+    body = decode_as(envelope.payload, ActionBody)
+    owner, seq, start, receipts = decode_as(
         receipt.content, tuple[Uint, Uint, Uint, tuple[Receipt, ...]]
     )
     at = position - start
-    if seq != body.seq or not 0 <= at < len(receipts) or position >= len(body.operations):
+    if (owner, seq) != (player, body.seq) or not 0 <= at < len(receipts):
+        raise RefutedError("the receipt is of another action")
+    if position >= len(body.operations):
         raise RefutedError("the receipt is of another action")
     return ProvedReceipt(
         height=header.height,
-        block=block_hash(block.header),
+        block=block_hash(shown.block.header),
         player=player,
         seq=seq,
         operation=body.operations[position],
@@ -69,9 +89,10 @@ def check_receipt(  # noqa: PLR0917  (what is shown, in the order of a bundle)
 
 
 def receipt_facts(
-    found: ProvedReceipt, name: str, block: FinalHeader, leaf: Leaf, rules: GameRules
+    found: ProvedReceipt, name: str, shown: ShownReceipt, rules: GameRules
 ) -> dict[str, object]:
     """Return a checked receipt as JSON holds it, with all that checks it again."""
+    block, leaf = shown.block, shown.receipt
     return {
         "height": found.height,
         "block_hash": found.block.hex(),
@@ -83,6 +104,8 @@ def receipt_facts(
         "values": list(found.receipt.values),
         "sentence": describe(found.receipt, rules),
         "header": block.header.hex(),
+        "body_leaf": shown.action.content.hex(),
+        "body_path": [sibling.hex() for sibling in shown.action.path],
         "descendants": [header.hex() for header in block.path],
         "certificate": block.certificate.hex(),
         "leaf": leaf.content.hex(),

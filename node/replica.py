@@ -85,6 +85,9 @@ class Setup:
     keys: EpochKeys
     make_signer: Callable[[bytes], Signer]
     verify: Verify
+    slots: int = 0
+    """Slots that have a member as far as this node was told: whom it hears before its own state
+    has got so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class Replica:
             load_block=self._load_block,
             doubted=self._doubted,
             floor=self._floor,
+            slots=self.setup.slots,
         )
         return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
 

@@ -6,9 +6,10 @@ is to be durable durable in one commit, and only then sends. The loop waits for 
 """
 
 import logging
+import operator
 import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Protocol, assert_never
@@ -27,15 +28,19 @@ from consensus.effects import (
 )
 from consensus.messages import Number
 from consensus.validators import ValidatorIndex
+from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
-from node.game.operations import Operation, PlaceBet
+from node.game.operations import PlaceBet
 from node.game.receipts import RollResult
 from node.limits import PersonalLimits, Standing, TokenBucket
-from node.mesh import Mesh
+from node.membership import member_facts
+from node.mempool import AnyOperation
+from node.mesh import Contact, Mesh
 from node.players import LocalHalf, PlayerSession, agreed_half, staked
+from node.reception import Reception
 from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view, games_of
@@ -85,9 +90,9 @@ class ProtocolRuntime:
         replica: Replica,
         journal: Journal,
         table: Table,
-        me: ValidatorIndex,
         credentials: Credentials,
         *,
+        book: AddressBook | None = None,
         wall_ms: Callable[[], int] = wall_clock_ms,
         limits: PersonalLimits | None = None,
         tally: Tally | None = None,
@@ -95,11 +100,18 @@ class ProtocolRuntime:
     ) -> None:
         """Take over the replica: from now on only the runtime calls it.
 
-        `limits` are those of the player here; `tally` and `rolls` are what was counted and settled before this start.
+        Without a `book` the addresses are those of the table file. `limits` are those of the player
+        here; `tally` and `rolls` are what was counted and settled before this start.
         """
         self.table = table
-        self.me = me
-        self.mesh = Mesh(table, me, credentials, self._wake)
+        self.book = book or AddressBook(table.chain_id, founders_of(table))
+        contacts = [
+            Contact(slot, identity, nickname)
+            for slot, (identity, nickname) in enumerate(self.book.members)
+        ]
+        self.mesh = Mesh(table.chain_id, contacts, self.book, credentials, self._wake)
+        self.reception = Reception(table, credentials.identity, self.book)
+        self.mesh.gate = self.reception
         self.events = EventDispatcher()
         self.halted: str | None = None
         """Why this node stopped voting, if it did."""
@@ -121,7 +133,8 @@ class ProtocolRuntime:
         self._newer = trio.Event()
         self._scope = trio.CancelScope()
         self._ended = ""
-        self._faults = [_FaultMeter() for _ in table.descriptor.members]
+        self._faults: defaultdict[int, _FaultMeter] = defaultdict(_FaultMeter)
+        self._followed: tuple[object, ...] = (None, None, None)
 
     async def run(
         self,
@@ -153,7 +166,7 @@ class ProtocolRuntime:
 
     # What players and pages call.
 
-    async def submit(self, operations: Sequence[Operation]) -> list[Answer]:
+    async def submit(self, operations: Sequence[AnyOperation]) -> list[Answer]:
         """Submit operations and wait until each is refused here or final; answers in order.
 
         Cancelled or refused halfway, what was submitted stands; only the answers are lost.
@@ -182,7 +195,7 @@ class ProtocolRuntime:
             raise OperatorError(self._ended)
         return [answers[ticket] for ticket in tickets]
 
-    def submit_nowait(self, operation: Operation, callback: Callback) -> int:
+    def submit_nowait(self, operation: AnyOperation, callback: Callback) -> int:
         """Submit an operation; `callback` is called by the owner, must not block, and may submit.
 
         Returns the ticket. Operations submitted before the owner's next turn share one action.
@@ -208,19 +221,52 @@ class ProtocolRuntime:
 
         `shown` is the session to look at, if it is open.
         """
-        final = self._replica.final
+        final, me = self._replica.final, self._replica.player
         waits_for, away = self.absence()
         return build_view(
             final.game,
             self._rolls,
             table=self.table.descriptor.name,
-            names=[member.nickname for member in self.table.descriptor.members],
-            me=self.me,
+            names=[member.nickname for member in final.membership.members],
+            me=-1 if me is None else me,
             state_root=final.root,
+            membership=final.membership,
+            asking=self.reception.asking(me),
             shown=shown,
             waits_for=waits_for,
             away=away,
         )
+
+    def invite(self) -> str:
+        """Return an invite to this table for one person; raises `OperatorError`."""
+        return self.reception.invite(
+            self._replica.final.membership, self._replica.player, self._wall_ms()
+        )
+
+    def follow_members(self) -> None:
+        """Link to whom the final state names as members, and to no others."""
+        membership = self._replica.final.membership
+        news = membership.members, membership.newcomers, membership.voters
+        if all(map(operator.is_, news, self._followed)):
+            return
+        self._followed = news
+        self.book.enrol([(one.identity, one.nickname) for one in membership.members])
+        contacts = [
+            Contact(
+                slot,
+                member.identity,
+                member.nickname,
+                bool(member.left) and slot not in membership.voters,
+            )
+            for slot, member in enumerate(membership.members)
+        ]
+        further = self.book.members[len(contacts) :]
+        contacts += [
+            Contact(slot, identity, nickname)
+            for slot, (identity, nickname) in enumerate(further, len(contacts))
+        ]
+        self.reception.follow(membership)
+        self.mesh.update(contacts)
 
     def absence(self) -> tuple[int, tuple[str, ...]]:
         """Return how many voters are missing for a quorum, and the voters without a link here."""
@@ -254,8 +300,13 @@ class ProtocolRuntime:
         facts["listening"] = [str(address) for address in self.bound]
         if (fairness := self.fairness()) is not None:
             facts["fairness"] = fairness_facts(fairness)
+        facts["members"] = self._member_facts()
         facts["peers"] = [asdict(peer) for peer in self.mesh.statistics()]
         return facts
+
+    def _member_facts(self) -> list[dict[str, object]]:
+        membership = self._replica.final.membership
+        return [member_facts(membership, slot) for slot in range(len(membership.members))]
 
     def why(self) -> dict[str, object]:
         """Return why nothing moves, as plain values."""
@@ -529,6 +580,7 @@ class ProtocolRuntime:
             log.warning("dice alarm height=%d", played.height)
         self._tally.look_at_games(self._replica.final.game.sessions, played.result.time_ms)
         self._rolls.extend(played.result.rolls)
+        self.follow_members()
         self.events.publish(played)
         self._newer.set()
         self._newer = trio.Event()

@@ -6,8 +6,8 @@ from contextlib import closing
 import trio
 
 from consensus.encoding import DecodeError
-from consensus.signing import SigningKey, verify
-from consensus.validators import ValidatorIndex
+from consensus.signing import SigningKey, key_id, verify
+from node.addresses import AddressBook, load_book
 from node.config import Folder
 from node.control import serve_control
 from node.descriptor import Table, save_table
@@ -24,7 +24,7 @@ from node.mark import RESERVED_VIEWS, SignMark
 from node.membership import founders_of
 from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
-from node.runtime import ProtocolRuntime
+from node.runtime import ProtocolRuntime, wall_clock_ms
 from node.store import Journal
 from transport.base import Address, parse_address
 
@@ -49,8 +49,11 @@ def rules_of(table: Table) -> GameRules:
     return rules
 
 
-def setup_of(table: Table, keys: Keys) -> Setup:
-    """Return who is at a table at its start, and the private keys of the one who is here."""
+def setup_of(table: Table, keys: Keys, *, slots: int = 0) -> Setup:
+    """Return who is at a table at its start, and the private keys of the one who is here.
+
+    `slots` is how many members there are by now, as far as this node has heard.
+    """
     descriptor = table.descriptor
     return Setup(
         chain_id=table.chain_id,
@@ -61,15 +64,19 @@ def setup_of(table: Table, keys: Keys) -> Setup:
         keys=EpochKeys(keys.consensus, keys.dealing_secret),
         make_signer=SigningKey,
         verify=verify,
+        slots=slots,
     )
 
 
-def index_at(table: Table, keys: Keys) -> ValidatorIndex:
-    """Return the member index of these keys; raises `OperatorError` for a stranger."""
-    me = table.index_of(keys.identity.public_key)
-    if me is None:
+def own_port(table: Table, book: AddressBook, keys: Keys) -> int:
+    """Return the port that these keys told the others; raises `OperatorError` for a stranger."""
+    own = keys.identity.public_key
+    if own not in {identity for identity, _ in book.members}:
         raise OperatorError(f"these keys are of no member of the table {table.descriptor.name!r}")
-    return me
+    addresses = book.addresses_of(own)
+    if not addresses:
+        raise OperatorError(f"no address of this node is known at {table.descriptor.name!r}")
+    return parse_address(addresses[0]).port
 
 
 def begin_table(folder: Folder, table: Table) -> None:
@@ -109,20 +116,27 @@ async def serve_node(
     Raises:
         OperatorError: Another node runs on the folder, or files, address or disk are at fault.
     """
-    me = index_at(table, keys)
-    listen = Address(host, parse_address(table.addresses[me][0]).port)
+    book = load_book(folder.book, table)
+    listen = Address(host, own_port(table, book, keys))
+    kid = key_id(keys.identity.public_key)
     mark = SignMark(folder.root, table.chain_id)
     with (
-        closing(Journal(folder.root, table.chain_id, me, mark)) as journal,
+        closing(Journal(folder.root, table.chain_id, kid, mark)) as journal,
         logging_to(folder.root),
     ):
+        setup = setup_of(table, keys, slots=len(book.members))
         floor = floor_of(mark, journal.newest_vote())
-        replica = Replica(setup_of(table, keys), journal.load(), journal.block, floor)
+        replica = Replica(setup, journal.load(), journal.block, floor)
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
         runtime = ProtocolRuntime(
-            replica, journal, table, me, credentials_of(keys),
-            limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
+            replica, journal, table, credentials_of(keys),
+            book=book, limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
         )  # fmt: skip
+        runtime.follow_members()
+        if table.index_of(keys.identity.public_key) is None:
+            # Nobody but the member that let it in has heard where it listens.
+            own = book.addresses_of(keys.identity.public_key)
+            book.announce(keys.identity, own, wall_clock_ms())
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run, listen)
             nursery.start_soon(keep_memory, runtime, folder.root)

@@ -275,7 +275,7 @@ class Store:
             self._db = held.enter_context(closing(_connect(uri)))
             self._check_schema()
             self.chain_id = self._meta("chain_id")
-            self.member = int.from_bytes(self._meta("member"), "big")
+            self.owner = self._meta("owner")
             self._held = held.pop_all()
 
     def close(self) -> None:
@@ -485,15 +485,15 @@ class Journal(Store):
     """
 
     def __init__(
-        self, folder: Path, chain_id: bytes, member: int, mark: SignMark | None = None
+        self, folder: Path, chain_id: bytes, owner: bytes, mark: SignMark | None = None
     ) -> None:
-        """Open the folder's store for a table and a seat at it, or make it.
+        """Open the folder's store for a table and an identity, by its key id, or make it.
 
         `mark` is kept no lower than any vote that is appended.
 
         Raises:
-            OperatorError: Another node runs on the folder, or the store is of another table, seat
-                or version, damaged, or cannot be written.
+            OperatorError: Another node runs on the folder, or the store is of another table,
+                identity or version, damaged, or cannot be written.
         """
         path = folder / STORE_FILE
         self._broken = ""
@@ -503,15 +503,15 @@ class Journal(Store):
         with ExitStack() as held:
             held.enter_context(_lock(folder))
             if not path.exists():
-                _create(path, chain_id, member)
+                _create(path, chain_id, owner)
             elif has_lost_commits(_read_log(path)):
                 raise OperatorError(f"{path}-wal is damaged: whole commits lie behind a bad frame")
             super().__init__(folder)
             held.push(self._held)
-            if (self.chain_id, self.member) != (chain_id, member):
+            if (self.chain_id, self.owner) != (chain_id, owner):
                 raise OperatorError(
-                    f"{path} belongs to member {self.member} of table {self.chain_id.hex()}, "
-                    f"not to member {member} of table {chain_id.hex()}"
+                    f"{path} belongs to key {self.owner.hex()} of table {self.chain_id.hex()}, "
+                    f"not to key {owner.hex()} of table {chain_id.hex()}"
                 )
             with self._errors_named():
                 self._writer = held.enter_context(closing(_open_writer(path)))
@@ -637,7 +637,7 @@ class Journal(Store):
                     pass
 
 
-def _create(path: Path, chain_id: bytes, member: int) -> None:
+def _create(path: Path, chain_id: bytes, owner: bytes) -> None:
     """Make an empty store, whole or not at all: built beside, then renamed."""
     beside = path.with_name(f"{STORE_FILE}.new")
     try:
@@ -649,7 +649,7 @@ def _create(path: Path, chain_id: bytes, member: int) -> None:
             for statement in _SCHEMA:
                 db.execute(statement)
             _put_meta(db, "chain_id", chain_id)
-            _put_meta(db, "member", member.to_bytes(8, "big"))
+            _put_meta(db, "owner", owner)
             _put_meta(db, "seal", _Seal().pack())
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -14,7 +14,6 @@ from node.game.operations import (
     CreateSession,
     Finish,
     Leave,
-    Operation,
     PassDice,
     PlaceBet,
     Ready,
@@ -26,7 +25,9 @@ from node.game.operations import (
 )
 from node.game.rules import GameRules
 from node.hall import game_changes, games_text, waiting_changes, waiting_text
-from node.view import BetView, PaidView, PlayerView, RollView, TableView
+from node.membership import Admit, Retire, SetVote
+from node.mempool import AnyOperation
+from node.view import AskingView, BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
 LINE_CHARS_MAX = 200
@@ -34,7 +35,6 @@ NEAR_ENOUGH = 0.7
 """Of a word that is suggested for another: one slip of the finger, not two."""
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
-NAME_WIDTH = 24
 BOARD_WIDTH = 12
 """Of the first text of the board; the rest stands beside it."""
 TABLE_WORDS = (
@@ -47,12 +47,15 @@ TABLE_WORDS = (
     ("games, players", "list the games of the table, or its players"),
     ("open, finish N", "open another game, or end an empty one"),
     ("sit N, game N", "take a seat in game N, or only watch it"),
+    ("admit NAME", "let somebody in who asks to join"),
+    ("vote on, vote off", "ask for a vote, or give yours up and only play"),
+    ("retire", "leave the table for good; leave your game first"),
     ("table", "show the table again (or just press Enter)"),
     ("quit", "leave the terminal; bets stay as they are"),
 )
 _FIRST_WORDS = (
     "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "table", "quit", "help",
-    "games", "players", "open", "finish", "game",
+    "games", "players", "open", "finish", "game", "admit", "vote", "retire",
 )  # fmt: skip
 
 
@@ -68,14 +71,28 @@ def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
         *_players(view),
         *_rolls(view),
         *_wrapped("pending  ", " · ".join(pending) or "nothing: all of the above is final", 2),
-        *_wrapped("", absence_text(len(view.players), view.tolerated), 2),
+        *_wrapped("", absence_text(len(view.players), view.tolerated, len(view.voters)), 2),
+        *(line for text in standing_texts(view) for line in _wrapped("", text, 2)),
         *_wrapped("", turn_text(view), 2),
     ]
     return "\n".join(line.rstrip() for line in parts) + "\n"
 
 
-def absence_text(members: int, tolerated: int) -> str:
-    """Say in words what one absent player means at this table (PROTOCOL 5)."""
+def absence_text(members: int, tolerated: int, voters: int | None = None) -> str:
+    """Say in words what one absent player means at this table (PROTOCOL 5).
+
+    All members vote unless there are fewer `voters`.
+    """
+    if voters is not None and voters != members:
+        if voters == 1:
+            return "One player votes for all: without that one the table stops."
+        if tolerated == 0:
+            return (
+                f"{voters} of {members} players vote and all {voters} must agree: "
+                "a voter who is absent stops the table until they are back."
+            )
+        some = "1 voter" if tolerated == 1 else f"{tolerated} voters"
+        return f"{voters} of {members} players vote: the table goes on with up to {some} absent."
     if members == 1:
         return "You are alone at this table: it plays whenever you do."
     if tolerated == 0:
@@ -87,8 +104,48 @@ def absence_text(members: int, tolerated: int) -> str:
     return f"The table goes on with up to {some} absent."
 
 
+def standing_texts(view: TableView) -> list[str]:
+    """Say who does not vote and why, who misses turns, and who waits to be let in."""
+    texts = []
+    staying = [player for player in view.players if not player.left]
+    for names, what in (
+        ([p.name for p in staying if not p.votes and not p.wants_vote and not p.cheated],
+         ("plays without a vote", "play without a vote")),
+        ([p.name for p in staying if p.wants_vote and not p.votes],
+         ("waits for a vote", "wait for a vote")),
+        ([p.name for p in view.players if p.cheated],
+         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
+        ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
+    ):  # fmt: skip
+        if names:
+            texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} missed {player.missed} turns in a row."
+        for player in view.players
+        if player.votes and player.missed > 1
+    ]
+    texts += [asking_text(asking) for asking in view.asking]
+    return texts
+
+
+def asking_text(asking: AskingView) -> str:
+    """Say who asks to join, and what the player here can do about it."""
+    stands = f" ({asking.approvals} of {asking.needed} votes)" if asking.needed > 1 else ""
+    if asking.approved:
+        return f"{asking.name} asks to join{stands}: you have said yes."
+    return f"{asking.name} asks to join{stands}: type `admit {asking.name}`."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
 def turn_text(view: TableView) -> str:
     """Say what the table waits for, as a sentence to the player here."""
+    if view.me < 0:
+        return "You are not at the table yet: this node is catching up."
+    if view.own.left:
+        return "You have left the table: `quit` when you like."
     if view.waits_for:
         return waiting_text(view.waits_for, view.away)
     if view.session < 0:
@@ -176,7 +233,7 @@ def changes(before: TableView, after: TableView) -> list[str]:
     lines = [line for roll in rolled for line in render_roll(roll, names)]
     if after.board_texts[:1] != before.board_texts[:1]:
         lines += [f"  {text}" for text in after.board_texts[:1]]
-    for index, (old, new) in enumerate(zip(before.players, after.players, strict=True)):
+    for index, (old, new) in enumerate(zip(before.players, after.players, strict=False)):
         done = [] if rolled else _bet_changes(old, new)
         if new.seated != old.seated:
             done.insert(0, ("take", "a seat") if new.seated else ("leave", "the table"))
@@ -184,6 +241,7 @@ def changes(before: TableView, after: TableView) -> list[str]:
             lines += [f"  you {verb} {what}" for verb, what in done]
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
+    lines += [f"  {text}" for text in _membership_changes(before, after)]
     lines += [f"  {text}" for text in game_changes(before, after)]
     lines += [f"  {text}" for text in waiting_changes(before, after)]
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
@@ -192,6 +250,20 @@ def changes(before: TableView, after: TableView) -> list[str]:
     if is_new and after.own.seated and (rolled or mine):
         lines.append(f"  {turn_text(after)}")
     return lines
+
+
+def _membership_changes(before: TableView, after: TableView) -> list[str]:
+    """Return what changed about who belongs to the table and who votes, a sentence each."""
+    texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
+    for old, new in zip(before.players, after.players, strict=False):
+        if new.cheated and not old.cheated:
+            texts.append(f"{new.name} was caught cheating and loses the vote.")
+        if new.left and not old.left:
+            texts.append(f"{new.name} leaves the table for good.")
+    if after.epoch != before.epoch:
+        texts.append(f"From now on {_listed(after.voters)} vote.")
+    known = {asking.name for asking in before.asking}
+    return texts + [asking_text(one) for one in after.asking if one.name not in known]
 
 
 def _bet_changes(old: PlayerView, new: PlayerView) -> list[tuple[str, str]]:
@@ -229,7 +301,7 @@ def _wrapped(head: str, text: str, indent: int) -> list[str]:
 class Play:
     """Operations to submit together, in order; `shows` is the game to look at when they are done."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[AnyOperation, ...]
     shows: int | None = None
 
 
@@ -298,6 +370,14 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return Play((CreateSession(NUMBERS[rules.name]),))
         case ["sit" | "game" | "finish" as word, number]:
             return _at_game(word, number, view)
+        case ["admit", *name]:
+            return admission(" ".join(name), view)
+        case ["vote", "on" | "off" as wish]:
+            return Play((SetVote(int(wish == "on")),))
+        case ["vote", *_]:
+            return Say("say `vote on` to ask for a vote, `vote off` to give yours up")
+        case ["retire"]:
+            return Play((Retire(),))
         case ["sit"]:
             return _sit(view, rules)
         case [word, *_] if view.session < 0 or not view.own.seated:
@@ -318,6 +398,16 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return _call(word, name, view)
         case _:
             return _bet(words, view, rules)
+
+
+def admission(name: str, view: TableView) -> Play | Say:
+    """Return what lets in the one of this name who asks to join."""
+    for asking in view.asking:
+        if asking.name.casefold() == name.casefold():
+            return Play((Admit(asking.join),))
+    if not view.asking:
+        return Say("nobody asks to join")
+    return Say(f"no {name!r} asks to join; {_listed([one.name for one in view.asking])} would")
 
 
 def _bet(words: Sequence[str], view: TableView, rules: GameRules) -> Command:

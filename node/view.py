@@ -15,6 +15,7 @@ from node.game.receipts import BetResult, RollResult
 from node.game.rules import Bet, BetKey, GameRules
 from node.game.session import GameSession, Phase, Seat
 from node.game.state import GameState
+from node.membership import Membership
 
 ROLLS_SHOWN = 6
 
@@ -33,13 +34,32 @@ class BetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayerView:
-    """One player by index: the rack, and the seat if it has one in this session."""
+    """One player by index: the rack, the seat if it has one in this session, and its vote.
+
+    `missed` counts turns in a row, `cheated` means proven; who has `left` the table never acts.
+    """
 
     name: str
     rack: int
     seated: bool = False
     ready: bool = False
     bets: tuple[BetView, ...] = ()
+    votes: bool = True
+    wants_vote: bool = True
+    missed: int = 0
+    cheated: bool = False
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingView:
+    """Somebody who asks to join. `join` is what lets them in, `approved` whether this node said yes."""
+
+    name: str
+    approvals: int
+    needed: int
+    approved: bool
+    join: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +107,9 @@ class TableView:
     `thrower_needs`. `board_texts` say what a player should see of `board`, the most important
     first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
     are the chips of all sessions' bets. `games` are all open sessions. `away` are the voters to whom
-    this node has no link; without `waits_for` more of them nothing becomes final. `tolerated` members may be away before the table stops.
+    this node has no link; without `waits_for` more of them nothing becomes final. `tolerated` of
+    the voters may be away before the table stops. `me` is -1 while the table has not admitted the
+    player here.
     """
 
     table: str
@@ -107,14 +129,21 @@ class TableView:
     rolls: int = 0
     thrower: int = -1
     last: tuple[RollView, ...] = ()
+    epoch: int = 0
+    asking: tuple[AskingView, ...] = ()
     games: tuple[GameView, ...] = ()
     waits_for: int = 0
     away: tuple[str, ...] = ()
 
     @property
     def own(self) -> PlayerView:
-        """The player at this node."""
-        return self.players[self.me]
+        """The player at this node, without anything while it is none."""
+        return self.players[self.me] if self.me >= 0 else PlayerView(name="", rack=0, votes=False)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """The names of those who vote."""
+        return tuple(player.name for player in self.players if player.votes)
 
     @property
     def own_bets(self) -> Mapping[BetKey, Bet]:
@@ -143,6 +172,8 @@ def build_view(
     names: Sequence[str],
     me: int,
     state_root: Digest,
+    membership: Membership | None = None,
+    asking: Sequence[AskingView] = (),
     shown: int | None = None,
     waits_for: int = 0,
     away: Sequence[str] = (),
@@ -150,7 +181,8 @@ def build_view(
     """Return what player `me` sees after the final block of `state`.
 
     `rolls` are the latest settled rolls of all sessions, oldest first. The session shown is `shown`
-    while it is open, else the first in which `me` has a seat, else the first open one.
+    while it is open, else the first in which `me` has a seat, else the first open one. Without a
+    `membership` everybody votes.
     """
     is_open = shown is not None and state.rules_of(shown) is not None
     slot = shown if shown is not None and is_open else _session_of(state, me)
@@ -160,16 +192,20 @@ def build_view(
         _player(name, account.chips, _seat_of(session, index), rules)
         for index, (name, account) in enumerate(zip(names, state.accounts, strict=True))
     )
+    if membership is not None:
+        players = tuple(_with_vote(p, index, membership) for index, p in enumerate(players))
     common = TableView(
         table=table,
         height=state.height,
         state_root=state_root.hex(),
         me=me,
-        tolerated=faults_tolerated(len(names)),
+        tolerated=faults_tolerated(sum(player.votes for player in players)),
         players=players,
         bank=state.bank,
         layout=state.treasury.layout,
         minted=state.minted,
+        epoch=0 if membership is None else membership.epoch,
+        asking=tuple(asking),
         games=tuple(games_of(state)),
         waits_for=waits_for,
         away=tuple(away),
@@ -235,6 +271,18 @@ def _player(name: str, rack: int, seat: Seat | None, rules: GameRules | None) ->
         for key, bet in sorted(seat.bets.items())
     )
     return PlayerView(name=name, rack=rack, seated=not seat.riding, ready=seat.ready, bets=bets)
+
+
+def _with_vote(player: PlayerView, slot: int, membership: Membership) -> PlayerView:
+    member = membership.members[slot]
+    return replace(
+        player,
+        votes=slot in membership.voters,
+        wants_vote=bool(member.wants),
+        missed=member.missed,
+        cheated=bool(member.cheated),
+        left=bool(member.left),
+    )
 
 
 def _roll(roll: RollResult, rules: GameRules) -> RollView:

@@ -44,6 +44,11 @@ NAMED = re.compile(
     r"|[a-z]\w*\.\w+"  # something in a module
 )
 CITED = re.compile(r"PROTOCOL (\d+(?:\.\d+)?)(?:, (\d+(?:\.\d+)?))?(?:(?: and| to) (\d+))?")
+NODE_SOURCES = sorted(
+    path
+    for package in ("consensus", "node", "transport")
+    for path in (ROOT / package).rglob("*.py")
+)
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -181,6 +186,17 @@ def test_every_command_stands_in_the_operators_table() -> None:
     table = re.findall(r"^\| (`.*?) \|", text_of("docs/operating.md"), re.MULTILINE)
     named = {word for row in table for word in CODE.findall(row)}
     assert set(commands.commands) <= named, set(commands.commands) - named
+
+
+def test_messages_that_are_explained_are_those_of_the_program() -> None:
+    section = text_of("docs/operating.md").partition("## Messages")[2].partition("\n## ")[0]
+    explained = re.findall(r"^\| (?!message|---)(.*?) \|", section, re.MULTILINE)
+    assert len(explained) > 10
+    # A text that stands on several lines of the source is one text.
+    said = "".join(re.sub(r'"\s+f?"', "", path.read_text("utf-8")) for path in NODE_SOURCES)
+    for message in explained:
+        for piece in re.split(r"…|; |: |\d+", message):
+            assert piece.strip() in said, f"{piece.strip()!r} of {message!r}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -48,8 +48,14 @@ QUICK_RULES = ("thrower_ms=6000",)
     "--keep", type=click.Path(path_type=Path), metavar="DIR",
     help="Make the nodes' folders in DIR and leave them there.",
 )  # fmt: skip
+@click.option(
+    "--join", "joining", type=click.IntRange(0, len(NAMES) - 1), default=0, metavar="K",
+    help="Let K more nodes join the table while it plays, and vote.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when it is over.")
-def demo(game: str, nodes: int, rolls: int | None, keep: Path | None, as_json: bool) -> int | None:
+def demo(  # noqa: PLR0917  (click passes all by name)
+    game: str, nodes: int, rolls: int | None, keep: Path | None, joining: int, as_json: bool
+) -> int | None:
     """Play with bots, each a node of its own on this machine; or let bots play alone.
 
     At a terminal you sit at the last node. Without one, or with --rolls, bots play; then every
@@ -61,11 +67,18 @@ def demo(game: str, nodes: int, rolls: int | None, keep: Path | None, as_json: b
     with checking_input():
         if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise OperatorError(f"{str(keep)!r} is not an empty folder; --keep needs a new one")
+        if joining and not alone:
+            raise OperatorError("--join is for bots that play alone: say how long with --rolls")
+        if nodes + joining > len(NAMES):
+            raise OperatorError(
+                f"--nodes {nodes} and --join {joining} make {nodes + joining} nodes; "
+                f"{len(NAMES)} at most"
+            )
     with _root(keep) as root:
         if alone:
             plan = Plan(
                 root=root, names=NAMES[:nodes], you=None, rolls=rolls or ROLLS_UNTYPED,
-                rules=QUICK_RULES, game=game,
+                rules=QUICK_RULES, game=game, joining=NAMES[nodes : nodes + joining],
             )  # fmt: skip
             return _play_alone(plan, as_json)
         plan = Plan(

@@ -1,11 +1,15 @@
 """`bitcraps status`: what a node's files can tell, changing nothing."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import click
 import trio
 
+from consensus.signing import PublicKey, key_id
 from consensus.validators import faults_tolerated
+from node.addresses import load_book
 from node.agreement import RollFacts
 from node.commands.inputs import checking_input, data_option
 from node.commands.terms import describe_terms
@@ -15,7 +19,14 @@ from node.descriptor import Table, load_table
 from node.errors import OperatorError
 from node.fairness import FairnessMeter, fairness_facts, verdict_text
 from node.hall import waiting_text
-from node.inspection import find_roll, open_store, read_why, recipe, state_root_at
+from node.inspection import (
+    find_roll,
+    open_store,
+    read_members,
+    read_why,
+    recipe,
+    state_root_at,
+)
 from node.remembering import outcomes_above
 from node.serving import params_of, rules_of
 from node.terminal import absence_text
@@ -83,26 +94,42 @@ def _facts(folder: Folder, table: Table) -> dict[str, object]:
     with open_store(folder) as store:
         height = store.final_height()
         root = state_root_at(store, height)
-        member = table.descriptor.members[store.member].nickname
+        known = load_book(folder.book, table).members
+        me = next((name for key, name in known if key_id(PublicKey(key)) == store.owner), "")
         rules = rules_of(table)
         meter = FairnessMeter.of(rules)
         meter.add_all(outcomes_above(store, rules, 0))
     fairness = meter.report()
+    live = trio.run(_live, folder)
     return {
         "table": table.descriptor.name,
         "chain_id": table.chain_id.hex(),
-        "members": [member.nickname for member in table.descriptor.members],
-        "me": member,
+        "members": live["members"] if live else read_members(folder),
+        "me": me,
         "height": height,
         "state_root": root,
         "rolls": fairness.rolls,
         "fairness": fairness_facts(fairness),
         "dice": verdict_text(fairness),
-        "live": trio.run(_live, folder),
+        "live": live,
     }
 
 
-async def _live(folder: Folder) -> dict[str, object] | None:
+def _member_text(member: Mapping[str, object]) -> str:
+    """Return a member's name, and what is out of the ordinary about its vote."""
+    notes = []
+    if member["cheated"]:
+        notes.append("caught cheating")
+    if member["left"]:
+        notes.append("left")
+    elif not member["votes"]:
+        notes.append("waits for a vote" if member["wants_vote"] else "no vote")
+    if member["votes"] and member["missed"]:
+        notes.append(f"missed {member['missed']} turns")
+    return f"{member['name']} ({', '.join(notes)})" if notes else str(member["name"])
+
+
+async def _live(folder: Folder) -> dict[str, Any] | None:
     """Return what the running node says of itself, None if none runs."""
     try:
         client = await open_control(folder.root)
@@ -123,15 +150,19 @@ async def _why(folder: Folder) -> dict[str, object] | None:
 
 
 def _text(facts: dict[str, object], table: Table) -> str:
-    members = len(table.descriptor.members)
+    members = facts["members"]
+    assert isinstance(members, list), "members are a list"
+    staying = [member for member in members if not member["left"]]
+    voters = sum(member["votes"] for member in members)
+    absence = absence_text(len(staying), faults_tolerated(voters), voters)
     lines = [
-        f"table   {facts['table']} with {', '.join(m.nickname for m in table.descriptor.members)}",
+        f"table   {facts['table']} with {', '.join(map(_member_text, members))}",
         f"here    {facts['me']}",
         f"block   {facts['height']}, state root {facts['state_root']}",
         f"rolls   {facts['rolls']} settled",
         f"dice    {facts['dice']}",
         f"terms   {describe_terms(params_of(table), rules_of(table))}",
-        f"absent  {absence_text(members, faults_tolerated(members))}",
+        f"absent  {absence}",
         f"node    {_node_text(facts['live'])}",
     ]
     return "\n".join(lines)

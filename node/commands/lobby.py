@@ -4,12 +4,14 @@ Both go on as a node of the table when its seats are taken. In a folder that hol
 the same command skips the lobby: that is how a player comes back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import click
 
+from consensus.validators import faults_tolerated
 from node import lobby
+from node.addresses import AddressBook
 from node.commands.inputs import checking_input, data_option, unlock
 from node.commands.running import run_until_ended
 from node.commands.table import Seat, check_style, seat_options, take_part
@@ -24,6 +26,8 @@ from node.config import (
     read_config,
 )
 from node.descriptor import (
+    LOBBY_INVITE,
+    TABLE_INVITE,
     Invite,
     Table,
     load_table,
@@ -32,8 +36,13 @@ from node.descriptor import (
     problem_of_name,
 )
 from node.errors import OperatorError
+from node.identity import Keys
 from node.lobby import Room
+from node.reception import Admitted, Waiting, ask_to_join
+from node.runtime import wall_clock_ms
 from node.serving import begin_table
+from node.terminal import absence_text
+from transport.base import Address
 
 
 def listen_options(command: Callable[..., object]) -> Callable[..., object]:
@@ -53,6 +62,10 @@ def listen_options(command: Callable[..., object]) -> Callable[..., object]:
 @data_option
 @click.option("--name", required=True, help="The table's name: 1 to 24 characters.")
 @click.option("--seats", required=True, type=click.IntRange(1, 16), help="Players, you included.")
+@click.option(
+    "--voters", type=click.IntRange(1, 16), metavar="M",
+    help="How many vote, those who come first; the others only play. Usually all.",
+)  # fmt: skip
 @terms_options
 @listen_options
 @seat_options
@@ -60,6 +73,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
     folder: Folder,
     name: str,
     seats: int,
+    voters: int | None,
     terms: Terms,
     listen: str | None,
     public: tuple[str, ...],
@@ -73,6 +87,8 @@ def host(  # noqa: PLR0917  (click passes all by name)
     with checking_input():
         if problem := problem_of_name("table name", name):
             raise OperatorError(problem)
+        if voters is not None and voters > seats:
+            raise OperatorError(f"--voters {voters} of --seats {seats}: at most all of them vote")
         params = terms.encoded(seats)
         check_style(house_rules(terms.game, terms.house), seat.bot)
         config = _overridden(read_config(folder), listen, public)
@@ -81,6 +97,11 @@ def host(  # noqa: PLR0917  (click passes all by name)
             terms.check_sound()
         else:
             _check_same_terms(folder, table, name, seats, params)
+            if voters is not None and len(table.descriptor.validators) != voters:
+                raise OperatorError(
+                    f"{folder.root} holds the table {name!r} already, "
+                    f"with {len(table.descriptor.validators)} voters and not {voters}"
+                )
         keys = unlock(folder)
 
     async def play() -> int:
@@ -92,8 +113,9 @@ def host(  # noqa: PLR0917  (click passes all by name)
             at = await lobby.host(
                 keys, config.nickname, name, params, seats, address,
                 on_change=_Announcer().show, save=partial(begin_table, folder),
-                public_hosts=hosts,
+                public_hosts=hosts, voters=voters,
             )  # fmt: skip
+            _say_absence(at)
         return await take_part(folder, at, keys, config.listen.host, seat)
 
     return run_until_ended(play, leash=seat.leash)
@@ -109,6 +131,8 @@ def join(
 ) -> int | None:
     """Take a seat with an INVITE, wait for the others, then play.
 
+    The invite may be to a table that plays already: then its voters decide.
+
     On a folder that holds this table already, the node comes back to it and asks no lobby.
     """
     with checking_input():
@@ -117,20 +141,47 @@ def join(
         table = _saved_table(folder)
         if table is not None:
             _check_same_lobby(folder, table, parsed)
+        elif parsed.version == TABLE_INVITE and 1000 * parsed.expires_s < wall_clock_ms():
+            raise OperatorError("the invite has expired: ask for a new one")
         keys = unlock(folder)
 
     async def play() -> int:
         at = table
         if at is None:
             with held_port(config.listen) as address:
-                at = await lobby.join(
-                    keys, config.nickname, invite, reachable(address, config.public),
-                    on_change=_Announcer().show, save=partial(begin_table, folder),
-                    problem_of_params=problem_of_terms,
-                )  # fmt: skip
+                places = reachable(address, config.public)
+                if parsed.version == TABLE_INVITE:
+                    at = await _ask_to_join(folder, keys, config.nickname, parsed, places)
+                else:
+                    at = await lobby.join(
+                        keys, config.nickname, invite, places,
+                        on_change=_Announcer().show, save=partial(begin_table, folder),
+                        problem_of_params=problem_of_terms,
+                    )  # fmt: skip
+                    _say_absence(at)
         return await take_part(folder, at, keys, config.listen.host, seat)
 
     return run_until_ended(play, leash=seat.leash)
+
+
+async def _ask_to_join(
+    folder: Folder, keys: Keys, nickname: str, invite: Invite, places: Sequence[Address]
+) -> Table:
+    def show(waiting: Waiting) -> None:
+        click.echo(
+            f"Waiting to be let in: {waiting.approvals} of {waiting.needed} votes.", err=True
+        )
+
+    def save(admitted: Admitted) -> None:
+        # The table comes last: it is what makes this folder one of a member.
+        AddressBook(admitted.table.chain_id, admitted.known, folder.book).save()
+        begin_table(folder, admitted.table)
+
+    admitted = await ask_to_join(
+        keys, nickname, invite, tuple(map(str, places)),
+        on_wait=show, save=save, problem_of_params=problem_of_terms,
+    )  # fmt: skip
+    return admitted.table
 
 
 def _overridden(config: Config, listen: str | None, public: tuple[str, ...]) -> Config:
@@ -139,6 +190,12 @@ def _overridden(config: Config, listen: str | None, public: tuple[str, ...]) -> 
         listen=parse_listen(listen) if listen else config.listen,
         public=parse_public(public) if public else config.public,
     )
+
+
+def _say_absence(table: Table) -> None:
+    """Tell a person what absences the new table stands."""
+    members, voters = len(table.descriptor.members), len(table.descriptor.validators)
+    click.echo(absence_text(members, faults_tolerated(voters), voters), err=True)
 
 
 def _saved_table(folder: Folder) -> Table | None:
@@ -161,7 +218,12 @@ def _check_same_terms(folder: Folder, table: Table, name: str, seats: int, param
 
 def _check_same_lobby(folder: Folder, table: Table, invite: Invite) -> None:
     there = table.descriptor
-    lobby_id = lobby_id_of(invite.host, there.name, there.nonce, len(there.members), there.params)
+    lobby_id = table.chain_id
+    if invite.version == LOBBY_INVITE:
+        lobby_id = lobby_id_of(
+            invite.host, there.name, there.nonce, len(there.members), there.params,
+            len(there.validators),
+        )  # fmt: skip
     if lobby_id != invite.lobby_id:
         raise OperatorError(
             f"{folder.root} holds the table {there.name!r} already, and this invite is to another "

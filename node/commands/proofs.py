@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from consensus.signing import PublicKey
 from node.audit import Audited, audit_file, audit_folder, chain_of_store, terms_of
 from node.commands.inputs import data_option
 from node.config import Folder
@@ -19,7 +20,7 @@ from node.errors import OperatorError
 from node.inspection import open_store
 from node.proof import Proved, ProvedBet
 from node.prover import find_receipt, list_bets, prove_bet, prove_roll
-from node.receipt import check_receipt, receipt_facts, receipt_text
+from node.receipt import ShownReceipt, check_receipt, receipt_facts, receipt_text
 from node.replay import MissingError, RefutedError
 from node.serving import rules_of
 
@@ -161,14 +162,16 @@ def receipt(operation: tuple[int, int], folder: Folder, *, as_json: bool) -> int
         table = load_table(folder.table)
         with open_store(folder) as store:
             terms, chain = terms_of(table), chain_of_store(store)
-            trusted, part, name = find_receipt(table, terms, chain, *operation)
-        found = check_receipt(
-            part.block, part.action, part.receipt, part.position, trusted, terms.verify
+            trusted, part, member = find_receipt(table, terms, chain, *operation)
+        shown = ShownReceipt(
+            block=part.block, action=part.action, receipt=part.receipt, position=part.position
         )
+        identity = PublicKey(member.identity)
+        found = check_receipt(shown, trusted, part.player, identity, terms.verify)
         rules = rules_of(table)
         if as_json:
-            return receipt_facts(found, name, part.block, part.receipt, rules)
-        return {"text": receipt_text(found, name, part.receipt, rules)}
+            return receipt_facts(found, member.nickname, shown, rules)
+        return {"text": receipt_text(found, member.nickname, part.receipt, rules)}
 
     code, facts = _judge(make)
     if as_json:

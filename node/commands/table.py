@@ -19,7 +19,7 @@ from node.errors import OperatorError
 from node.game.games import NUMBERS
 from node.game.rules import GameRules
 from node.identity import Keys
-from node.playing import Bot, Terminal
+from node.playing import Bot, Doorman, Terminal
 from node.serving import params_of, rules_of, serve_node
 from node.strategies import STRATEGIES
 from node.strategies.moves import Strategy
@@ -37,12 +37,14 @@ class Seat:
     """Who sits at the node: a bot with a style, else a person if there is a terminal, else nobody.
 
     `rolls` is when a bot stops betting, `pace` its seconds before a throw; `leash` ends the node when standard input ends.
+    `admit_all` says yes to everybody who asks to join; a bot does so in any case.
     """
 
     bot: str | None
     rolls: int | None
     pace: float
     leash: bool
+    admit_all: bool
 
 
 def seat_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -55,14 +57,22 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         rolls: int | None,
         pace: float,
         leash: bool,
+        admit_all: bool,
         **rest: object,
     ) -> R:
         if bot is None and (rolls is not None or pace):
             raise click.UsageError("--rolls and --pace are for a bot: name one with --bot")
-        seat = Seat(bot=bot, rolls=rolls, pace=pace, leash=leash)
+        seat = Seat(
+            bot=bot, rolls=rolls, pace=pace, leash=leash, admit_all=admit_all or bot is not None
+        )
         return command(*args, seat=seat, **rest)
 
     for option in (
+        click.option(
+            "--admit-all",
+            is_flag=True,
+            help="Say yes to everybody who asks to join; a bot always does.",
+        ),
         click.option(
             "--leash",
             is_flag=True,
@@ -132,7 +142,7 @@ def play(folder: Folder) -> int | None:
     return run_until_ended(attach)
 
 
-NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False)
+NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False, admit_all=False)
 
 
 def _load(folder: Folder) -> tuple[Table, Keys, str]:
@@ -164,6 +174,8 @@ async def take_part(
     async with trio.open_nursery() as nursery:
         await nursery.start(serve_node, folder, table, keys, host)
         click.echo(f"{table.descriptor.name}: at the table", err=True)
+        if seat.admit_all:
+            nursery.start_soon(_admit_all, folder)
         if seat.bot or may_type:
             async with await open_control(folder.root) as client:
                 if seat.bot:
@@ -178,6 +190,11 @@ async def take_part(
                     await type_at(client, rules)
             nursery.cancel_scope.cancel()
     return 0
+
+
+async def _admit_all(folder: Folder) -> None:
+    async with await open_control(folder.root) as client:
+        await Doorman(client).run()
 
 
 async def type_at(client: ControlClient, rules: GameRules, *, first: str = "") -> None:

@@ -24,7 +24,7 @@ NO_GAMES = SimpleNamespace(
     time_ms=0,
     root=b"",
     game=SimpleNamespace(sessions=()),
-    membership=SimpleNamespace(members=(), voters=()),
+    membership=SimpleNamespace(members=(), voters=(), newcomers=()),
 )
 
 

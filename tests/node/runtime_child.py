@@ -8,7 +8,7 @@ import trio
 
 from consensus.effects import Now
 from consensus.encoding import encode
-from consensus.validators import ValidatorIndex
+from consensus.signing import key_id
 from node.commands.running import run_until_ended
 from node.control import serve_control
 from node.game.params import GameParams
@@ -34,11 +34,11 @@ class Broken(Replica):
 
 async def serve(folder: Path, case: str) -> None:
     table, keys, _ = make_table(1, params=encode(GameParams()))
-    journal = Journal(folder, table.chain_id, 0)
+    journal = Journal(folder, table.chain_id, key_id(keys[0].identity.public_key))
     replica = (Broken if case == "broken" else Replica)(
         setup_of(table, keys[0]), journal.load(), journal.block
     )
-    runtime = ProtocolRuntime(replica, journal, table, ValidatorIndex(0), credentials_of(keys[0]))
+    runtime = ProtocolRuntime(replica, journal, table, credentials_of(keys[0]))
     async with trio.open_nursery() as nursery:
         await nursery.start(runtime.run, Address(HOST, 0))
         await nursery.start(serve_control, runtime, folder)

@@ -13,6 +13,7 @@ from node.errors import OperatorError
 from node.store import Journal
 
 CHAIN_ID = bytes(range(32))
+OWNER = b"owner 02"
 FINAL_EVERY = 5
 
 
@@ -42,7 +43,7 @@ def step(n: int) -> list[LogRecord]:
 def main() -> None:
     """Append steps from the given one on; print each number once its step is durable."""
     folder, first = Path(sys.argv[1]), int(sys.argv[2])
-    journal = Journal(folder, CHAIN_ID, 0)
+    journal = Journal(folder, CHAIN_ID, OWNER)
     n = first
     while True:
         try:

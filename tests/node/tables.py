@@ -1,10 +1,14 @@
 """Tables on loopback for tests: members in descriptor order, everybody's consent, free ports."""
 
 import socket
+from collections.abc import Callable
 from typing import TypeAlias
 
+from node.addresses import AddressBook, founders_of
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.identity import Keys
+from node.lobby import credentials_of
+from node.mesh import Contact, Mesh
 
 HOST = "127.0.0.1"
 
@@ -35,3 +39,11 @@ def make_table(
     table = Table(descriptor, accepts, addresses)
     assert table.problem() is None
     return table, keys, ports
+
+
+def mesh_of(table: Table, keys: Keys, wake: Callable[[], None]) -> Mesh:
+    """Return the mesh of a member that knows what the table file says."""
+    known = founders_of(table)
+    contacts = [Contact(slot, one.identity, one.nickname) for slot, one in enumerate(known)]
+    book = AddressBook(table.chain_id, known)
+    return Mesh(table.chain_id, contacts, book, credentials_of(keys), wake)

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from node.fairness import FairnessMeter
+from node.game.craps.dice import NAMES, WEIGHTS, outcome_of
+
 ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 60
 PYTHON = sys.executable
@@ -114,6 +117,17 @@ def test_every_roll_can_be_recomputed_with_sha_256_alone(report: dict[str, Any])
         assert json.loads(done.stdout) == roll["dice"]
 
 
+def test_the_dice_of_the_demo_give_no_reason_to_doubt_them(report: dict[str, Any]) -> None:
+    meter = FairnessMeter(NAMES, WEIGHTS)
+    for roll in report["rolls"]:
+        first, second = roll["dice"]
+        meter.add(outcome_of(first, second))
+    found = meter.report()
+    assert found.rolls >= 20
+    assert not found.alarm
+    assert found.peak_log10 < 3
+
+
 def test_latencies_are_reported(report: dict[str, Any]) -> None:
     assert 0 < report["p50_ms"] <= report["p99_ms"] < 1000 * report["seconds"]
 
@@ -123,6 +137,15 @@ def test_few_nodes_play_by_unanimity(nodes: int) -> None:
     code, output, errors = finish(start("demo", "--nodes", nodes, "--rolls", 3))
     assert code == 0, errors
     assert f"{nodes} nodes agree at block" in output
+
+
+def test_nodes_join_the_running_table_and_hold_the_same_books() -> None:
+    code, output, errors = finish(start("demo", "--nodes", 1, "--join", 1, "--rolls", 30, "--json"))
+    assert code == 0, errors
+    report = json.loads(output)
+    assert report["agree"] is True
+    assert report["heights"].keys() == {"anna", "ben"}
+    assert report["chips"]["minted"] == 1_020_000
 
 
 def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) -> None:
@@ -140,6 +163,7 @@ def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) 
     [
         (["--nodes", "17"], "17 is not in the range 1<=x<=16"),
         (["--nodes", "0"], "0 is not in the range"),
+        (["--nodes", "9", "--join", "8"], "make 17 nodes; 16 at most"),
         (["--rolls", "0"], "0 is not in the range 1<=x<=10000"),
         (["--rolls", "many"], "'many' is not a valid integer"),
     ],

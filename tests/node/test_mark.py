@@ -20,14 +20,14 @@ def vote(view: int, epoch: int = 0) -> VoteLogged:
 
 
 def write(folder: Path, *records: LogRecord) -> None:
-    with closing(Journal(folder, CHAIN, 0, SignMark(folder, CHAIN))) as journal:
+    with closing(Journal(folder, CHAIN, bytes(8), SignMark(folder, CHAIN))) as journal:
         for record in records:
             journal.append([record])
 
 
 def floor(folder: Path) -> tuple[int, int] | None:
     mark = SignMark(folder, CHAIN)
-    with closing(Journal(folder, CHAIN, 0, mark)) as journal:
+    with closing(Journal(folder, CHAIN, bytes(8), mark)) as journal:
         return floor_of(mark, journal.newest_vote())
 
 

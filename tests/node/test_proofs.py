@@ -279,7 +279,7 @@ def folder(played: PlayingTable, tmp_path: Path) -> Written:
 
     def write(change: Change = lambda record: record) -> Path:
         root = tmp_path / "node"
-        with closing(Journal(root, played.chain_id, 0)) as journal:
+        with closing(Journal(root, played.chain_id, b"any host")) as journal:
             records = map(change, played.network.hosts[0].disk.records)
             journal.append([record for record in records if record is not None])
         save_table(Folder(root).table, table_of(played))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import accumulate, combinations
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from consensus.encoding import decode_as, encode
 from consensus.light import Trusted
 from consensus.messages import Header
-from consensus.signing import verify
+from consensus.signing import PublicKey, verify
 from netsim.playing import PlayingTable
 from node.cli import run_command
 from node.config import Folder
@@ -22,7 +23,7 @@ from node.game.operations import PlaceBet, Ready
 from node.game.receipts import Receipt
 from node.proof import BetPart, Leaf
 from node.prover import find_receipt
-from node.receipt import ProvedReceipt, check_receipt, recipe_of
+from node.receipt import ProvedReceipt, ShownReceipt, check_receipt, recipe_of
 from node.replay import RefutedError, StoredChain, chain_of_records
 from node.store import Journal
 
@@ -47,8 +48,12 @@ def table_of(played: PlayingTable) -> Table:
     return played.table
 
 
-def checked(trusted: Trusted, part: BetPart) -> ProvedReceipt:
-    return check_receipt(part.block, part.action, part.receipt, part.position, trusted, verify)
+def checked(played: PlayingTable, trusted: Trusted, part: BetPart) -> ProvedReceipt:
+    shown = ShownReceipt(
+        block=part.block, action=part.action, receipt=part.receipt, position=part.position
+    )
+    identity = PublicKey(table_of(played).descriptor.members[part.player].identity)
+    return check_receipt(shown, trusted, part.player, identity, verify)
 
 
 def test_every_receipt_of_a_chain_is_proved_by_its_path(
@@ -58,12 +63,12 @@ def test_every_receipt_of_a_chain_is_proved_by_its_path(
     for result in played.results[:40]:
         receipts = [(player, seq, one) for player, seq, some in result.actions for one in some]
         for index, (player, seq, receipt) in list(enumerate(receipts))[::23]:
-            trusted, part, name = find_receipt(
+            trusted, part, member = find_receipt(
                 table_of(played), played.terms, chain, result.height, index
             )
-            found = checked(trusted, part)
+            found = checked(played, trusted, part)
             assert (found.player, found.seq, found.receipt) == (player, seq, receipt)
-            assert name == table_of(played).descriptor.members[player].nickname
+            assert member.nickname == table_of(played).descriptor.members[player].nickname
             proved += 1
     assert proved > 10
 
@@ -95,7 +100,9 @@ def with_leaf(part: BetPart, **changes: object) -> BetPart:
     return msgspec.structs.replace(part, receipt=leaf)
 
 
-def test_a_forged_receipt_is_refused(crowded: tuple[Trusted, BetPart]) -> None:
+def test_a_forged_receipt_is_refused(
+    played: PlayingTable, crowded: tuple[Trusted, BetPart]
+) -> None:
     trusted, part = crowded
     player, seq, start, receipts = decode_as(
         part.receipt.content, tuple[int, int, int, tuple[Receipt, ...]]
@@ -108,15 +115,16 @@ def test_a_forged_receipt_is_refused(crowded: tuple[Trusted, BetPart]) -> None:
         with_leaf(part, path=part.receipt.path[:-1]),
     ):
         with pytest.raises(RefutedError, match="the receipt is not in block"):
-            checked(trusted, forged)
+            checked(played, trusted, forged)
     with pytest.raises(RefutedError, match="another action"):
-        checked(trusted, msgspec.structs.replace(part, position=part.position + 1))
+        checked(played, trusted, msgspec.structs.replace(part, position=part.position + 1))
     wrong = Leaf(part.action.count, part.action.index, b"a", part.action.path)
     with pytest.raises(RefutedError, match="the action is not in block"):
-        checked(trusted, msgspec.structs.replace(part, action=wrong))
+        checked(played, trusted, msgspec.structs.replace(part, action=wrong))
 
 
 def test_a_header_that_no_quorum_signed_proves_nothing(
+    played: PlayingTable,
     crowded: tuple[Trusted, BetPart],
 ) -> None:
     trusted, part = crowded
@@ -124,9 +132,9 @@ def test_a_header_that_no_quorum_signed_proves_nothing(
     other = encode(msgspec.structs.replace(header, receipts_root=bytes(32)))
     block = msgspec.structs.replace(part.block, header=other)
     with pytest.raises(RefutedError):
-        checked(trusted, msgspec.structs.replace(part, block=block))
+        checked(played, trusted, msgspec.structs.replace(part, block=block))
     with pytest.raises(RefutedError):
-        checked(replace(trusted, chain_id=bytes(32)), part)
+        checked(played, replace(trusted, chain_id=bytes(32)), part)
 
 
 def test_what_is_not_there_is_named(played: PlayingTable, chain: StoredChain) -> None:
@@ -143,7 +151,7 @@ def test_the_command_prints_the_sentence_the_path_and_a_verdict(
 ) -> None:  # fmt: skip
     folder = Folder(tmp_path_factory.mktemp("node"))
     save_table(folder.table, table_of(played))
-    journal = Journal(folder.root, table_of(played).chain_id, 0)
+    journal = Journal(folder.root, table_of(played).chain_id, b"any host")
     journal.append(played.network.hosts[0].disk.records)
     journal.close()
     height = decode_as(crowded[1].block.header, Header).height
@@ -157,3 +165,24 @@ def test_the_command_prints_the_sentence_the_path_and_a_verdict(
     assert run_command(["receipt", f"{height}.9999", "--data", str(folder.root)]) == 2
     assert "has no operation 9999" in capsys.readouterr().err
     assert run_command(["receipt", "12", "--data", str(folder.root)]) == 64
+
+
+def test_an_action_does_not_get_the_receipt_of_another_one_in_its_block(
+    played: PlayingTable, chain: StoredChain
+) -> None:
+    pairs = (
+        (result, first, second)
+        for result in played.results
+        for first, second in combinations(range(len(result.actions)), 2)
+        if result.actions[first][1] == result.actions[second][1]
+    )
+    shared, first, second = next(pairs)  # two players whose actions have one number
+    starts = [0, *accumulate(len(some) for *_, some in shared.actions)]
+    table, terms = table_of(played), played.terms
+    trusted, one, _ = find_receipt(table, terms, chain, shared.height, starts[first])
+    _, other, _ = find_receipt(table, terms, chain, shared.height, starts[second])
+    mixed = msgspec.structs.replace(one, receipt=other.receipt)
+    with pytest.raises(RefutedError, match="the receipt is of another action"):
+        checked(played, trusted, mixed)
+    with pytest.raises(RefutedError, match="not signed by the player"):
+        checked(played, trusted, msgspec.structs.replace(mixed, player=other.player))

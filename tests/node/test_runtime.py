@@ -59,7 +59,6 @@ def make_runtime(
         cast("Replica", machine),  # a stand-in has what the runtime uses of it
         journal,
         at,
-        ValidatorIndex(me),
         credentials_of(keys[me]),
         wall_ms=lambda: 7,
     )
@@ -146,7 +145,7 @@ async def test_frames_reach_the_replica_in_batches_of_at_most_a_hundred() -> Non
 
 async def guest(runtime: ProtocolRuntime) -> Link:
     """Link to a runtime of two members as the other one, by hand."""
-    other = make_table(2, ports=[1, 2])[1][1 - runtime.me]
+    other = make_table(2, ports=[1, 2])[1][1]
     return await dial(
         Address(HOST, runtime.bound[0].port),
         credentials_of(other),

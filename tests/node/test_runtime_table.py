@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from consensus.messages import Number, Status, frame
-from consensus.validators import ValidatorIndex
+from consensus.signing import key_id
 from node.descriptor import Table
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, Operation, PlaceBet, Roll, Sit, TakeDown
@@ -51,13 +51,11 @@ class Member:
     async def run(
         self, task_status: "trio.TaskStatus[list[Address]]" = trio.TASK_STATUS_IGNORED
     ) -> None:
-        journal = Journal(self.folder, self.table.chain_id, self.index)
+        journal = Journal(self.folder, self.table.chain_id, key_id(self.keys.identity.public_key))
         try:
             setup = setup_of(self.table, self.keys)
             replica = Replica(setup, journal.load(), journal.block)
-            self._runtime = ProtocolRuntime(
-                replica, journal, self.table, ValidatorIndex(self.index), credentials_of(self.keys)
-            )
+            self._runtime = ProtocolRuntime(replica, journal, self.table, credentials_of(self.keys))
             await self._runtime.run(self.address, task_status)
         finally:
             journal.close()

@@ -33,7 +33,7 @@ from consensus.effects import (
 from node import store
 from node.errors import OperatorError
 from node.store import Journal, Store
-from tests.node.store_child import CHAIN_ID, block_at
+from tests.node.store_child import CHAIN_ID, OWNER, block_at
 
 
 def vote(view: int, kind: int = 1, epoch: int = 0, digest: bytes = bytes(32)) -> VoteLogged:
@@ -88,13 +88,13 @@ def one_of_each() -> list[LogRecord]:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with closing(Journal(tmp_path / "node", CHAIN_ID, 2)) as opened:
+    with closing(Journal(tmp_path / "node", CHAIN_ID, OWNER)) as opened:
         yield opened
 
 
 def reopened(journal: Journal) -> Journal:
     journal.close()
-    return Journal(journal.path.parent, journal.chain_id, journal.member)
+    return Journal(journal.path.parent, journal.chain_id, journal.owner)
 
 
 def test_every_kind_of_record_there_is_has_a_place() -> None:
@@ -124,10 +124,10 @@ def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_er
 
 def test_every_kind_of_record_comes_back_as_it_was(tmp_path: Path) -> None:
     records = one_of_each()
-    with closing(Journal(tmp_path, CHAIN_ID, 2)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         journal.append(records)
         assert journal.load() == expected(records)
-    with closing(Journal(tmp_path, CHAIN_ID, 2)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         assert journal.load() == expected(records)
         assert len(expected(records)) == len(records) - 2  # block and final below the snapshot
         journal.check()
@@ -180,13 +180,13 @@ def test_what_is_appended_twice_is_there_once(journal: Journal) -> None:
     ids=lambda record: type(record).__name__,
 )
 def test_a_node_cannot_log_the_opposite_of_what_it_logged(tmp_path: Path, other: LogRecord) -> None:
-    with closing(Journal(tmp_path, CHAIN_ID, 2)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         journal.append(one_of_each())
         with pytest.raises(AssertionError, match="holds another record"):
             journal.append([vote(50), other])
         with pytest.raises(OperatorError, match="earlier step could not be made durable"):
             journal.append([vote(51)])
-    with closing(Journal(tmp_path, CHAIN_ID, 2)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         assert journal.load() == expected(one_of_each())
 
 
@@ -254,7 +254,7 @@ def test_two_snapshots_stay_and_a_start_begins_at_the_newest(journal: Journal) -
 def test_a_second_node_on_the_folder_is_refused(journal: Journal) -> None:
     folder = journal.path.parent
     with pytest.raises(OperatorError, match=r"another node runs on this folder: .* \(process \d"):
-        Journal(folder, CHAIN_ID, 2)
+        Journal(folder, CHAIN_ID, OWNER)
     child = subprocess.run(
         [sys.executable, "-m", "tests.node.store_child", str(folder), "1"],
         capture_output=True, text=True, check=False,
@@ -264,13 +264,15 @@ def test_a_second_node_on_the_folder_is_refused(journal: Journal) -> None:
     reopened(journal).close()
 
 
-@pytest.mark.parametrize(("chain_id", "member"), [(bytes(32), 2), (CHAIN_ID, 3)])
-def test_the_store_of_another_table_or_seat_is_refused(
-    journal: Journal, chain_id: bytes, member: int
+@pytest.mark.parametrize(("chain_id", "owner"), [(bytes(32), OWNER), (CHAIN_ID, b"somebody")])
+def test_the_store_of_another_table_or_identity_is_refused(
+    journal: Journal, chain_id: bytes, owner: bytes
 ) -> None:
     journal.close()
-    with pytest.raises(OperatorError, match=f"member 2 of table {CHAIN_ID.hex()}, not to member"):
-        Journal(journal.path.parent, chain_id, member)
+    with pytest.raises(
+        OperatorError, match=f"key {OWNER.hex()} of table {CHAIN_ID.hex()}, not to key"
+    ):
+        Journal(journal.path.parent, chain_id, owner)
     reopened(journal).close()
 
 
@@ -312,7 +314,7 @@ def test_reading_needs_a_store(tmp_path: Path) -> None:
 def test_a_creation_that_was_cut_short_begins_again(tmp_path: Path) -> None:
     for leftover in ("store.db.new", "store.db.new-journal"):
         (tmp_path / leftover).write_bytes(b"half")
-    with closing(Journal(tmp_path, CHAIN_ID, 2)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         journal.append([vote(1)])
     with closing(Store(tmp_path)) as reader:
         assert reader.load() == (vote(1),)
@@ -321,7 +323,7 @@ def test_a_creation_that_was_cut_short_begins_again(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperatorError, match=r"cannot write .*Not a directory"):
-        Journal(tmp_path / "file" / "node", CHAIN_ID, 2)
+        Journal(tmp_path / "file" / "node", CHAIN_ID, OWNER)
 
 
 # Load after any history equals a model that keeps a list, as a simulated disk does.
@@ -405,7 +407,7 @@ def test_load_after_any_history_equals_the_list_without_the_dead(
 ) -> None:
     folder = tmp_path_factory.mktemp("history")
     history, appended, pending = History(), list[LogRecord](), list[LogRecord]()
-    journal = Journal(folder, CHAIN_ID, 2)
+    journal = Journal(folder, CHAIN_ID, OWNER)
     for what, size, after in steps:
         pending += history.next(what, size)
         if after == ".":
@@ -431,7 +433,7 @@ def everything(reader: Store) -> tuple[object, tuple[LogRecord, ...], object]:
     rolls = list(reader.rolls())
     blocks = [reader.block(found.hash) for found in finals if found is not None]
     return (
-        (reader.chain_id, reader.member, reader.snapshot()),
+        (reader.chain_id, reader.owner, reader.snapshot()),
         reader.load(),
         (finals, blocks, rolls),
     )
@@ -440,7 +442,7 @@ def everything(reader: Store) -> tuple[object, tuple[LogRecord, ...], object]:
 def damaged_folder(tmp_path: Path) -> Path:
     """Return a folder whose closed store has some pages of every table."""
     folder = tmp_path / "whole"
-    with closing(Journal(folder, CHAIN_ID, 2)) as journal:
+    with closing(Journal(folder, CHAIN_ID, OWNER)) as journal:
         for height in range(1, 31):
             block = block_at(height, height, (b"x" * 50 * height,))
             journal.append([block, final(block), roll(height, height), vote(height)])
@@ -469,7 +471,7 @@ def test_a_flipped_bit_anywhere_in_the_file_is_named_or_changes_nothing(tmp_path
         flipped = data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :]
         (broken / store.STORE_FILE).write_bytes(flipped)
         try:
-            with closing(Journal(broken, CHAIN_ID, 2)) as journal:
+            with closing(Journal(broken, CHAIN_ID, OWNER)) as journal:
                 assert everything(journal) == whole, f"byte {at} bit {bit}"
                 journal.append([vote(1_000)])
             with closing(Store(broken)) as reader:
@@ -505,7 +507,7 @@ def test_rows_that_vanish_appear_or_change_are_missed_at_the_start(
         db.execute(change)
         db.commit()
     with pytest.raises(OperatorError, match="is damaged"):
-        Journal(folder, CHAIN_ID, 2)
+        Journal(folder, CHAIN_ID, OWNER)
 
 
 @pytest.mark.parametrize(
@@ -541,7 +543,7 @@ def test_a_schema_with_a_flipped_bit_is_named(tmp_path: Path, whole: bytes, dama
     path = folder / store.STORE_FILE
     path.write_bytes(path.read_bytes().replace(whole, damaged))
     with pytest.raises(OperatorError, match="is damaged"):
-        Journal(folder, CHAIN_ID, 2)
+        Journal(folder, CHAIN_ID, OWNER)
 
 
 def test_a_store_without_its_index_is_refused(journal: Journal) -> None:

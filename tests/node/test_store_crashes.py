@@ -18,7 +18,7 @@ from consensus.effects import ActionLogged, LogRecord, VoteLogged
 from node import store
 from node.errors import OperatorError
 from node.store import Journal, Store, has_lost_commits
-from tests.node.store_child import CHAIN_ID, FINAL_EVERY, step
+from tests.node.store_child import CHAIN_ID, FINAL_EVERY, OWNER, step
 
 FRAME_BYTES = 24 + 4096
 """One page in SQLite's write-ahead log; 32 bytes stand before the first."""
@@ -64,7 +64,7 @@ def test_nothing_acknowledged_is_lost_in_40_kills(tmp_path: Path) -> None:
             rest = child.stdout.read().split()
         last = int(rest[-1]) if rest else last
         if (tmp_path / store.STORE_FILE).exists():
-            with closing(Journal(tmp_path, CHAIN_ID, 0)) as journal:
+            with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
                 acknowledged, last = last, check_steps(journal)
             assert last - acknowledged in {0, 1}  # one may be durable before it is said
     assert last > 400
@@ -92,7 +92,7 @@ def restart(folder: Path, file: bytes, log: bytes) -> int:
     folder.mkdir()
     (folder / store.STORE_FILE).write_bytes(file)
     (folder / f"{store.STORE_FILE}-wal").write_bytes(log)
-    with closing(Journal(folder, CHAIN_ID, 0)) as journal:
+    with closing(Journal(folder, CHAIN_ID, OWNER)) as journal:
         # The leftovers of this crash must not mix with those of the next.
         assert (folder / f"{store.STORE_FILE}-wal").stat().st_size == 0
         last = check_steps(journal)
@@ -174,7 +174,7 @@ def test_a_full_disk_stops_the_node_with_a_sentence_and_loses_nothing(tmp_path: 
     )
     assert [int(line) for line in said[:-10] + said[-9:]] == list(range(1, len(said)))
     assert len(said) > 30
-    with closing(Journal(kept, CHAIN_ID, 0)) as journal:
+    with closing(Journal(kept, CHAIN_ID, OWNER)) as journal:
         assert check_steps(journal) >= int(said[-1])
 
 
@@ -191,12 +191,12 @@ def test_a_failing_write_stops_the_node_with_a_sentence_and_loses_nothing(tmp_pa
     assert sentence == (
         f"the disk failed at {tmp_path}/store.db (SQLITE_IOERR_WRITE), so the node stops"
     )
-    with closing(Journal(tmp_path, CHAIN_ID, 0)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         assert check_steps(journal) == int(said[-1]) > 10
 
 
 def test_after_a_failure_nothing_is_taken_for_durable(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, CHAIN_ID, 0)
+    journal = Journal(tmp_path, CHAIN_ID, OWNER)
     journal.append(step(1))
     old, signals = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
     try:
@@ -210,7 +210,7 @@ def test_after_a_failure_nothing_is_taken_for_durable(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="the disk failed at"):
         journal.append(step(2))
     journal.close()
-    with closing(Journal(tmp_path, CHAIN_ID, 0)) as journal:
+    with closing(Journal(tmp_path, CHAIN_ID, OWNER)) as journal:
         assert check_steps(journal) == 1
 
 

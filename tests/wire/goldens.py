@@ -47,6 +47,7 @@ from consensus.messages import (
 )
 from consensus.signing import Domain, parse_envelope, sign_envelope
 from consensus.validators import bitmap
+from node.addresses import Known, PeerAddrs
 from node.descriptor import (
     Accept,
     Invite,
@@ -79,6 +80,7 @@ from node.identity import Keys
 from node.lobby import LobbyNumber, Refusal, RoomMessage, Saved, TableMessage
 from node.membership import Admit, NextKeys, Retire, SetVote
 from node.mempool import ActionBody
+from node.reception import Contacts, Waiting
 
 SEATS = 4
 EPOCH, VIEW, HEIGHT = 0, 7, 5
@@ -138,6 +140,11 @@ class World:
         self.accepts = tuple(sign_accept(keys, self.terms) for keys in self.keys)
         self.table = Table(self.terms, self.accepts, ADDRESSES)
         self.join = Join(bytes(range(100, 116)), self.members[1], ADDRESSES[1])
+        self.announcement = PeerAddrs(1_800_000_000_456, ADDRESSES[1])
+        self.said = sign_envelope(
+            self.keys[1].identity, Domain.PEER_ADDRS, self.chain_id, encode(self.announcement)
+        )
+        self.contact = Known(self.members[1].identity, NAMES[1], ADDRESSES[1], self.said)
         self.dealing = Dealing(
             self.chain_id, EPOCH, 2, 3, t=3, n=SEATS, entropy=digest("golden", b"entropy")
         )
@@ -288,6 +295,10 @@ def lobby_frames() -> list[Golden]:
         LobbyNumber.REFUSED: Refusal("the table is full: 4 of 4 seats are taken"),
         LobbyNumber.TABLE: TableMessage(w.chain_id, w.accepts, ADDRESSES),
         LobbyNumber.SAVED: Saved(w.chain_id),
+        LobbyNumber.WAITING: Waiting(1, 3),
+        LobbyNumber.CONTACTS: Contacts(
+            2, 0, (w.contact, msgspec.structs.replace(w.contact, said=b""))
+        ),
     }
     return [_message(number, message) for number, message in messages.items()]
 
@@ -305,6 +316,7 @@ def payloads() -> list[Golden]:
         "reveal-payload": w.reveal(1)[0],
         "join-payload": w.join,
         "accept-payload": Accept(w.chain_id),
+        "peer-addrs-payload": w.announcement,
     }
     return [_record(name, record) for name, record in records.items()]
 
@@ -331,6 +343,9 @@ def objects() -> list[Golden]:
         "deal-certificate": w.deal_certificate(),
         "roll-proof": proof,
         "invite": invite,
+        "invite to a running table": Invite(
+            2, w.chain_id, w.members[1].identity, w.join.secret, ADDRESSES[1], 1_800_086_400
+        ),
     }
     encoded = [
         Golden("settle", "settle", w.settle(), Settle),

@@ -65,7 +65,7 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests/data/wire"
 CDDL = (ROOT / "docs/bitcraps.cddl").read_text(encoding="utf-8")
 WITHOUT_FORM = {Number.PEER_ADDRS, Number.DESCRIPTOR, Number.JOIN, Number.ACCEPT}
-"""Numbers that no frame of a table link may have: reserved, or of the lobby alone."""
+"""Numbers that no frame for the replica may have: of the lobby, or of the links alone."""
 ABBREVIATED_BYTES = 72
 """Longer byte strings stand as their SHA-256 beside the vector, which has them in full."""
 

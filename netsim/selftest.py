@@ -1,0 +1,405 @@
+"""Bugs planted on purpose: the simulator has to find each within its budget, or it finds nothing.
+
+Each takes one rule out of the code that runs. Beside it stand a scenario in which the rule matters
+and how many seeds the search may take. Without a bug the same seeds have to pass.
+"""
+
+# ruff: noqa: ANN401, SLF001
+# A planted bug reaches into whatever it breaks.
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import consensus.restart
+import consensus.validators
+import node.game.craps.pays
+from consensus.beacon_state import BeaconState
+from consensus.dissemination import Dissemination
+from consensus.effects import Persist, VoteLogged
+from consensus.engine import Engine
+from netsim.scenario import Scenario, load_scenario, parse_scenario
+from netsim.simulation import simulate
+from node import mempool
+from node.epoch import Epoch
+from node.execution import Execution
+from node.game.rules import Odds
+from node.game.session import GameSession
+from node.game.state import GameState
+from node.game.treasury import TreasuryManager
+from node.replica import Replica
+
+Plant = Callable[["Planter"], None]
+
+
+class Planter:
+    """Replaces attributes, and puts them back."""
+
+    def __init__(self) -> None:
+        """Nothing replaced yet."""
+        self._held: list[tuple[Any, str, Any]] = []
+
+    def put(self, owner: Any, name: str, value: Any) -> None:
+        """Replace an attribute of a module or class."""
+        self._held.append((owner, name, owner.__dict__[name]))
+        setattr(owner, name, value)
+
+    def undo(self) -> None:
+        """Put everything back."""
+        for owner, name, value in reversed(self._held):
+            setattr(owner, name, value)
+        self._held.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A planted bug: what it is, where it shows, and within how many seeds."""
+
+    name: str
+    about: str
+    plant: Plant
+    scenario: str
+    seeds: int
+    twice: bool = False
+    """Whether it shows only as two processes with two hash seeds that differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one bug: the seed that found it and what that run said."""
+
+    bug: Bug
+    seed: int | None
+    text: str
+
+
+# Agreement.
+
+
+def _small_quorum(planter: Planter) -> None:
+    # The watcher counts by its own rule, so every certificate of too few is seen.
+    planter.put(consensus.validators, "quorum", lambda n: 2 * ((n - 1) // 3) + 1 - (n == 4))
+
+
+def _vote_lost(planter: Planter) -> None:
+    planter.put(consensus.restart, "_restore_vote", lambda *_args: None)
+
+
+def _sent_before_durable(planter: Planter) -> None:
+    step = Replica._step
+
+    def reordered(self: Replica, now: Any) -> Any:
+        effects = step(self, now)
+        first = effects[0] if effects else None
+        if not isinstance(first, Persist):
+            return effects
+        votes = any(isinstance(one, VoteLogged) for one in first.records)
+        return [*effects[1:], first] if votes else effects
+
+    planter.put(Replica, "_step", reordered)
+
+
+def _final_although_nullified(planter: Planter) -> None:
+    vote = Engine._voted_final
+
+    def voted_final(self: Engine) -> bool:
+        held = [(known, known.nullify) for known in self._rounds.open]
+        for known, _ in held:
+            known.nullify = None
+        fired = vote(self)
+        for known, nullify in held:
+            known.nullify = nullify
+        return fired
+
+    planter.put(Engine, "_voted_final", voted_final)
+
+
+def _no_repetition(planter: Planter) -> None:
+    def put_off(self: Dissemination, now: Any) -> None:
+        self._retry_ms = now.mono_ms + 1_000
+
+    planter.put(Dissemination, "_repeat", put_off)
+
+
+def _no_help(planter: Planter) -> None:
+    planter.put(Dissemination, "_help", lambda *_args: False)
+
+
+def _root_unchecked(planter: Planter) -> None:
+    execute = Execution.execute
+
+    def trusting(self: Execution, block: Any, header: Any, body: Any) -> Any:
+        why = execute(self, block, header, body)
+        if why == "state root differs":
+            raise AssertionError("a block with another root was taken")
+        return why
+
+    planter.put(Execution, "execute", trusting)
+
+
+# Dice.
+
+
+def _early_reveal(planter: Planter) -> None:
+    advance = Epoch.advance
+
+    def eager(self: Epoch, now: Any) -> Any:
+        tip = self.engine.tip.hash
+        state = self.execution.state_of(tip)
+        if self.beacon is not None and state is not self.execution.final:
+            self.beacon.finalized(state.beacon, now, block=tip, wanted=True)
+        return advance(self, now)
+
+    planter.put(Epoch, "advance", eager)
+
+
+def _late_dealers(planter: Planter) -> None:
+    def few(self: BeaconState, _roll: int) -> Any:
+        return self._usable()[: self._context.t]
+
+    planter.put(BeaconState, "_dealers", few)
+
+
+def _secret_twice(planter: Planter) -> None:
+    close = BeaconState.close
+
+    def forgetful(self: BeaconState, height: int) -> int:
+        cursors = self._cursors
+        roll = close(self, height)
+        self._cursors = cursors
+        return roll
+
+    planter.put(BeaconState, "close", forgetful)
+
+
+def _loaded_dice(planter: Planter) -> None:
+    from node.game import dice
+
+    planter.put(dice, "die", lambda byte: byte % 6 + 1 if byte < 128 else None)
+
+
+# Chips.
+
+
+def _pay(name: str, key: int, odds: Odds) -> Plant:
+    def plant(planter: Planter) -> None:
+        table = dict(getattr(node.game.craps.pays, name))
+        table[key] = odds
+        planter.put(node.game.craps.pays, name, table)
+
+    return plant
+
+
+def _paid_one_more(planter: Planter) -> None:
+    pay = TreasuryManager.pay
+
+    def generous(self: TreasuryManager, account: Any, profit: int, rake: int) -> None:
+        pay(self, account, profit + (profit > 0), rake)
+
+    planter.put(TreasuryManager, "pay", generous)
+
+
+def _bets_after_close(planter: Planter) -> None:
+    change = GameState._change
+
+    def late(self: GameState, player: int, slot: int) -> Any:
+        session = self.sessions[slot] if 0 <= slot < len(self.sessions) else None
+        if session is not None and session.phase == 4 and player in session.seat_of:
+            index = session.seat_of[player]
+            seat = session.seats[index]
+            if seat is not None and not seat.riding:
+                return session, index, seat
+        return change(self, player, slot)
+
+    planter.put(GameState, "_change", late)
+
+
+def _stake_not_taken(planter: Planter) -> None:
+    stake = TreasuryManager.stake
+
+    def free(self: TreasuryManager, account: Any, chips: int) -> None:
+        stake(self, account, chips)
+        if chips > 10:
+            account.chips += 1
+            self.bank -= 1
+
+    planter.put(TreasuryManager, "stake", free)
+
+
+def _contract_taken_down(planter: Planter) -> None:
+    from node.game.craps.rules import CrapsRules
+
+    planter.put(CrapsRules, "is_contract", lambda *_args: False)
+
+
+def _shared_seat(planter: Planter) -> None:
+    def own_seat(self: GameSession, index: int) -> Any:
+        self.touched[index] = None
+        return self.seats[index]  # not a copy: a fork of the state is changed as well
+
+    planter.put(GameSession, "own_seat", own_seat)
+
+
+# Actions.
+
+
+def _nonce_unchecked(planter: Planter) -> None:
+    next_seq = GameState.next_seq
+
+    def twice(self: GameState, player: int) -> int:
+        seq = next_seq(self, player)
+        if seq % 5 == 0:
+            self.accounts[player].seq -= 1
+        return seq
+
+    planter.put(GameState, "next_seq", twice)
+
+
+def _signature_unchecked(planter: Planter) -> None:
+    planter.put(mempool.Mempool, "_is_signed", lambda *_args: True)
+
+
+def _set_order(planter: Planter) -> None:
+    rotation = mempool.rotation
+
+    def by_hash(players: int, height: int) -> Any:
+        order = list(rotation(players, height))
+        # What iterating a set of texts does: another order in every process.
+        return tuple(sorted(order, key=lambda player: hash(str((player, height)))))
+
+    planter.put(mempool, "rotation", by_hash)
+    import node.execution
+
+    planter.put(node.execution, "rotation", by_hash)
+
+
+def _clock_in_state(planter: Planter) -> None:
+    begin = GameState.begin_block
+    count = [0]
+
+    def impure(self: GameState, height: int, time_ms: int, can_close: bool) -> None:
+        count[0] += 1
+        begin(self, height, time_ms + (count[0] % 97 == 0), can_close)
+
+    planter.put(GameState, "begin_block", impure)
+
+
+BUGS: tuple[Bug, ...] = (
+    Bug("quorum", "two of four votes make a certificate", _small_quorum, "party4", 3),
+    Bug("vote-lost", "a restart forgets its votes", _vote_lost, "stormy", 40),
+    Bug("sent-early", "a vote is sent before it is durable", _sent_before_durable, "party4", 3),
+    Bug("both", "a node finalizes what it gave up", _final_although_nullified, "stormy", 30),
+    Bug("no-repetition", "nothing is said twice", _no_repetition, "lossy", 10),
+    Bug("no-help", "who is behind gets no help", _no_help, "stormy", 40),
+    Bug("root", "a proposer may state any root", _root_unchecked, "thief", 10),
+    Bug("early-reveal", "shares are shown before the close is final", _early_reveal, "party4", 5),
+    Bug("late-dealers", "fewer dealers than the close fixed", _late_dealers, "party4", 5),
+    Bug("secret-twice", "a secret serves two rolls", _secret_twice, "party4", 5),
+    Bug("loaded-dice", "half of the bytes are passed over", _loaded_dice, "party4", 5),
+    Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
+    Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),
+    Bug("one-more", "each win pays one chip more", _paid_one_more, "party4", 5),
+    Bug("late-bet", "bets are taken while the dice are out", _bets_after_close, "eager", 20),
+    Bug("free-chip", "a large stake costs one chip less", _stake_not_taken, "party4", 5),
+    Bug("contract", "contract bets may be taken down", _contract_taken_down, "party4", 20),
+    Bug("shared-seat", "a fork shares a seat that it changes", _shared_seat, "stormy", 20),
+    Bug("nonce", "an action's number may come twice", _nonce_unchecked, "party4", 5),
+    Bug("signature", "anybody bets for anybody", _signature_unchecked, "thief", 20),
+    Bug("set-order", "players act in the order of a set", _set_order, "party4", 5, True),
+    Bug("impure", "the state depends on more than the block", _clock_in_state, "party4", 10),
+)
+
+_TEXTS = {
+    "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',
+    "eager": 'duration = "20s"\n[nodes]\ncount = 5\n[workload]\nthink = "30ms"\n'
+    '[link]\nlatency = "uniform(20ms,60ms)"\n',
+    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.3\n'
+    '[liveness]\nwithin = "120s"\n',
+    "thief": 'duration = "20s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "thief"\n',
+    "stormy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.15\nduplication = 0.05\n'
+    '[[fault]]\nkind = "crash"\nat = "1s..3s"\nevery = "exp(700ms)"\nfor = "exp(600ms)"\n'
+    '[[fault]]\nkind = "partition"\nat = "1s..5s"\nevery = "exp(3s)"\nfor = "exp(1s)"\n'
+    '[liveness]\nwithin = "120s"\n',
+}
+
+
+def scenario_of(name: str) -> Scenario:
+    """Return a scenario of the selftest, or a shipped one."""
+    text = _TEXTS.get(name)
+    return load_scenario(name) if text is None else parse_scenario(f'name = "{name}"\n{text}')
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Let a bug be in the code."""
+    planter = Planter()
+    try:
+        bug.plant(planter)
+        yield
+    finally:
+        planter.undo()
+
+
+def hunt(bug: Bug, seeds: int | None = None) -> Finding:
+    """Search for a bug within its budget."""
+    scenario = scenario_of(bug.scenario)
+    budget = bug.seeds if seeds is None else seeds
+    if bug.twice:
+        for seed in range(budget):
+            digests = [_digest_elsewhere(bug, seed, hash_seed) for hash_seed in (1, 2)]
+            if digests[0] != digests[1]:
+                return Finding(bug, seed, f"two processes, two runs: {digests[0]}, {digests[1]}")
+        return Finding(bug, None, "")
+    with planted(bug):
+        for seed in range(budget):
+            outcome, _ = simulate(scenario, seed)
+            if outcome.violations:
+                return Finding(bug, seed, outcome.violations[0].text)
+    return Finding(bug, None, "")
+
+
+def _digest_elsewhere(bug: Bug, seed: int, hash_seed: int) -> str:
+    """Return the digest of a run in a process of its own."""
+    code = f"from netsim.selftest import tell_digest; tell_digest({bug.name!r}, {seed})"
+    found = subprocess.run(  # noqa: S603  (our own interpreter and words)
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip()
+
+
+def tell_digest(name: str, seed: int) -> None:
+    """Print the digest of a run with a bug in it; for another process."""
+    [bug] = [one for one in BUGS if one.name == name]
+    with planted(bug):
+        outcome, _ = simulate(scenario_of(bug.scenario), seed)
+    print(outcome.digest)  # noqa: T201  (the answer)
+
+
+def clean(name: str, seeds: int) -> Finding | None:
+    """Run a scenario without any bug; return what it finds, which must be nothing."""
+    scenario = scenario_of(name)
+    for seed in range(seeds):
+        outcome, _ = simulate(scenario, seed)
+        if outcome.violations:
+            bug = Bug("none", "no bug is planted", lambda _planter: None, name, seeds)
+            return Finding(bug, seed, outcome.violations[0].text)
+    return None
+
+
+def budgets() -> dict[str, int]:
+    """Return the seeds that each scenario has to pass without a bug: the largest budget in it."""
+    most: dict[str, int] = {}
+    for bug in BUGS:
+        most[bug.scenario] = max(most.get(bug.scenario, 0), bug.seeds)
+    return most
+
+
+__all__ = ["BUGS", "Bug", "Finding", "budgets", "clean", "hunt", "planted"]

@@ -1,0 +1,476 @@
+"""Joining a table that plays: who asks at this node's door, and how a newcomer asks (PROTOCOL 15).
+
+A member invites one person; the invite names the chain. The newcomer signs a request for that chain,
+the voters decide by the table's rule, and the member hands over what a node needs to start: terms,
+consents, and who has which slot and listens where. The newcomer checks all of it against the chain
+id of the invite and then follows the chain from its first block, so nobody has to be believed.
+"""
+
+import contextlib
+import hmac
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+import trio
+
+from consensus.encoding import DecodeError, Record, Uint, decode_as
+from consensus.signing import key_id
+from node.addresses import AddressBook, Known, founders_of
+from node.descriptor import (
+    SECRET_BYTES,
+    TABLE_INVITE,
+    Descriptor,
+    Invite,
+    Join,
+    Table,
+    chain_id_of,
+    format_invite,
+    member_of,
+    open_join,
+    problem_of_addresses,
+    problem_of_name,
+    sign_join,
+)
+from node.errors import OperatorError
+from node.execution import approvals_needed
+from node.game.params import PLAYERS_MAX, JoinRule, decode_params
+from node.game.receipts import describe
+from node.identity import Keys
+from node.lobby import (
+    JOIN_SECONDS,
+    LOBBY_FRAME_BYTES_MAX,
+    REASON_CHARS_MAX,
+    LobbyNumber,
+    Refusal,
+    Saved,
+    TableMessage,
+    lobby_frame,
+    reach,
+    say_saved,
+)
+from node.membership import JOIN_BYTES_MAX, Member, Membership, founder
+from node.view import AskingView
+from transport.base import LinkClosed
+from transport.link import Link
+
+log = logging.getLogger(__name__)
+
+INVITES_MAX = 16
+"""Invites of one node that are open at once; the oldest gives way."""
+INVITE_SECONDS = 24 * 3600
+"""How long an invite to a running table holds; it ends with the node's process as well."""
+KNOWN_PER_FRAME = 32
+"""Slots in one message: with eight signed addresses each they fit a lobby message."""
+REDIAL_SECONDS = 1.0
+GIVE_UP_SECONDS = 60.0
+"""How long a newcomer that waits for approval dials a member whose node is away."""
+
+
+class Waiting(Record, frozen=True):
+    """Member to newcomer: how many voters have approved, and how many have to."""
+
+    approvals: Uint
+    needed: Uint
+
+
+class Contacts(Record, frozen=True):
+    """Member to newcomer: the members from slot `first` on; there are `count` in all."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=PLAYERS_MAX)]
+    first: Annotated[int, msgspec.Meta(ge=0, lt=PLAYERS_MAX)]
+    known: Annotated[tuple[Known, ...], msgspec.Meta(min_length=1, max_length=KNOWN_PER_FRAME)]
+
+
+@dataclass(slots=True)
+class _Open:
+    expires_at: float
+    used_by: bytes = b""
+
+
+@dataclass(slots=True)
+class _Request:
+    envelope: bytes
+    join: Join
+    member: Member
+    link: Link | None = field(default=None)
+
+
+class Reception:
+    """The door of one node for people who are no members yet."""
+
+    def __init__(self, table: Table, identity: bytes, book: AddressBook) -> None:
+        """Serve the table at which `identity` is a member."""
+        self.asked = 0
+        """How many have asked since the start; `wait_asked` waits for more."""
+        self._table = table
+        self._identity = identity
+        self._book = book
+        self._open: dict[bytes, _Open] = {}
+        self._requests: dict[bytes, _Request] = {}
+        self._membership: Membership | None = None
+        self._founders = {member.identity: None for member in table.descriptor.members}
+        self._changed = trio.Event()
+
+    # What the owner of the node calls.
+
+    def invite(self, membership: Membership, me: int | None, wall_ms: int) -> str:
+        """Return an invite for one person, good for a day from now; raises `OperatorError`."""
+        rule = decode_params(self._table.descriptor.params).join_rule
+        if rule == JoinRule.CLOSED:
+            raise OperatorError("this table takes nobody in: its terms say join_rule=0")
+        if me is None or membership.has_left(me):
+            raise OperatorError("only a member may invite, and you are none")
+        addresses = self._book.addresses_of(self._identity)
+        if not addresses:
+            raise OperatorError("this node has told nobody an address at which it can be reached")
+        self._membership = membership
+        while len(self._open) >= INVITES_MAX:
+            del self._open[next(iter(self._open))]
+        secret = os.urandom(SECRET_BYTES)
+        self._open[secret] = _Open(trio.current_time() + INVITE_SECONDS)
+        expires_s = wall_ms // 1000 + INVITE_SECONDS
+        return format_invite(
+            Invite(TABLE_INVITE, self._table.chain_id, self._identity, secret, addresses, expires_s)
+        )
+
+    def follow(self, membership: Membership) -> None:
+        """Take note of who became a member, or was proposed, in a final block."""
+        self._membership = membership
+        for request in self._requests.values():
+            if membership.slot_of(key_id(request.member.identity)) is not None:
+                self._book.learn(request.member.identity, request.join.addresses)
+        self._notify()
+
+    def asking(self, me: int | None) -> tuple[AskingView, ...]:
+        """Return who waits to be let in: proposed ones first, then those at this door."""
+        membership = self._membership
+        if membership is None:
+            return ()
+        needed = self._needed(membership)
+        proposed = [
+            AskingView(
+                name=one.member.nickname,
+                approvals=len(one.approvers),
+                needed=needed,
+                approved=me in one.approvers,
+                join=one.member.identity,
+            )
+            for one in membership.newcomers
+        ]
+        here = [
+            AskingView(
+                name=request.member.nickname,
+                approvals=0,
+                needed=needed,
+                approved=False,
+                join=request.envelope,
+            )
+            for identity, request in self._requests.items()
+            if request.link is not None
+            and membership.proposed(identity) is None
+            and membership.slot_of(key_id(identity)) is None
+        ]
+        return (*proposed, *here)
+
+    async def wait_asked(self, count: int) -> int:
+        """Wait until more than `count` have asked since the start; return how many have."""
+        while self.asked <= count:
+            await self._changed.wait()
+        return self.asked
+
+    def _needed(self, membership: Membership) -> int:
+        rule = decode_params(self._table.descriptor.params).join_rule
+        return approvals_needed(rule, len(membership.voters))
+
+    # What the mesh calls.
+
+    def expects(self, identity: bytes) -> bool:
+        """Say whether this identity may come in here: to ask, or to be handed the table.
+
+        A newcomer that was let in and has never said where it listens has not started its node yet.
+        """
+        membership = self._membership
+        if membership is not None and membership.slot_of(key_id(identity)) is not None:
+            return identity not in self._founders and not self._book.has_announced(identity)
+        self._expire()
+        return bool(self._open) or identity in self._requests
+
+    async def receive(self, link: Link) -> list[bytes]:
+        """Run the link of a newcomer to its end.
+
+        Returns the first frames if it is a member's after all, whose node has started.
+        """
+        with trio.move_on_after(JOIN_SECONDS) as patience:
+            frames = await link.receive()
+        if patience.cancelled_caught:
+            return []
+        if frames[0][0] != LobbyNumber.JOIN and self._slot_of(link.peer) is not None:
+            return frames
+        if refusal := self._take(link, frames[0]):
+            log.info("newcomer refused peer=%s reason=%s", link.remote, refusal)
+            reason = refusal[:REASON_CHARS_MAX]
+            await link.send([lobby_frame(LobbyNumber.REFUSED, Refusal(reason))])
+            return []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.keep_alive)
+            nursery.start_soon(self._tell, self._requests[link.peer], link)
+            with contextlib.suppress(LinkClosed):
+                while not any(frame[0] == LobbyNumber.SAVED for frame in await link.receive()):
+                    pass
+            nursery.cancel_scope.cancel()
+        request = self._requests.get(link.peer)
+        if request is not None and request.link is link:
+            request.link = None
+        return []
+
+    def _slot_of(self, identity: bytes) -> int | None:
+        return None if self._membership is None else self._membership.slot_of(key_id(identity))
+
+    def _expire(self) -> None:
+        now = trio.current_time()
+        self._open = {key: one for key, one in self._open.items() if now < one.expires_at}
+
+    def _take(self, link: Link, frame: bytes) -> str:
+        """Take a request to join, or return the sentence that its sender reads."""
+        if frame[0] != LobbyNumber.JOIN or len(frame) > JOIN_BYTES_MAX:
+            return "the first message is not a request to join"
+        try:
+            join = open_join(self._table.chain_id, frame[1:])
+        except DecodeError as error:
+            return f"the request to join cannot be read: {error}"
+        if join.member.identity != link.peer:
+            return "the request to join is not from the identity of this connection"
+        known = self._requests.get(link.peer)
+        is_member = self._slot_of(link.peer) is not None
+        if not is_member and (refusal := self._refusal(join, known)):
+            return refusal
+        asked = join.member
+        member = founder(
+            asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
+        )
+        self._requests[link.peer] = _Request(frame[1:], join, member, link)
+        if not is_member:
+            self.asked += 1
+        self._notify()
+        return ""
+
+    def _refusal(self, join: Join, known: _Request | None) -> str:
+        """Return why this request is not shown to anybody, or nothing."""
+        self._expire()
+        opened = next(
+            (one for secret, one in self._open.items() if hmac.compare_digest(secret, join.secret)),
+            None,
+        )
+        if opened is None:
+            return "the invite is none of this node, or no longer: ask for a new one"
+        if opened.used_by not in {b"", join.member.identity}:
+            return "somebody else has used this invite: ask for one of your own"
+        if problem := problem_of_name("nickname", join.member.nickname):
+            return problem
+        if problem := problem_of_addresses(join.addresses):
+            return problem
+        membership = self._membership
+        assert membership is not None, "an invite was made for a membership"
+        if known is not None and known.join.member == join.member:
+            return ""
+        asked = join.member
+        refused = membership.refusal_of(
+            founder(
+                asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
+            )
+        )
+        if refused is not None:
+            return describe(refused)
+        opened.used_by = join.member.identity
+        return ""
+
+    async def _tell(self, request: _Request, link: Link) -> None:
+        """Tell a newcomer how its request stands, and hand over the table once it is a member."""
+        told: Waiting | None = None
+        while request.link is link:
+            assert self._membership is not None, "there is an invite"
+            if self._slot_of(link.peer) is not None:
+                with contextlib.suppress(LinkClosed):
+                    await link.send(list(self._handover()))
+                return
+            proposed = self._membership.proposed(link.peer)
+            approvers = [
+                len(one.approvers) for one in self._membership.newcomers if one.member == proposed
+            ]
+            news = Waiting(sum(approvers), self._needed(self._membership))
+            if news != told:
+                told = news
+                with contextlib.suppress(LinkClosed):
+                    await link.send([lobby_frame(LobbyNumber.WAITING, news)])
+            else:
+                await self._changed.wait()
+
+    def _handover(self) -> Iterator[bytes]:
+        table, known = self._table, self._book.known()
+        yield lobby_frame(LobbyNumber.DESCRIPTOR, table.descriptor)
+        message = TableMessage(table.chain_id, table.accepts, table.addresses)
+        yield lobby_frame(LobbyNumber.TABLE, message)
+        for first in range(0, len(known), KNOWN_PER_FRAME):
+            some = known[first : first + KNOWN_PER_FRAME]
+            yield lobby_frame(LobbyNumber.CONTACTS, Contacts(len(known), first, some))
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a newcomer has in hand when it is a member: the table, and who is where."""
+
+    table: Table
+    known: tuple[Known, ...]
+
+
+async def ask_to_join(
+    keys: Keys,
+    nickname: str,
+    invite: Invite,
+    listen: Sequence[str],
+    *,
+    on_wait: Callable[[Waiting], None],
+    save: Callable[[Admitted], None],
+    problem_of_params: Callable[[bytes], str | None],
+) -> Admitted:
+    """Ask for a place at a running table, and return what is needed to start once it is given.
+
+    It waits for as long as the voters take; a link that breaks is dialled again for a minute.
+
+    Raises:
+        OperatorError: The member refuses, is away, or what it sent is at fault.
+    """
+    request = Join(invite.secret, member_of(keys, nickname), tuple(listen))
+    envelope = sign_join(keys, invite.lobby_id, request)
+    asking = _AskToJoin(keys, invite, envelope, on_wait, save, problem_of_params)
+    while True:
+        try:
+            link = await reach(keys, invite)
+        except OperatorError as error:
+            problem = error
+        else:
+            outcome = await asking.talk(link)
+            if isinstance(outcome, Admitted):
+                return outcome
+            if isinstance(outcome, OperatorError):
+                raise outcome
+            log.info("link to the inviting member broke reason=%s", outcome)
+            problem = OperatorError("the member lets nobody in with this invite: ask for a new one")
+        if trio.current_time() - asking.answered_at >= GIVE_UP_SECONDS:
+            raise problem
+        await trio.sleep(REDIAL_SECONDS)
+
+
+@dataclass
+class _AskToJoin:
+    """A newcomer's side. Whatever the member sends is checked before it counts."""
+
+    keys: Keys
+    invite: Invite
+    envelope: bytes
+    on_wait: Callable[[Waiting], None]
+    save: Callable[[Admitted], None]
+    problem_of_params: Callable[[bytes], str | None]
+    terms: Descriptor | None = None
+    table: Table | None = None
+    known: list[Known] = field(default_factory=list)
+    answered_at: float = -math.inf
+
+    async def talk(self, link: Link) -> Admitted | OperatorError | LinkClosed:
+        """Run one link to its end and return what it came to."""
+        outcome: Admitted | OperatorError | LinkClosed
+        self.terms = self.table = None
+        self.known.clear()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.keep_alive)
+                try:
+                    await link.send([lobby_frame(LobbyNumber.JOIN, self.envelope)])
+                    outcome = await self._wait(link)
+                    self.save(outcome)
+                    await say_saved(link, Saved(outcome.table.chain_id))
+                except DecodeError as error:
+                    outcome = OperatorError(f"the member sent what cannot be read: {error}")
+                except (OperatorError, LinkClosed) as error:
+                    outcome = error
+                nursery.cancel_scope.cancel()
+        finally:
+            await link.aclose()
+        return outcome
+
+    async def _wait(self, link: Link) -> Admitted:
+        with trio.move_on_after(JOIN_SECONDS) as patience:
+            frames = await link.receive()
+        if patience.cancelled_caught:
+            raise OperatorError("the member does not answer the request to join")
+        while True:
+            self.answered_at = trio.current_time()
+            for frame in frames:
+                if (admitted := await self._take(frame)) is not None:
+                    return admitted
+            frames = await link.receive()
+
+    async def _take(self, frame: bytes) -> Admitted | None:
+        """Take one message of the member; raises `OperatorError` or `DecodeError`."""
+        if len(frame) > LOBBY_FRAME_BYTES_MAX:
+            raise DecodeError(f"a message of {len(frame)} bytes")
+        body = frame[1:]
+        match frame[0]:
+            case LobbyNumber.REFUSED:
+                reason = decode_as(body, Refusal).reason
+                shown = "".join(char for char in reason if char.isprintable())
+                raise OperatorError(f"the member refuses: {shown}")
+            case LobbyNumber.WAITING:
+                self.on_wait(decode_as(body, Waiting))
+            case LobbyNumber.DESCRIPTOR:
+                terms = decode_as(body, Descriptor)
+                if chain_id_of(terms) != self.invite.lobby_id:
+                    raise OperatorError("the member sent another table than that of the invite")
+                if wrong := await trio.to_thread.run_sync(self.problem_of_params, terms.params):
+                    raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
+                self.terms = terms
+            case LobbyNumber.TABLE:
+                self._take_table(decode_as(body, TableMessage))
+            case LobbyNumber.CONTACTS:
+                return self._take_contacts(decode_as(body, Contacts))
+            case number:
+                raise DecodeError(f"message number {number} from a member")
+        return None
+
+    def _take_table(self, message: TableMessage) -> None:
+        if self.terms is None:
+            raise DecodeError("a table before its terms")
+        table = Table(self.terms, message.accepts, message.addresses)
+        if problem := table.problem():
+            raise OperatorError(f"the member sent a wrong table: {problem}")
+        self.table = table
+
+    def _take_contacts(self, message: Contacts) -> Admitted | None:
+        table = self.table
+        if table is None or message.first != len(self.known):
+            raise DecodeError("members out of order")
+        for one in message.known:
+            if problem := problem_of_name("nickname", one.nickname):
+                raise OperatorError(f"the member sent a wrong list of members: {problem}")
+            if problem := problem_of_addresses(one.addresses):
+                raise OperatorError(f"the member sent a wrong list of members: {problem}")
+        self.known += message.known
+        if len(self.known) < message.count:
+            return None
+        founders = [(one.identity, one.nickname) for one in founders_of(table)]
+        if [(one.identity, one.nickname) for one in self.known[: len(founders)]] != founders:
+            raise OperatorError("the member sent a list of members without those of the terms")
+        own = self.keys.identity.public_key
+        if all(one.identity != own for one in self.known[len(founders) :]):
+            raise OperatorError("the member sent a list of members without this one")
+        AddressBook(table.chain_id, self.known)  # raises `DecodeError` for what is none
+        return Admitted(table, tuple(self.known))

@@ -1,0 +1,29 @@
+"""The simulator finds planted bugs, and reports nothing without them; `netsim selftest` runs all."""
+
+import pytest
+
+from netsim.selftest import BUGS, budgets, clean, hunt
+
+QUICK = (
+    "quorum", "vote-lost", "sent-early", "both", "no-help", "root", "early-reveal", "late-dealers",
+    "secret-twice", "loaded-dice", "place-pay", "one-more", "late-bet", "free-chip", "contract",
+    "shared-seat", "nonce", "signature", "set-order", "impure",
+)  # fmt: skip
+"""Those that take about a second each."""
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_planted_bug_is_found_within_its_budget(name: str) -> None:
+    [bug] = [one for one in BUGS if one.name == name]
+    found = hunt(bug)
+    assert found.seed is not None
+    assert found.text
+
+
+@pytest.mark.parametrize("scenario", budgets())
+def test_without_a_bug_nothing_is_found(scenario: str) -> None:
+    assert clean(scenario, 2) is None
+
+
+def test_there_are_enough_bugs_with_names_of_their_own() -> None:
+    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 15
