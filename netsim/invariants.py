@@ -107,6 +107,11 @@ class Invariants:
         """The greatest height that an honest host finalized."""
         return len(self._chain)
 
+    def lost_disk(self, host: int, height: int) -> None:
+        """A host has another disk with this final height; what it signed stays signed."""
+        self._stored[host] = height
+        self._final_rounds.pop(host, None)
+
     def restarted(self, host: int, height: int, root: bytes) -> None:
         """A host came back with this final height: exactly what it had stored."""
         if host in self.byzantine:
