@@ -7,10 +7,11 @@ import pytest
 
 from consensus.chain import OPEN_BLOCKS_MAX, Chain, Tip, genesis, parse_block
 from consensus.effects import BlockLogged, FinalLogged, Halt
-from consensus.encoding import encode
+from consensus.encoding import Digest, encode
 from consensus.evidence import ITEM_EVIDENCE, Evidence, verify_evidence
 from consensus.messages import (
     NO_DIGEST,
+    BlockHash,
     GetCert,
     Number,
     RevealPaths,
@@ -48,7 +49,7 @@ def test_an_open_block_that_memory_let_go_comes_from_the_journal() -> None:
     made = [scene.block(1, names=(b"%d" % i,), time_ms=WALL_MS + i) for i in range(2)]
     stored = {block.hash: (block.header_bytes, block.body_bytes) for block in made}
     base = genesis(CHAIN_ID)
-    chain = Chain(Counter(base.hash), base, stored.get)
+    chain = Chain(Counter(base.hash), base, lambda wanted: stored.get(BlockHash(Digest(wanted))))
     assert len(chain._open) == 0
     found = chain.get(made[0].hash)
     assert found is not None
