@@ -31,7 +31,7 @@ from node.descriptor import (
     build_descriptor,
     chain_id_of,
 )
-from node.epoch import EpochKeys
+from node.epoch import NO_FLOOR, EpochKeys, Floor
 from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
@@ -109,6 +109,8 @@ class PlayingTable:
         self.params = params or GameParams()
         self.table = self._describe(n) if described else None
         self.chain_id = chain_id if self.table is None else self.table.chain_id
+        self.floors: dict[int, Floor] = {}
+        """Hosts that boot with a disk which may have forgotten votes, and up to where."""
         self.replicas: list[Replica] = []
         self.answers: list[list[Answer]] = [[] for _ in self._keys]
         self.results: list[BlockResult] = []
@@ -169,6 +171,12 @@ class PlayingTable:
         key = self._keys[index][1]
         return Admit(sign_envelope(key, Domain.JOIN, self.chain_id, encode(asked)))
 
+    def approval_of(self, index: int) -> Admit:
+        """Return the same in as few bytes as do: the identity once the request is proposed."""
+        identity = self.identity_of(index)
+        is_proposed = self.replicas[0].final.membership.proposed(identity) is not None
+        return Admit(identity) if is_proposed else self.admission_of(index)
+
     @property
     def honest(self) -> list[int]:
         """The hosts with a replica that are judged, up or down."""
@@ -204,7 +212,7 @@ class PlayingTable:
             make_signer=self._make_signer,
             verify=self.verify,
         )
-        replica = Replica(setup, tuple(disk.records), disk.block)
+        replica = Replica(setup, tuple(disk.records), disk.block, self.floors.get(index, NO_FLOOR))
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)
@@ -281,7 +289,7 @@ class PlayingTable:
         member = self.newcomers[index - len(self._members)]
         for voter in self.replicas[0].final.membership.voters:
             if self.replicas[0].final.membership.slot_of(key_id(member.identity)) is None:
-                self.ask(voter, self.admission_of(index))
+                self.ask(voter, self.approval_of(index))
         kid = key_id(member.identity)
         self._pass_until(lambda: self.replicas[0].final.membership.slot_of(kid) is not None)
         slot = self.replicas[0].final.membership.slot_of(kid)

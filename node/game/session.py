@@ -172,8 +172,7 @@ def _due(moment: Moment, due_ms: int | None) -> Refusal | None:
     if due_ms is not None and due_ms <= moment.time_ms:
         return None
     next_ms = moment.session.due_ms(moment.params)
-    if next_ms is None:
-        return Refusal(Code.NO_TIMER)
+    assert next_ms is not None, "a timer runs while bets are taken"
     return Refusal(Code.NOT_DUE, (next_ms - moment.time_ms,))
 
 

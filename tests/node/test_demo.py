@@ -139,6 +139,15 @@ def test_few_nodes_play_by_unanimity(nodes: int) -> None:
     assert f"{nodes} nodes agree at block" in output
 
 
+def test_nodes_join_the_running_table_and_hold_the_same_books() -> None:
+    code, output, errors = finish(start("demo", "--nodes", 1, "--join", 1, "--rolls", 30, "--json"))
+    assert code == 0, errors
+    report = json.loads(output)
+    assert report["agree"] is True
+    assert report["heights"].keys() == {"anna", "ben"}
+    assert report["chips"]["minted"] == 1_020_000
+
+
 def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     code, _, errors = finish(start("demo", "--nodes", 1, "--rolls", 1, "--keep", kept))
@@ -154,6 +163,7 @@ def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) 
     [
         (["--nodes", "17"], "17 is not in the range 1<=x<=16"),
         (["--nodes", "0"], "0 is not in the range"),
+        (["--nodes", "9", "--join", "8"], "make 17 nodes; 16 at most"),
         (["--rolls", "0"], "0 is not in the range 1<=x<=10000"),
         (["--rolls", "many"], "'many' is not a valid integer"),
     ],

@@ -16,6 +16,7 @@ from node.descriptor import (
     format_invite,
     is_accepted_by,
     load_table,
+    lobby_id_of,
     member_of,
     open_join,
     parse_invite,
@@ -143,3 +144,34 @@ def test_an_invite_survives_line_breaks_and_names_every_other_damage() -> None:
     for at in range(len("bitcraps1:"), len(INVITE)):
         with pytest.raises(OperatorError):
             parse_invite(INVITE[:at] + ("A" if INVITE[at] != "A" else "B") + INVITE[at + 1 :])
+
+
+@pytest.mark.parametrize("validators", [(0, 0), (1, 0), (0, 3), (2, 4)])
+def test_voters_that_are_no_members_in_order_are_refused(validators: tuple[int, ...]) -> None:
+    good = build_descriptor("t", bytes(16), MEMBERS, b"")
+    bad = msgspec.structs.replace(good, validators=validators)
+    assert problem_of_descriptor(bad) == "the voters are not members in order, each once"
+
+
+def test_of_those_who_come_the_first_vote_and_nobody_else() -> None:
+    for voters in (1, 2, 3):
+        made = build_descriptor("t", bytes(16), MEMBERS, b"", voters)
+        assert problem_of_descriptor(made) is None
+        voting = {made.members[at].nickname for at in made.validators}
+        assert voting == {f"player {i}" for i in range(voters)}
+        keys = Table(made, (), ()).validators().keys
+        assert set(keys) == {member.consensus_key for member in MEMBERS[:voters]}
+
+
+def test_a_lobby_names_how_many_vote_where_not_all_do() -> None:
+    terms = KEYS[0].identity.public_key, "friday", bytes(16), 3, b""
+    assert lobby_id_of(*terms) == lobby_id_of(*terms, 3)
+    assert len({lobby_id_of(*terms, voters) for voters in (1, 2, 3)}) == 3
+
+
+def test_only_an_invite_to_a_running_table_expires() -> None:
+    host = KEYS[0].identity.public_key
+    for version, expires_s in ((1, 5), (2, 0)):
+        invite = Invite(version, bytes(32), host, bytes(16), ("127.0.0.1:7000",), expires_s)
+        with pytest.raises(OperatorError, match="only one to a running table expires"):
+            parse_invite(format_invite(invite))

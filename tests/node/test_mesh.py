@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from consensus.validators import ValidatorIndex
 from node import mesh as mesh_module
+from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.identity import Keys
@@ -21,6 +22,8 @@ from node.mesh import (
     FRAME_COST_BYTES,
     INBOX_FRAMES_MAX,
     OUTBOX_BYTES_MAX,
+    Contact,
+    Mesh,
     _Channel,
 )
 from tests.node.tables import HOST, make_table, mesh_of
@@ -491,3 +494,71 @@ async def test_dialling_backs_off_from_a_tenth_to_five_seconds_with_jitter(
     assert len(waits) > 20
     assert all(full / 2 <= wait <= full for wait, full in zip(waits, doubled, strict=False))
     assert len({round(wait, 3) for wait in waits[6:]}) > 5
+
+
+async def test_a_newcomer_is_dialled_at_the_address_that_a_third_member_passes_on() -> None:
+    """Of three members two have never heard of the address of the last one."""
+    table, keys, ports = make_table(3)
+    least = min(range(3), key=lambda slot: keys[slot].identity.public_key)
+    other, newcomer = (slot for slot in range(3) if slot != least)
+    peers = [Peer(table, keys[slot], slot, ports[slot]) for slot in range(3)]
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for slot in (least, other):
+                peers[slot].believes(peers[newcomer])
+            peers[newcomer].believes(peers[least])  # it dials nobody but the other one
+            book = peers[newcomer].mesh._book
+            book.announce(keys[newcomer].identity, (f"{HOST}:{ports[newcomer]}",), 5)
+            for peer in peers:
+                await nursery.start(peer.run)
+            await peers[least].until_up(newcomer)
+            await peers[other].until_up(newcomer)
+            assert peers[least].mesh._book.has_announced(keys[newcomer].identity.public_key)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_comes_later_is_let_in_and_one_whose_slot_was_wrong_is_cut_off() -> (
+    None
+):
+    table, keys, ports = make_table(3)
+    known = founders_of(table)
+    contacts = [Contact(slot, one.identity, one.nickname) for slot, one in enumerate(known)]
+    peers = [Peer(table, keys[slot], slot, ports[slot]) for slot in range(3)]
+    first = peers[0]
+    first.mesh = Mesh(
+        table.chain_id, contacts[:2], AddressBook(table.chain_id, known[:2]),
+        credentials_of(keys[0]), first.wake,
+    )  # fmt: skip
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                await nursery.start(peer.run)
+            await first.until_up(1)
+            with pytest.raises(LinkClosed):
+                await (await connect(keys[2], first)).receive()
+            first.mesh.update(contacts)
+            await first.until_up(2)
+            first.mesh.update([*contacts[:2], Contact(2, b"\x01" * 32, "other")])
+            await peers[2].until(lambda: not peers[2].is_up(0))
+            assert not first.is_up(2)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_has_left_is_not_dialled_and_its_link_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mesh_module, "FAREWELL_SECONDS", 0.2)
+    async with meshes(2) as (peers, _nursery):
+        stays, goes = peers
+        await stays.until_up(goes.index)
+        contacts = [
+            Contact(slot, one.identity, one.nickname, left=slot == goes.index)
+            for slot, one in enumerate(founders_of(stays.table))
+        ]
+        goes.believes(stays)  # it does not dial again
+        stays.mesh.update(contacts)
+        await stays.until(lambda: not stays.is_up(goes.index))
+        links = stays.mesh.statistics()[goes.index].counters.links
+        with trio.move_on_after(5 * mesh_module.FAREWELL_SECONDS):
+            await stays.until(lambda: stays.is_up(goes.index))
+        assert stays.mesh.statistics()[goes.index].counters.links == links
