@@ -12,34 +12,13 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
-from consensus.encoding import (
-    DecodeError,
-    Digest,
-    Record,
-    Uint,
-    decode_as,
-    digest,
-    encode,
-)
+from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
 from consensus.merkle import MerkleTree, merkle_root
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
-from node.game.params import (
-    CHIPS_MAX,
-    PLAYERS_MAX,
-    BankMode,
-    Chips,
-    GameParams,
-    problem_of_params,
-)
+from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
-from node.game.receipts import (
-    DONE,
-    Code,
-    Receipt,
-    ReturnedBet,
-    RollResult,
-)
+from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
 from node.game.rules import Bet, BetKey, GameRules, Refusal
 from node.game.session import (
     MACHINE,
