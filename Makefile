@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage bench twins clean
+.PHONY: demo test check coverage sweep bench twins clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -20,6 +20,12 @@ check: $(VENV)/.dev
 coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest -q tests/consensus tests/game tests/netsim tests/wire tests/node/test_proofs.py
 	$(BIN)/python -m coverage report
+
+sweep: $(VENV)/.dev
+	for scenario in swarm partition crashes equivocator coalition flood churn cities party nodes; do \
+	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
+	done
+	$(BIN)/netsim selftest
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json

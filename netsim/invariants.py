@@ -96,6 +96,10 @@ class Invariants:
         """Return how many vote in an epoch that somebody has entered."""
         return self._electorates[epoch].n
 
+    def shows(self, host: int, height: int) -> None:
+        """Take note that a host whose effects are not watched has shown everything up to here."""
+        self._shown[host] = height
+
     def stored_height(self, host: int) -> int:
         """Return the final height that a host has stored."""
         return self._stored[host]
@@ -104,6 +108,11 @@ class Invariants:
     def height(self) -> int:
         """The greatest height that an honest host finalized."""
         return len(self._chain)
+
+    def lost_disk(self, host: int, height: int) -> None:
+        """A host has another disk with this final height; what it signed stays signed."""
+        self._stored[host] = height
+        self._final_rounds.pop(host, None)
 
     def restarted(self, host: int, height: int, root: bytes) -> None:
         """A host came back with this final height: exactly what it had stored."""

@@ -31,7 +31,7 @@ from node.descriptor import (
     build_descriptor,
     chain_id_of,
 )
-from node.epoch import EpochKeys
+from node.epoch import NO_FLOOR, EpochKeys, Floor
 from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
@@ -109,6 +109,8 @@ class PlayingTable:
         self.params = params or GameParams()
         self.table = self._describe(n) if described else None
         self.chain_id = chain_id if self.table is None else self.table.chain_id
+        self.floors: dict[int, Floor] = {}
+        """Hosts that boot with a disk which may have forgotten votes, and up to where."""
         self.replicas: list[Replica] = []
         self.answers: list[list[Answer]] = [[] for _ in self._keys]
         self.rebased: list[int] = []
@@ -212,7 +214,7 @@ class PlayingTable:
             make_signer=self._make_signer,
             verify=self.verify,
         )
-        replica = Replica(setup, tuple(disk.records), disk.block)
+        replica = Replica(setup, tuple(disk.records), disk.block, self.floors.get(index, NO_FLOOR))
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)

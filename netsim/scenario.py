@@ -447,8 +447,24 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "$.expect.marks", f"{mark!r} is not one of {', '.join(MARKS)}"
     if scenario.heals_at.us > scenario.duration.us:
         yield "$.liveness.at", f"{scenario.heals_at} is after the end at {scenario.duration}"
+    if scenario.tier == "node":
+        yield from _whole_problems(scenario)
     yield from _fault_problems(scenario)
     yield from _damage_problems(scenario)
+
+
+def _whole_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what whole nodes cannot be put through."""
+    for index, fault in enumerate(scenario.fault):
+        if not isinstance(fault, Weather | Partition | Clog | Spike | Squeeze | Crash | Pause):
+            kind = type(fault).__struct_config__.tag
+            yield f"$.fault[{index}].kind", f"a fault of kind {kind} needs tier core"
+    if scenario.byzantine:
+        yield "$.byzantine[0]", "traitors need tier core"
+    if scenario.topology.kind == "room":
+        yield "$.topology.kind", "a room needs tier core"
+    if scenario.nodes.newcomers:
+        yield "$.nodes.newcomers", "newcomers need tier core"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,8 @@ def simulate(
     started = time.perf_counter()
     resolved = resolve(scenario, seed)
     run = Run(scenario, resolved, seed)
+    if scenario.tier == "node":
+        return _simulate_whole(run, started)
     with sealed():
         for table in tables if tables is not None else range(resolved.tables):
             run.tables.append(TableRun(resolved, seed, table, keep=keep))
@@ -115,6 +117,40 @@ def simulate(
     return _judge(run, time.perf_counter() - started), run
 
 
+def _simulate_whole(run: Run, started: float) -> tuple[Outcome, Run]:
+    from netsim.whole import run_whole
+
+    found = run_whole(run.resolved, run.seed)
+    missing = _missing(run.resolved, found.marks)
+    outcome = Outcome(
+        name=run.resolved.name,
+        seed=run.seed,
+        verdict="violated" if found.violations else "unknown" if missing else "ok",
+        digest=found.digest,
+        token=make_token(run.scenario, run.seed, found.digest),
+        violations=found.violations,
+        events=found.events,
+        sim_seconds=found.sim_seconds,
+        wall_seconds=time.perf_counter() - started,
+        marks=found.marks,
+        missing=tuple(missing),
+    )
+    return outcome, run
+
+
+def _missing(scenario: Scenario, marks: Mapping[str, int]) -> list[str]:
+    """Return what a run should have gone through and did not."""
+    missing = [f"mark {name}" for name in scenario.expect.marks if not marks.get(name)]
+    if scenario.workload.kind == "play":
+        for name, least in (
+            ("bets_settled", scenario.expect.bets),
+            ("rolls", scenario.expect.rolls),
+        ):
+            if marks.get(name, 0) < least:
+                missing.append(f"{marks.get(name, 0)} {name} of {least}")
+    return missing
+
+
 def _judge(run: Run, wall_seconds: float) -> Outcome:
     scenario = run.resolved
     violations = tuple(one.violation for one in run.tables if one.violation is not None)
@@ -124,14 +160,7 @@ def _judge(run: Run, wall_seconds: float) -> Outcome:
         whole.update(bytes.fromhex(one.trace.digest))
         for name, count in one.trace.marks.items():
             marks[name] = marks.get(name, 0) + count
-    missing = [f"mark {name}" for name in scenario.expect.marks if not marks.get(name)]
-    if scenario.workload.kind == "play":
-        for name, least in (
-            ("bets_settled", scenario.expect.bets),
-            ("rolls", scenario.expect.rolls),
-        ):
-            if marks.get(name, 0) < least:
-                missing.append(f"{marks.get(name, 0)} {name} of {least}")
+    missing = _missing(scenario, marks)
     if not all(one.is_done for one in run.tables):
         missing.append("the end")
     verdict = "violated" if violations else "unknown" if missing else "ok"

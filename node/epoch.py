@@ -6,10 +6,12 @@ other members by slot. Everybody else names a peer by its slot. A node without a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from consensus.beacon import Beacon, RollWaiting
 from consensus.chain import LoadBlock
 from consensus.effects import Effect, LogRecord, Now, Report, Send
+from consensus.encoding import INT_MAX
 from consensus.engine import Engine, Tip
 from consensus.evidence import verify_evidence
 from consensus.messages import BlockHash, Message, Number
@@ -19,6 +21,10 @@ from node.execution import ChainState, Execution, Terms
 from node.membership import Membership
 from node.mempool import Mempool
 
+Floor: TypeAlias = tuple[int, int] | None
+"""Epoch and view up to which this node may have voted and forgotten it; None: it cannot tell."""
+NO_FLOOR = (0, 0)
+"""A node that remembers everything."""
 NOWHERE = -1
 """The slot of a node that is no member yet; nobody sends there."""
 _BEACON_NUMBERS = (
@@ -41,13 +47,28 @@ class EpochKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """Who this node is: its identity, the keys it has ever named, its stored blocks."""
+    """Who this node is: its identity, the keys it has ever named, its stored blocks.
+
+    With the first `doubted` of the keys it may have signed what it has forgotten, up to the view
+    and epoch `floor`, or nobody knows how far (None).
+    """
 
     kid: KeyId
     keys: Sequence[EpochKeys]
     load_block: LoadBlock
     slots: int
     """Slots that may have a member beyond those of the state."""
+    doubted: int = 0
+    floor: Floor = NO_FLOOR
+
+    def vote_above(self, own: EpochKeys, epoch: int) -> int | None:
+        """Return the view of an epoch above which this key may vote, None if it is not known."""
+        if own not in self.keys[: self.doubted]:
+            return 0
+        if self.floor is None:
+            return None
+        until, view = self.floor
+        return INT_MAX if epoch < until else view if epoch == until else 0
 
 
 class Epoch:
@@ -85,6 +106,9 @@ class Epoch:
             self._me = ValidatorIndex(len(self._peers))
             self._peers.append(NOWHERE)
         self._grow(membership)
+        vote_above = me.vote_above(own, self.number) if own is not None else 0
+        # Who may have dealt and forgotten it would deal the same batch a second time.
+        self._deals = vote_above == 0
         self.execution.trusting = True
         self.engine = Engine(
             chain_id=terms.chain_id,
@@ -98,6 +122,7 @@ class Epoch:
             records=records,
             load_block=me.load_block,
             parties=len(self._peers),
+            vote_above=vote_above,
         )
         self.execution.trusting = False
         self.beacon: Beacon | None = None
@@ -147,7 +172,7 @@ class Epoch:
     def finalized(self, state: ChainState, block: BlockHash, now: Now) -> None:
         """Take note that the block with this state is final and durable before more is sent."""
         if self.beacon is not None:
-            wanted = state.game.has_bets()
+            wanted = self._deals and state.game.has_bets()
             self.beacon.finalized(state.beacon, now, block=block, wanted=wanted)
 
     def peer_up(self, peer: int, now: Now) -> None:

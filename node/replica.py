@@ -50,7 +50,7 @@ from consensus.messages import (
 from consensus.signing import Envelope, Signer, Verify, key_id
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
-from node.epoch import Epoch, EpochKeys, Self
+from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
     ChainState,
     Terms,
@@ -160,8 +160,12 @@ class Replica:
         setup: Setup,
         records: Sequence[LogRecord] = (),
         load_block: LoadBlock = lambda _hash: None,
+        floor: Floor = NO_FLOOR,
     ) -> None:
-        """Resume from what the journal holds; nothing at the first start."""
+        """Resume from what the journal holds; nothing at the first start.
+
+        `floor` says how far this node may have voted and forgotten it, if the journal is not whole.
+        """
         self.setup = setup
         self.pipeline = MessageProcessor()
         self._terms = Terms(setup.chain_id, setup.params, setup.verify)
@@ -178,6 +182,8 @@ class Replica:
                     self._seals[record.epoch] = record.certificate
                 case _:
                     pass
+        self._floor = floor
+        self._doubted = 0 if floor == NO_FLOOR else len(self._keys)
         self._mempool = Mempool(setup.chain_id, setup.verify)
         base, state = self._base(records)
         self._mempool.prune(state.game.seqs())
@@ -226,6 +232,8 @@ class Replica:
             kid=self._kid,
             keys=self._keys,
             load_block=self._load_block,
+            doubted=self._doubted,
+            floor=self._floor,
             slots=self.setup.slots,
         )
         return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
@@ -330,6 +338,8 @@ class Replica:
         final = self.final
         return Situation(
             halted=self.engine.halted,
+            muted=self.engine.muted,
+            floor=self.engine.floor,
             standing=self.engine.standing(),
             rolls=self._epoch.rolls_waiting(),
             final=final,
@@ -492,6 +502,8 @@ class Replica:
             )
         )
         self._server.sealed(number, step, seal, encode_snapshot(state))
+        if self._floor is None and self.engine.floor:
+            self._floor = (number, self.engine.floor)
         self._epoch = self._begin(seal, open_epoch(state, seal))
         self._preview = None
         self._keys_asked = False
@@ -663,7 +675,8 @@ class Replica:
         del self._waiting[: len(taken)]
         if (keys := self._name_keys()) is not None:
             taken.append(Submission(NO_TICKET, keys))
-        self._last_seq += 1
+        # A node that lost its journal learns its own last number from the chain.
+        self._last_seq = max(self._last_seq, self._own_seq(self._tip)) + 1
         action = sign_action(
             setup.identity,
             setup.chain_id,

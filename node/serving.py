@@ -1,5 +1,6 @@
 """From a folder to a running node: journal, replica, runtime and control socket."""
 
+import logging
 from contextlib import closing
 
 import trio
@@ -9,8 +10,8 @@ from consensus.signing import SigningKey, key_id, verify
 from node.addresses import AddressBook, load_book
 from node.config import Folder
 from node.control import serve_control
-from node.descriptor import Table
-from node.epoch import EpochKeys
+from node.descriptor import Table, save_table
+from node.epoch import NO_FLOOR, EpochKeys, Floor
 from node.errors import OperatorError
 from node.game.games import rules_of_table
 from node.game.params import GameParams, decode_params
@@ -19,12 +20,15 @@ from node.identity import Keys
 from node.limits import PersonalLimits
 from node.lobby import credentials_of
 from node.logs import logging_to
+from node.mark import RESERVED_VIEWS, SignMark
 from node.membership import founders_of
 from node.remembering import keep_memory, recall
 from node.replica import Replica, Setup
 from node.runtime import ProtocolRuntime, wall_clock_ms
 from node.store import Journal
 from transport.base import Address, parse_address
+
+log = logging.getLogger(__name__)
 
 
 def params_of(table: Table) -> GameParams:
@@ -75,6 +79,29 @@ def own_port(table: Table, book: AddressBook, keys: Keys) -> int:
     return parse_address(addresses[0]).port
 
 
+def begin_table(folder: Folder, table: Table) -> None:
+    """Store a table that was just agreed on, at which nothing was signed yet; `OperatorError`."""
+    # First the mark: a table without one is a folder that has lost it.
+    SignMark(folder.root, table.chain_id).begin()
+    save_table(folder.table, table)
+
+
+def floor_of(mark: SignMark, newest: tuple[int, int]) -> Floor:
+    """Return how far a node may have voted beyond its store, whose newest vote is given."""
+    epoch, view = mark.place
+    if not mark.is_original:
+        log.warning("the folder is a copy, or has lost its mark: asking others before voting")
+        return None
+    # Each mark was made for a vote that its store held by then.
+    if newest >= (epoch, view - RESERVED_VIEWS):
+        return NO_FLOOR
+    if not mark.is_whole:
+        log.warning("the store has forgotten votes and the mark is damaged: asking others")
+        return None
+    log.warning("the store has forgotten votes: none in epoch %d up to view %d", epoch, view)
+    return mark.place
+
+
 async def serve_node(
     folder: Folder,
     table: Table,
@@ -92,14 +119,16 @@ async def serve_node(
     book = load_book(folder.book, table)
     listen = Address(host, own_port(table, book, keys))
     kid = key_id(keys.identity.public_key)
+    mark = SignMark(folder.root, table.chain_id)
     with (
-        closing(Journal(folder.root, table.chain_id, kid)) as journal,
+        closing(Journal(folder.root, table.chain_id, kid, mark)) as journal,
         logging_to(folder.root),
     ):
 
         def resume() -> Replica:
             setup = setup_of(table, keys, slots=len(book.members))
-            return Replica(setup, journal.load(), journal.block)
+            floor = floor_of(mark, journal.newest_vote())
+            return Replica(setup, journal.load(), journal.block, floor)
 
         replica = resume()
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())

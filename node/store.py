@@ -27,6 +27,7 @@ from consensus.effects import (
     EpochKeysErased,
     EpochKeysLogged,
     FinalLogged,
+    FloorLogged,
     LogRecord,
     RollLogged,
     SealLogged,
@@ -37,6 +38,7 @@ from consensus.effects import (
 from consensus.encoding import decode_as, encode
 from consensus.messages import Body, Header
 from node.errors import OperatorError
+from node.mark import SignMark, newest_vote
 
 STORE_FILE = "store.db"
 LOCK_FILE = "store.lock"
@@ -67,6 +69,8 @@ _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB, row_hash BLOB) WITHOUT ROWID",
     "CREATE TABLE vote_log (epoch INTEGER, view INTEGER, kind INTEGER, digest BLOB, envelope BLOB,"
     " position INTEGER, row_hash BLOB, PRIMARY KEY (epoch, view, kind)) WITHOUT ROWID",
+    "CREATE TABLE floors (epoch INTEGER, view INTEGER, position INTEGER, row_hash BLOB,"
+    " PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE certificates (epoch INTEGER, view INTEGER, kind INTEGER, digest BLOB,"
     " certificate BLOB, position INTEGER, row_hash BLOB, PRIMARY KEY (epoch, view, kind))"
     " WITHOUT ROWID",
@@ -148,6 +152,7 @@ class _Table(Generic[Logged_co]):
 
 
 _VOTES = _Table("vote_log", VoteLogged, ("epoch", "view", "kind"), ("digest",))
+_FLOORS = _Table("floors", FloorLogged, ("epoch",), ("view",))
 _CERTIFICATES = _Table("certificates", CertificateLogged, ("epoch", "view", "kind"))
 _BLOCKS = _Table("blocks", BlockLogged, ("height", "hash"))
 _FINALS = _Table("finals", FinalLogged, ("height",), ("hash",))
@@ -163,6 +168,7 @@ _SEALS = _Table("seals", SealLogged, ("epoch",), ("hash",))
 _ROLLS = _Table("rolls", RollLogged, ("session", "number"))
 _WORKING: tuple[_Table[LogRecord], ...] = (
     _VOTES,
+    _FLOORS,
     _CERTIFICATES,
     _SNAPSHOTS,
     _ACTIONS,
@@ -314,6 +320,13 @@ class Store:
         """Return the newest snapshot, or None before the first."""
         with self._errors_named():
             return self._first(_SNAPSHOTS, "ORDER BY height DESC LIMIT 1", ())
+
+    def newest_vote(self) -> tuple[int, int]:
+        """Return epoch and view of the highest vote or floor kept here, (0, 0) without one."""
+        newest = "ORDER BY epoch DESC, view DESC LIMIT 1"
+        with self._errors_named(), self._one_moment():
+            found = (self._first(_VOTES, newest, ()), self._first(_FLOORS, newest, ()))
+        return newest_vote([one for one in found if one is not None])
 
     def roll(self, session: int, number: int) -> RollLogged | None:
         """Return a settled roll by its session's serial number and its own, or None."""
@@ -471,8 +484,12 @@ class Journal(Store):
     use connections of their own.
     """
 
-    def __init__(self, folder: Path, chain_id: bytes, owner: bytes) -> None:
+    def __init__(
+        self, folder: Path, chain_id: bytes, owner: bytes, mark: SignMark | None = None
+    ) -> None:
         """Open the folder's store for a table and an identity, by its key id, or make it.
+
+        `mark` is kept no lower than any vote that is appended.
 
         Raises:
             OperatorError: Another node runs on the folder, or the store is of another table,
@@ -480,6 +497,7 @@ class Journal(Store):
         """
         path = folder / STORE_FILE
         self._broken = ""
+        self._mark = mark
         self._actions: dict[bytes, int] = {}
         self._open_blocks: dict[bytes, BlockLogged] = {}
         with ExitStack() as held:
@@ -520,6 +538,9 @@ class Journal(Store):
         except sqlite3.Error as error:
             self._broken = _sentence(self.path, error)
             raise OperatorError(self._broken) from error
+        if self._mark is not None and (place := newest_vote(records)) > (0, 0):
+            # Behind the commit, so that a mark always has its vote in the store.
+            self._mark.cover(*place)
         self._broken = ""
 
     def _write(self, records: Sequence[LogRecord]) -> None:

@@ -12,6 +12,7 @@ from consensus.beacon import RollWaiting
 from consensus.effects import VoteLogged
 from consensus.messages import VoteKind
 from consensus.standing import Standing, ViewStanding
+from consensus.validators import faults_tolerated
 from node.execution import ChainState
 from node.game.session import Phase
 from node.game.state import GameState
@@ -22,6 +23,8 @@ class Cause(enum.Enum):
 
     DOWN = "down"
     STOPPED = "stopped"
+    MUTED = "muted"
+    DOUBT = "doubt"
     BEHIND = "behind"
     VOTES = "votes"
     SHARES = "shares"
@@ -44,10 +47,13 @@ class Why:
 class Situation:
     """One node as it stands; `voters` are slots by validator index, `names` are by slot.
 
+    `muted` says why this node votes no more, `floor` up to which view it does not, None while it asks.
     `rolls` are closed and not opened here. `up` says whether a member is linked, if that is known.
     """
 
     halted: str
+    muted: str
+    floor: int | None
     standing: Standing
     rolls: tuple[RollWaiting, ...]
     final: ChainState
@@ -60,6 +66,8 @@ def explain(seen: Situation) -> Why:
     """Return the first cause that applies."""
     return (
         _stopped(seen)
+        or _muted(seen)
+        or _doubt(seen)
         or _behind(seen)
         or _votes(seen)
         or _shares(seen)
@@ -110,6 +118,46 @@ def _stopped(seen: Situation) -> Why | None:
         slots=(),
         player=f"this node has stopped for good: {seen.halted}",
         developer=f"halted at height {seen.final.height}: {seen.halted}",
+    )
+
+
+def _muted(seen: Situation) -> Why | None:
+    if not seen.muted:
+        return None
+    return Why(
+        cause=Cause.MUTED,
+        slots=(),
+        player=(
+            "this node votes no more, so that nobody is cheated: another device plays with its key, "
+            "or its folder is an old copy; stop one of them and use the folder that was used last"
+        ),
+        developer=f"no votes from here: {seen.muted}",
+    )
+
+
+def _doubt(seen: Situation) -> Why | None:
+    """The journal was lost or is a copy, and it is not known yet from where voting is safe."""
+    if seen.floor is not None:
+        return None
+    n = len(seen.voters)
+    if faults_tolerated(n) == 0:
+        player = (
+            "this node has lost what it signed, and a table of fewer than four needs every voter: "
+            "bring the last folder back, or make a new table"
+        )
+    else:
+        player = (
+            "this node has lost what it signed, so it asks the others where they are before it "
+            "votes again: wait until they are connected"
+        )
+    return Why(
+        cause=Cause.DOUBT,
+        slots=(),
+        player=player,
+        developer=(
+            f"no floor for votes: Status of {2 * faults_tolerated(n) + 1} others in views up to "
+            f"{seen.standing.view}, which is proven here, is needed"
+        ),
     )
 
 

@@ -34,13 +34,13 @@ from node.descriptor import (
     lobby_id_of,
     parse_invite,
     problem_of_name,
-    save_table,
 )
 from node.errors import OperatorError
 from node.identity import Keys
 from node.lobby import Room
 from node.reception import Admitted, Waiting, ask_to_join
 from node.runtime import wall_clock_ms
+from node.serving import begin_table
 from node.terminal import absence_text
 from transport.base import Address
 
@@ -112,7 +112,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
             hosts = [place.host for place in reachable(address, config.public)]
             at = await lobby.host(
                 keys, config.nickname, name, params, seats, address,
-                on_change=_Announcer().show, save=partial(save_table, folder.table),
+                on_change=_Announcer().show, save=partial(begin_table, folder),
                 public_hosts=hosts, voters=voters,
             )  # fmt: skip
             _say_absence(at)
@@ -155,7 +155,7 @@ def join(
                 else:
                     at = await lobby.join(
                         keys, config.nickname, invite, places,
-                        on_change=_Announcer().show, save=partial(save_table, folder.table),
+                        on_change=_Announcer().show, save=partial(begin_table, folder),
                         problem_of_params=problem_of_terms,
                     )  # fmt: skip
                     _say_absence(at)
@@ -175,7 +175,7 @@ async def _ask_to_join(
     def save(admitted: Admitted) -> None:
         # The table comes last: it is what makes this folder one of a member.
         AddressBook(admitted.table.chain_id, admitted.known, folder.book).save()
-        save_table(folder.table, admitted.table)
+        begin_table(folder, admitted.table)
 
     admitted = await ask_to_join(
         keys, nickname, invite, tuple(map(str, places)),

@@ -12,12 +12,11 @@ import trio
 from node.commands.fairness import fairness
 from node.config import Folder
 from node.control import ControlClient, open_control
-from node.descriptor import save_table
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Roll, Sit
 from node.game.params import GameParams, encode_params
 from node.remembering import MEMORY_FILE
-from node.serving import serve_node
+from node.serving import begin_table, serve_node
 from node.view import TableView
 from tests.node.tables import HOST, make_table
 
@@ -32,7 +31,7 @@ async def node_on(folder: Folder) -> AsyncIterator[ControlClient]:
     table = type(table)(table.descriptor, table.accepts, ((f"{HOST}:0",),))
     folder.root.mkdir(exist_ok=True)
     if not folder.table.exists():
-        save_table(folder.table, table)
+        begin_table(folder, table)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_node, folder, table, keys[0], HOST)

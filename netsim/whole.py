@@ -1,0 +1,360 @@
+"""Whole nodes in virtual time: runtime, mesh, handshake, framing and store, from one seed.
+
+Everything that runs in a node process runs here but the process: trio schedules in one order, its
+clock jumps, the sockets are virtual, and what a node asks the system for at random comes from the
+seed. Two runs of one seed are the same to the last byte on every wire.
+"""
+
+import logging
+import os
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.testing
+
+from consensus.effects import LogRecord, Persist, SealLogged
+from consensus.signing import key_id
+from netsim import scenario as s
+from netsim.fabric import Fabric, Links, Rates, pairs_between, pairs_of
+from netsim.host import WALL_MS_START
+from netsim.invariants import Invariants, ViolatedError
+from netsim.players import Player
+from netsim.sockets import HOST, PORT, Wires, address_of
+from netsim.world import Violation, links_of
+from node.descriptor import Table, build_descriptor, member_of, sign_accept
+from node.errors import OperatorError
+from node.game.params import GameParams, encode_params
+from node.identity import Keys
+from node.lobby import credentials_of
+from node.replica import Replica
+from node.runtime import ProtocolRuntime
+from node.serving import setup_of
+from node.store import Journal
+from transport.base import Address
+
+LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def virtual(seed: int) -> Iterator[None]:
+    """Let trio schedule in one order, and chance and clocks come from the seed and virtual time."""
+    import trio._core._run as run  # the only way: trio's own tests of its order do the same
+
+    rng = random.Random(f"system {seed}")
+
+    def now_ns() -> int:
+        return round(trio.current_time() * 1_000_000_000)
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+        (os, "urandom", rng.randbytes),
+        (secrets, "randbelow", rng.randrange),
+        (time, "perf_counter_ns", now_ns),
+        (time, "time_ns", lambda: now_ns() + WALL_MS_START * 1_000_000),
+    ]
+    held = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    order = run._r.getstate()  # noqa: SLF001  (the same)
+    run._r.seed(seed)  # noqa: SLF001  (the same)
+    logging.disable(logging.CRITICAL)  # a log line carries the time of the day
+    try:
+        for owner, name, value in replaced:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in held:
+            setattr(owner, name, value)
+        run._r.setstate(order)  # noqa: SLF001  (the same)
+        logging.disable(logging.NOTSET)
+
+
+class _WatchedJournal:
+    """A node's real journal with the invariants looking at what becomes durable."""
+
+    def __init__(self, journal: Journal, watch: Callable[[Sequence[LogRecord]], None]) -> None:
+        self._journal = journal
+        self._watch = watch
+
+    def append(self, records: Sequence[LogRecord]) -> None:
+        self._journal.append(records)
+        self._watch(records)
+
+
+@dataclass(slots=True)
+class _Node:
+    index: int
+    folder: Path
+    scope: trio.CancelScope | None = None
+    replica: Replica | None = None
+    runtime: ProtocolRuntime | None = None
+    boots: int = 0
+    down: trio.Event = field(default_factory=trio.Event)
+
+
+class WholeTable:
+    """One table of whole nodes."""
+
+    def __init__(self, scenario: s.Scenario, seed: int, table: int, root: Path) -> None:
+        """Make keys, consents and folders; `run` does the rest."""
+        self.scenario = scenario
+        self.violation: Violation | None = None
+        self.marks: dict[str, int] = {}
+        self._number = table
+        self._name = f"{seed} {table}"
+        n = scenario.table
+        self._keys = sorted(
+            (
+                Keys(blake2b(f"{self._name} {i}".encode(), digest_size=32).digest())
+                for i in range(n)
+            ),
+            key=lambda keys: keys.consensus.public_key,
+        )
+        members = [member_of(keys, f"player {i}") for i, keys in enumerate(self._keys)]
+        descriptor = build_descriptor("simulated", bytes(16), members, encode_params(GameParams()))
+        accepts = tuple(sign_accept(keys, descriptor) for keys in self._keys)
+        addresses = tuple((f"{address_of(i)}:{PORT}",) for i in range(n))
+        self.table = Table(descriptor, accepts, addresses)
+        link = scenario.link
+        stream = links_of(s.LinkPart(**{**_fields(link), "stream": True}))
+        rates = Rates(link.up, link.down, link.queue)
+        self._fabric = Fabric(n, random.Random(f"wires {self._name}"), links=stream, rates=rates)
+        self.wires = Wires(self._fabric)
+        self._nodes = [_Node(i, root / f"{table}-{i}") for i in range(n)]
+        self.invariants = Invariants(
+            self.table.validators(), self.table.chain_id, setup_of(self.table, self._keys[0]).verify
+        )
+        self._playing = True
+
+    def _mark(self, name: str) -> None:
+        self.marks[name] = self.marks.get(name, 0) + 1
+
+    async def run(self) -> None:
+        """Run the table to its rest."""
+        trio.socket.set_custom_socket_factory(self.wires)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.wires.run)
+                for node in self._nodes:
+                    nursery.start_soon(self._live, node)
+                    nursery.start_soon(self._play, node.index)
+                for fault in self.scenario.fault:
+                    if not fault.tables or self._number in fault.tables:
+                        nursery.start_soon(self._strike, fault)
+                await self._see_it_end()
+                nursery.cancel_scope.cancel()
+        except* ViolatedError as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            self._broken(str(error).split(maxsplit=1)[0].rstrip(":"), str(error))
+        except* Exception as group:  # noqa: BLE001  (a node that raises is a finding)
+            self._broken("raised", f"raised {group.exceptions!r}"[:500])
+
+    def _broken(self, rule: str, text: str) -> None:
+        at_ms = round(trio.current_time() * 1000)
+        self.violation = self.violation or Violation(rule, text, self._number, at_ms)
+
+    # A node.
+
+    async def _live(self, node: _Node) -> None:
+        """Run a node, and again after every crash."""
+        HOST.set(node.index)
+        while True:
+            self.wires.dead.pop(node.index, None)
+            with trio.CancelScope() as node.scope:
+                await self._run_node(node)
+            self.wires.kill(node.index)
+            node.replica = node.runtime = None
+            node.down = trio.Event()
+            await node.down.wait()
+
+    async def _run_node(self, node: _Node) -> None:
+        keys = self._keys[node.index]
+        node.boots += 1
+        journal = Journal(node.folder, self.table.chain_id, key_id(keys.identity.public_key))
+        try:
+            setup = setup_of(self.table, keys)
+            replica = node.replica = Replica(setup, journal.load(), journal.block)
+            final = replica.final
+            self._note_epoch(replica)
+            self.invariants.restarted(node.index, replica.engine.final.height, final.root)
+            self.invariants.shows(node.index, final.height)
+
+            def watch(records: Sequence[LogRecord]) -> None:
+                if any(isinstance(one, SealLogged) for one in records):
+                    self._note_epoch(replica)
+                self.invariants.observe(node.index, Persist(tuple(records)))
+
+            runtime = node.runtime = ProtocolRuntime(
+                replica, _WatchedJournal(journal, watch), self.table, credentials_of(keys)
+            )
+            await runtime.run(Address(address_of(node.index), PORT))
+        finally:
+            journal.close()
+
+    def _note_epoch(self, replica: Replica) -> None:
+        membership = replica.final.membership
+        self.invariants.begins(membership.epoch, replica.validators, membership.voters)
+
+    async def _play(self, index: int) -> None:
+        rng = random.Random(f"player {self._name} {index}")
+        player = Player(index, rng, self.scenario.workload)
+        think = self.scenario.workload.think.us / 1_000_000
+        while self.scenario.workload.kind != "idle":
+            await trio.sleep(think * (0.5 + rng.random()))
+            node = self._nodes[index]
+            if self._playing and node.replica is not None and node.runtime is not None:
+                for operation in player.wishes(node.replica):
+                    with suppress(OperatorError):
+                        node.runtime.submit_nowait(operation, lambda _answer: None)
+
+    # Faults.
+
+    async def _strike(self, fault: s.AnyFault) -> None:
+        await trio.sleep(fault.at.first_us / 1_000_000)
+        fabric, nodes = self._fabric, s.nodes_named(fault)
+        seconds = fault.duration.mean_us / 1_000_000
+        end_us = self.wires.now_us + fault.duration.mean_us
+        match fault:
+            case s.Partition():
+                pairs = pairs_between(fault.groups, one_way=fault.oneway)
+                fabric.block(pairs)
+                self._mark("partitions")
+                await trio.sleep(seconds)
+                self.wires.mended(pairs)
+            case s.Clog():
+                out, into = fault.direction != "in", fault.direction != "out"
+                fabric.clog(pairs_of(nodes, fabric.nodes, out=out, into=into), end_us)
+            case s.Spike():
+                fabric.spike(pairs_of(nodes, fabric.nodes), fault.delay.us, end_us)
+            case s.Pause():
+                # A stopped process: its links stand and nothing passes.
+                fabric.clog(pairs_of(nodes, fabric.nodes), end_us)
+                self._mark("pauses")
+            case s.Squeeze():
+                fabric.set_rates(nodes, Rates(fault.up, fault.down))
+                await trio.sleep(seconds)
+                fabric.set_rates(nodes, None)
+            case s.Weather():
+                fabric.set_links(
+                    Links(
+                        latency=fault.latency or self.scenario.link.latency,
+                        loss=fault.loss * 1000,
+                        corruption=fault.corruption * 1000,
+                        stream=True,
+                    )
+                )
+                await trio.sleep(seconds)
+                fabric.set_links(None)
+            case s.Crash():
+                for index in nodes:
+                    self._crash(self._nodes[index])
+                await trio.sleep(seconds)
+                for index in nodes:
+                    self._nodes[index].down.set()
+            case _:
+                raise AssertionError(f"{fault} at a table of whole nodes")
+
+    def _crash(self, node: _Node) -> None:
+        self._mark("crashes")
+        self.wires.kill(node.index)
+        if node.scope is not None:
+            node.scope.cancel()
+
+    # The end.
+
+    async def _see_it_end(self) -> None:
+        scenario = self.scenario
+        await trio.sleep(scenario.heals_at.us / 1_000_000)
+        self.wires.mended(
+            [pair for pair, cuts in self._fabric.blocked.items() for _ in range(cuts)]
+        )
+        self._fabric.heal()
+        for node in self._nodes:
+            node.down.set()
+        limit = trio.current_time() + scenario.liveness.within.us / 1_000_000
+        first = self._rolls()
+        while self._playing or not self._at_rest():
+            await trio.sleep(LOOK_SECONDS)
+            if self._rolls() - first >= scenario.liveness.rolls:
+                self._playing = False
+            if trio.current_time() > limit:
+                raise ViolatedError(f"L not at rest: {self._stand()}")
+        self.marks["rolls"] = self._rolls()
+        self.marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
+        replicas = [node.replica for node in self._nodes if node.replica is not None]
+        self.marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)
+
+    def _rolls(self) -> int:
+        return max(
+            (
+                sum(one.rolls for one in node.replica.final.game.sessions if one is not None)
+                for node in self._nodes
+                if node.replica is not None
+            ),
+            default=0,
+        )
+
+    def _at_rest(self) -> bool:
+        replicas = [node.replica for node in self._nodes if node.replica is not None]
+        states = [one.final for one in replicas]
+        busy = any(one.engine.awake or one.pending or one.final.closed for one in replicas)
+        equal = all(state.root == states[0].root for state in states)
+        return len(replicas) == len(self._nodes) and equal and not busy
+
+    def _stand(self) -> str:
+        return "; ".join(
+            f"{node.index}: down"
+            if node.replica is None
+            else f"{node.index}: height {node.replica.final.height} view {node.replica.engine.view}"
+            for node in self._nodes
+        )
+
+
+def _fields(part: s.LinkPart) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in part.__struct_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class WholeResult:
+    """What a run of whole nodes came to."""
+
+    violations: tuple[Violation, ...]
+    digest: str
+    events: int
+    sim_seconds: float
+    marks: dict[str, int]
+
+
+def run_whole(scenario: s.Scenario, seed: int) -> WholeResult:
+    """Run a resolved scenario of tier `node`: one table after the other, each in its own time."""
+    violations: list[Violation] = []
+    digest = blake2b(digest_size=16)
+    events, seconds = 0, 0.0
+    marks: dict[str, int] = {}
+    for number in range(scenario.tables):
+        with tempfile.TemporaryDirectory(prefix="netsim-") as root, virtual(seed):
+            table = WholeTable(scenario, seed, number, Path(root))
+            clock = trio.testing.MockClock(rate=0, autojump_threshold=0)
+
+            async def live(table: WholeTable = table) -> float:
+                started = trio.current_time()
+                await table.run()
+                return trio.current_time() - started
+
+            seconds = max(seconds, trio.run(live, clock=clock))
+        digest.update(table.wires.digest.digest())
+        events += table.wires.segments
+        if table.violation is not None:
+            violations.append(table.violation)
+        for name, count in table.marks.items():
+            marks[name] = marks.get(name, 0) + count
+    return WholeResult(tuple(violations), digest.hexdigest(), events, round(seconds, 3), marks)

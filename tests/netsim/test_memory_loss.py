@@ -1,0 +1,161 @@
+"""PROTOCOL 9.2: a node that forgot what it signed never signs against it, and a key has one device.
+
+The invariants watch every run: no two votes of one host exclude each other over all its lives, so a
+host whose disk is taken away is held to what it signed before.
+"""
+
+import copy
+
+import pytest
+
+from consensus.effects import BlockLogged, FinalLogged, FloorLogged, VoteLogged
+from consensus.messages import VoteKind
+from netsim.host import Disk
+from netsim.playing import PlayingTable
+from node.waiting import Cause, explain
+
+
+@pytest.fixture
+def table() -> PlayingTable:
+    """A table for four in the middle of its play."""
+    made = PlayingTable(4, seed=11)
+    made.play(2, limit_ms=300_000)
+    return made
+
+
+def votes(table: PlayingTable, index: int) -> list[tuple[int, int, bytes]]:
+    """Return (view, kind, block) of each vote that a host's disk holds."""
+    records = table.network.hosts[index].disk.records
+    return [(r.view, r.kind, r.digest) for r in records if isinstance(r, VoteLogged)]
+
+
+def give_disk(table: PlayingTable, index: int, disk: Disk) -> None:
+    """Turn a host off, and on again with another disk."""
+    table.network.crash(index)
+    table.network.hosts[index].disk = disk
+    finals = [record.height for record in disk.records if isinstance(record, FinalLogged)]
+    table.invariants.lost_disk(index, max(finals, default=0))
+    table.network.run(table.network.now_ms + 500)
+    table.network.boot(index)
+
+
+def exclusive(one: list[tuple[int, int, bytes]], other: list[tuple[int, int, bytes]]) -> list[int]:
+    """Return the views in which votes of two lives of a host exclude each other."""
+    found = []
+    for view, kind, about in one:
+        for seen, other_kind, other_about in other:
+            if view == seen and (
+                (kind == other_kind and about != other_about)
+                or {kind, other_kind} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
+            ):
+                found.append(view)
+    return found
+
+
+def test_a_lost_store_votes_only_above_its_mark(table: PlayingTable) -> None:
+    before = votes(table, 1)
+    mark = max(view for view, *_ in before) + 32
+    table.floors[1] = (0, mark)
+    give_disk(table, 1, Disk())
+    table.play(9, limit_ms=900_000)
+    table.settle()
+    after = votes(table, 1)
+    assert after
+    assert min(view for view, *_ in after) == mark + 1
+    assert exclusive(before, after) == []
+    assert not table.replicas[1].engine.muted
+
+
+def test_with_store_and_mark_lost_a_node_asks_first_and_then_votes_two_views_on(
+    table: PlayingTable,
+) -> None:
+    before = votes(table, 1)
+    table.floors[1] = None
+    give_disk(table, 1, Disk())
+    table.play(6, limit_ms=900_000)
+    table.settle()
+    records = table.network.hosts[1].disk.records
+    [floor] = [record for record in records if isinstance(record, FloorLogged)]
+    after = votes(table, 1)
+    assert min(view for view, *_ in after) > floor.view
+    assert floor.view > max(view for view, *_ in before)
+    assert exclusive(before, after) == []
+    assert not table.replicas[1].engine.muted
+
+
+def test_until_enough_others_answer_it_does_not_vote_and_says_so(table: PlayingTable) -> None:
+    table.floors[1] = None
+    table.network.crash(3)
+    give_disk(table, 1, Disk())
+    table.network.run(table.network.now_ms + 30_000)
+    assert votes(table, 1) == []
+    found = explain(table.replicas[1].situation())
+    assert found.cause is Cause.DOUBT
+    assert "asks the others where they are" in found.player
+    table.network.boot(3)
+    table.play(4, limit_ms=900_000)
+    table.settle()
+    assert votes(table, 1)
+
+
+def test_at_a_table_for_three_a_node_that_lost_its_memory_says_that_all_are_needed() -> None:
+    table = PlayingTable(3, seed=12)
+    table.play(1, limit_ms=300_000)
+    table.settle()
+    table.floors[1] = None
+    give_disk(table, 1, Disk())
+    table.network.run(table.network.now_ms + 30_000)
+    assert votes(table, 1) == []
+    assert "fewer than four needs every voter" in explain(table.replicas[1].situation()).player
+
+
+def test_it_deals_nothing_that_it_may_have_dealt_before(table: PlayingTable) -> None:
+    table.floors[1] = (0, 10_000)
+    give_disk(table, 1, Disk())
+    table.play(6, limit_ms=900_000)
+    table.settle()
+    assert all(not r.final.membership.members[1].cheated for r in table.replicas)
+    for replica in table.replicas:
+        beacon = replica._epoch.beacon
+        assert beacon is not None
+        assert beacon.evidence == []
+
+
+@pytest.mark.parametrize(("seed", "index"), [(13, 3), (14, 2), (19, 2), (22, 3), (16, 1)])
+def test_an_old_copy_of_a_folder_signs_nothing_against_its_later_votes(
+    seed: int, index: int
+) -> None:
+    """The copy is whole, and so is its mark: only the others know better, and they tell."""
+    table = PlayingTable(4, seed=seed)
+    table.play(1, limit_ms=300_000)
+    old = copy.deepcopy(table.network.hosts[index].disk)
+    table.play(3, limit_ms=300_000)
+    before = votes(table, index)
+    give_disk(table, index, old)
+    table.play(6, limit_ms=900_000)
+    assert exclusive(before, votes(table, index)) == []
+
+
+def test_an_old_copy_that_sees_its_later_votes_says_so_and_votes_no_more() -> None:
+    table = PlayingTable(4, seed=13)
+    table.play(1, limit_ms=300_000)
+    old = copy.deepcopy(table.network.hosts[1].disk)
+    table.play(3, limit_ms=300_000)
+    give_disk(table, 1, old)
+    table.play(6, limit_ms=900_000)
+    engine = table.replicas[1].engine
+    assert "another device uses the key, or this folder is an old copy" in engine.muted
+    assert explain(table.replicas[1].situation()).cause is Cause.MUTED
+
+
+def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable) -> None:
+    for index in range(4):
+        table.network.crash(index)
+        table.network.run(table.network.now_ms + 700)
+        table.network.boot(index)
+    table.play(4, limit_ms=900_000)
+    table.settle()
+    for replica in table.replicas:
+        assert replica.engine.floor == 0
+        assert not replica.engine.muted
+    assert any(isinstance(r, BlockLogged) for r in table.network.hosts[0].disk.records)
