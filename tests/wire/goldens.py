@@ -21,7 +21,7 @@ from consensus.beacon_items import (
 )
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import AckPayload, Dealing, ack_payload
-from consensus.encoding import Digest, digest, encode
+from consensus.encoding import Digest, decode_as, digest, encode
 from consensus.evidence import Evidence, build_evidence
 from consensus.light import FinalHeader
 from consensus.merkle import MerkleTree
@@ -375,6 +375,7 @@ def objects() -> list[Golden]:
         "roll-proof": proof,
         "invite": invite,
         "final-header": w.final(),
+        "epoch-step": decode_as(w.step(), EpochStep),
         "invite to a running table": Invite(
             2, w.chain_id, w.members[1].identity, w.join.secret, ADDRESSES[1], 1_800_086_400
         ),
