@@ -20,6 +20,7 @@ from consensus.messages import (
     Header,
     Number,
     Proposal,
+    Status,
     VoteKind,
     VotePayload,
     block_hash,
@@ -61,8 +62,14 @@ class Scene:
         self.disk: list[LogRecord] = []
         self.boot()
 
-    def boot(self, base: Tip | None = None, records: Sequence[LogRecord] | None = None) -> None:
-        """Start the engine from what it stored."""
+    def boot(
+        self,
+        base: Tip | None = None,
+        records: Sequence[LogRecord] | None = None,
+        *,
+        heard: bool = True,
+    ) -> None:
+        """Start the engine from what it stored; the others say that they are where it is."""
         self.app = Counter((base or genesis(CHAIN_ID)).hash)
         self.engine = Engine(
             chain_id=CHAIN_ID,
@@ -76,6 +83,11 @@ class Scene:
             records=tuple(self.disk if records is None else records),
         )
         self.engine.start(self.now)
+        if heard and self.engine.is_listening:
+            final = self.engine.final
+            place = Status(0, 0, self.engine.view, final.height, final.view, final.hash, WALL_MS, 0)
+            for other in self.others:
+                self.tell(other, Number.STATUS, place)
         self.effects = self.go()
 
     @property
