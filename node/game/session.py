@@ -19,6 +19,7 @@ import msgspec
 
 from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, encode
 from consensus.merkle import MerkleTree
+from node.game.lanes import greatest, unpack
 from node.game.params import GameParams
 from node.game.receipts import Code
 from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal, Settlement
@@ -292,10 +293,10 @@ class GameSession(msgspec.Struct, gc=False):
     seats: list[Seat | None] = []
     seat_of: dict[int, int] = {}
     """Seat of each player here, riding ones included. Replaced, never changed."""
-    exposure: list[int] = []
+    exposure: int = 0
     """What each outcome asks of the bank, all bets together. Replaced, never changed."""
     worst: int = 0
-    """The greatest of `exposure`, at least 0."""
+    """The greatest of `exposure`, at least 0; until `tighten` it may be less."""
     touched: dict[int, None] = {}
     tree: MerkleTree = msgspec.field(default_factory=MerkleTree)
     due_known: bool = False
@@ -313,7 +314,6 @@ class GameSession(msgspec.Struct, gc=False):
             creator,
             rules.opening_board(),
             idle_ms=time_ms,
-            exposure=[0] * len(rules.outcome_names),
         )
 
     def copy(self) -> "GameSession":
@@ -478,18 +478,34 @@ class GameSession(msgspec.Struct, gc=False):
 
     # Bets.
 
-    def exposed(self, exposure: Exposure, stake: int) -> list[int]:
-        """Return the exposure with `stake` more on such a bet; negative for less."""
-        units = stake // exposure.unit
-        # Both have one entry an outcome; this is the hottest line of the game.
-        columns = zip(self.exposure, exposure.per_unit, strict=False)
-        return [have + units * more for have, more in columns]
+    # The worst case is a maximum over all outcomes. While bets come and go only a bound of it is
+    # kept, by additions; it is worked out where the bound would decide, and at the block's end.
+
+    def expose(self, exposure: Exposure, units: int) -> None:
+        """Count so many units more of such a bet."""
+        self.exposure += units * exposure.packed
+        self.worst += units * exposure.rise
+
+    def relieve(self, exposure: Exposure, units: int) -> None:
+        """Count so many units less of such a bet."""
+        self.exposure -= units * exposure.packed
+        self.worst += units * exposure.fall
+
+    def worst_with(self, exposure: int) -> int:
+        """Return the worst case if so much were added to each outcome."""
+        return max(greatest(self.exposure + exposure, len(self.rules.outcome_names)), 0)
+
+    def tighten(self) -> int:
+        """Work the worst case out; return by how much its bound was above it, as a negative."""
+        worst = self.worst_with(0)
+        more, self.worst = worst - self.worst, worst
+        return more
 
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
         bet = self.own_seat(index).bets.pop(key)
         exposure = self.rules.exposure(self.board, key, bet.working)
-        self.set_exposure(self.exposed(exposure, -bet.stake))
+        self.relieve(exposure, bet.stake // exposure.unit)
         self.layout -= bet.stake + bet.vig
         return bet
 
@@ -501,24 +517,16 @@ class GameSession(msgspec.Struct, gc=False):
         vig = self.rules.vig(key, stake)
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
         exposure = self.rules.exposure(self.board, key, bet.working)
-        self.set_exposure(self.exposed(exposure, -amount))
+        self.relieve(exposure, amount // exposure.unit)
         chips = amount + bet.vig - vig
         self.layout -= chips
         return chips
 
-    def reworked(self, key: BetKey, bet: Bet, working: int) -> list[int]:
-        """Return the exposure with a bet called on, off, or as the rules say."""
-        unit, before = self.rules.exposure(self.board, key, bet.working)
-        after = self.rules.exposure(self.board, key, working).per_unit
-        units = bet.stake // unit
-        columns = zip(self.exposure, before, after, strict=True)
-        return [have + units * (new - old) for have, old, new in columns]
-
-    def set_exposure(self, exposure: list[int]) -> None:
-        """Replace what each outcome asks of the bank."""
-        self.exposure = exposure
-        worst = max(exposure)  # much faster than of the unpacked list
-        self.worst = max(worst, 0)
+    def reworked(self, key: BetKey, bet: Bet, working: int) -> int:
+        """Return what a bet adds when it is called on, off, or as the rules say."""
+        before = self.rules.exposure(self.board, key, bet.working)
+        after = self.rules.exposure(self.board, key, working)
+        return bet.stake // before.unit * (after.packed - before.packed)
 
     def recount(self) -> None:
         """Compute exposure and layout from the bets themselves."""
@@ -533,19 +541,16 @@ class GameSession(msgspec.Struct, gc=False):
                 stakes[name] = stakes.get(name, 0) + bet.stake
         self.layout = layout
         rules, board = self.rules, self.board
-        columns = []
+        self.exposure = 0
         for (key, working), stake in stakes.items():
-            unit, per_unit = rules.exposure(board, key, working)
-            units = stake // unit
-            columns.append(per_unit if units == 1 else [units * more for more in per_unit])
-        if columns:
-            self.set_exposure(list(map(sum, zip(*columns, strict=True))))
-        else:
-            self.set_exposure([0] * len(rules.outcome_names))
+            exposure = rules.exposure(board, key, working)
+            self.exposure += stake // exposure.unit * exposure.packed
+        self.tighten()
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""
-        outcome = self.exposure.index(max(self.exposure))
+        exposure = unpack(self.exposure, len(self.rules.outcome_names))
+        outcome = exposure.index(max(exposure))
         candidates = [
             ((index, key) not in won, self.rules.is_contract(self.board, key), -bet.id, index, key)
             for index, seat in enumerate(self.seats)

@@ -12,34 +12,13 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
-from consensus.encoding import (
-    DecodeError,
-    Digest,
-    Record,
-    Uint,
-    decode_as,
-    digest,
-    encode,
-)
+from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
 from consensus.merkle import MerkleTree, merkle_root
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
-from node.game.params import (
-    CHIPS_MAX,
-    PLAYERS_MAX,
-    BankMode,
-    Chips,
-    GameParams,
-    problem_of_params,
-)
+from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
-from node.game.receipts import (
-    DONE,
-    Code,
-    Receipt,
-    ReturnedBet,
-    RollResult,
-)
+from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
 from node.game.rules import Bet, BetKey, GameRules, Refusal
 from node.game.session import (
     MACHINE,
@@ -91,6 +70,7 @@ class GameState:
     __slots__ = (
         "_account_tree",
         "_counts",
+        "_loose",
         "_rules",
         "_seqs",
         "_session_tree",
@@ -129,6 +109,8 @@ class GameState:
         self._session_tree = MerkleTree()
         self._touched_accounts: dict[int, None] = dict.fromkeys(range(len(accounts)))
         self._touched_sessions: dict[int, None] = {}
+        self._loose: dict[int, None] = {}
+        """Sessions whose worst case may be less than what they count for it."""
 
     @classmethod
     def genesis(
@@ -352,6 +334,7 @@ class GameState:
         return None
 
     def _put_session(self, slot: int, session: GameSession | None) -> None:
+        self._tighten()
         if slot == len(self.sessions):
             self.sessions.append(None)
         self.sessions[slot] = session
@@ -413,10 +396,21 @@ class GameState:
         """
         session = self._own_session(slot)
         self.treasury.exposed += session.worst - worst
+        self._loose[slot] = None
+        if not self.treasury.covers(0):
+            self._tighten()
         if not self.treasury.covers(0):
             self.returned.extend(self._cover(slot, {}))
         if session.layout == 0 and session.phase != Phase.OPEN:
             self._must(slot, Event.EMPTIED)
+
+    def _tighten(self) -> None:
+        """Make the worst cases exact: a bound may grant what the bank holds, never refuse it."""
+        for slot in self._loose:
+            session = self.sessions[slot]
+            if session is not None:
+                self.treasury.exposed += session.tighten()
+        self._loose = {}
 
     def _cover(self, slot: int, won: dict[tuple[int, BetKey], None]) -> list[ReturnedBet]:
         """Give bets of a session back until the bank covers what is left (see `treasury`).
@@ -431,6 +425,7 @@ class GameState:
             for each in (key, *session.rules.dependents(seat.bets, key)):
                 worst = session.worst
                 bet = session.remove(index, each)
+                session.tighten()
                 self.treasury.exposed += session.worst - worst
                 self._give_back(seat.player, bet.stake + bet.vig, 1)
                 returned.append(ReturnedBet(slot, seat.player, *each, bet.stake + bet.vig))
@@ -464,21 +459,22 @@ class GameState:
         chips = amount + vig - bet.vig
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
-        exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        worst = max(exposure)
-        more = max(worst, 0) - session.worst
-        treasury = self.treasury
-        if not treasury.covers(more):
-            return Receipt(Code.BANK, (more, max(treasury.free, 0)))
+        exposure = rules.exposure(session.board, key, bet.working)
+        units, treasury = amount // exposure.unit, self.treasury
+        if not treasury.covers(units * exposure.rise):
+            self._tighten()
+            more = session.worst_with(units * exposure.packed) - session.worst
+            if not treasury.covers(more):
+                return Receipt(Code.BANK, (more, max(treasury.free, 0)))
         account = self._own_account(player)
         session = self._own_session(slot)
         seat = session.own_seat(seat_index)
         treasury.stake(account, chips)
-        treasury.exposed += more
         account.open_bets += bet.stake == 0
         session.layout += chips
-        session.exposure = exposure
-        session.worst += more
+        session.expose(exposure, units)
+        treasury.exposed += units * exposure.rise
+        self._loose[slot] = None
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
         seat.ready = False
         seat.last_ms = self.time_ms
@@ -541,15 +537,17 @@ class GameState:
         refusal = session.rules.check_working(session.board, seat.bets, key, working)
         if refusal is not None:
             return Receipt(refusal.code, refusal.values)
-        exposure = session.reworked(key, bet, working)
-        more = max(*exposure, 0) - session.worst
+        self._tighten()
+        added = session.reworked(key, bet, working)
+        more = session.worst_with(added) - session.worst
         if not self.treasury.covers(more):
             return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
         seat.bets[key] = Bet(bet.stake, bet.id, working, bet.vig)
-        session.set_exposure(exposure)
+        session.exposure += added
+        session.worst += more
         self.treasury.exposed += more
         return DONE
 
@@ -619,6 +617,7 @@ class GameState:
     def _withdraw(self, player: int, operation: op.Withdraw, _index: int) -> Receipt:
         if code := self._pool_is_shut():
             return Receipt(code)
+        self._tighten()
         amount, part = operation.amount, self.accounts[player].pooled
         if not 0 < amount <= part:
             return Receipt(Code.POOL_PART, (max(amount, 0), part))
@@ -667,6 +666,7 @@ class GameState:
         Sessions that closed in one block share a seed; the serial and roll number make each
         session's dice its own.
         """
+        assert not self._loose, "rolls are settled before the bets of their block"
         self._must(slot, Event.DICE)
         session = self._own_session(slot)
         rules, board = session.rules, session.board
@@ -711,7 +711,8 @@ class GameState:
     # Roots and leaves.
 
     def _take_leaves(self) -> None:
-        """Bring both trees up to date; from here on every part may be shared."""
+        """Bring both trees up to date; from here on every part is exact and may be shared."""
+        self._tighten()
         if self._touched_accounts:
             self._account_tree = self._account_tree.copy()
             for player in sorted(self._touched_accounts):

@@ -92,7 +92,8 @@ def exposed(rules: CrapsRules, board: Board, bets: dict[BetKey, Bet]) -> list[in
     """Return the exposure of a layout as a session adds it up."""
     total = [0] * len(OUTCOMES)
     for key, bet in bets.items():
-        unit, per_unit = rules.exposure(board, key, bet.working)
+        exposure = rules.exposure(board, key, bet.working)
+        unit, per_unit = exposure.unit, exposure.per_unit
         assert bet.stake % unit == 0
         total = [
             have + bet.stake // unit * more for have, more in zip(total, per_unit, strict=True)

@@ -93,7 +93,8 @@ def test_every_throw_pays_every_bet_as_it_should(name: str) -> None:
         else:
             assert (row.lost, row.returned, row.profit) == (0, STAKE * (win + 1), STAKE * win)
         assert row.left == 0
-        unit, per_unit = RULES.exposure((), key, 0)
+        exposure = RULES.exposure((), key, 0)
+        unit, per_unit = exposure.unit, exposure.per_unit
         assert STAKE // unit * per_unit[outcome] == row.profit - row.lost
 
 
