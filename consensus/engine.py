@@ -135,6 +135,7 @@ class Engine:
         self.sealed: Held | None = None
         """What made the last block of this epoch final: nothing but answers comes from now on."""
         self.halted = resume(self._chain, self._rounds, records, epoch=epoch, me=me)
+        self._rounds.known_from = self._chain.final.view
         self._rounds.fresh.clear()
         self._rounds.silent.clear()
         self.tip = self._chain.final
@@ -206,6 +207,11 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
+        # Whoever did not cast both has a twin, and stops when it learns of it.
+        self._outside.sends += [
+            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
+        ]
+        self._rounds.accused.clear()
         effects, self._effects = self._effects, []
         if self._outside.sends:
             effects += self._outside.sends

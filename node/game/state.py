@@ -180,6 +180,7 @@ class GameState:
         )
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
+        self._tighten()
         self.treasury.check(
             sum(account.chips for account in self.accounts),
             sum(session.layout for session in self.sessions if session is not None),

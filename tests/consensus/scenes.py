@@ -194,7 +194,7 @@ class Scene:
         ]
 
     def votes(self) -> list[tuple[int, int]]:
-        """Return (kind, view) of the votes that went out, those in proposals too."""
+        """Return (kind, view) of the own votes that went out, those in proposals too."""
         found = []
         for effect in self.effects:
             if not isinstance(effect, Send):
@@ -203,7 +203,7 @@ class Scene:
             if number is Number.PROPOSAL:
                 assert isinstance(message, Proposal)
                 message = parse_envelope(message.vote)
-            if isinstance(message, Envelope):
+            if isinstance(message, Envelope) and message.kid == self.validators.kids[self.me]:
                 vote = decode_as(message.payload, VotePayload)
                 found.append((vote.kind, vote.view))
         return found

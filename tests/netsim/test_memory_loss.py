@@ -12,6 +12,8 @@ from consensus.effects import BlockLogged, FinalLogged, FloorLogged, VoteLogged
 from consensus.messages import VoteKind
 from netsim.host import Disk
 from netsim.playing import PlayingTable
+from netsim.tables import CounterTable, Seat
+from netsim.twins import Split, TwinPair, _twin_of
 from node.waiting import Cause, explain
 
 
@@ -159,3 +161,32 @@ def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable)
         assert replica.engine.floor == 0
         assert not replica.engine.muted
     assert any(isinstance(r, BlockLogged) for r in table.network.hosts[0].disk.records)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_devices_with_one_key_one_stops_or_both_say_the_same(seed: int) -> None:
+    """Both hear everybody, and nobody but their key ties them: the table goes on and never forks.
+
+    The invariants watch the honest. Each device's own votes never exclude each other (the engine
+    asserts it); votes of one may exclude the other's until one has seen a vote that it never cast.
+    """
+    key = seed % 4
+    pairs: list[TwinPair] = []
+
+    def seat_twins(seat: Seat) -> TwinPair:
+        split = Split((), range(4))
+        split.healed = True
+        pairs.append(TwinPair(seat, _twin_of(seat), split))
+        return pairs[-1]
+
+    table = CounterTable(4, seed, adversaries={key: seat_twins})
+    network = table.network
+    for step in range(40):
+        table.increment(bytes((step,)))
+        network.perform(key, pairs[0].increment(bytes((step, 1)), step % 2, network.clock(key)))
+        network.run(network.now_ms + 200)
+    table.settle()
+    assert all(total >= 40 for total in table.totals())
+    stopped = [node.engine.muted for node in pairs[0]._nodes if node.engine.muted]
+    proofs = [proof for index in table.honest for proof in table.nodes[index].engine.evidence]
+    assert stopped or not proofs, "both go on only while they say the same"
