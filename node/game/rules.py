@@ -210,6 +210,14 @@ class GameRules(Protocol):
         """
         ...
 
+    def prize(self, key: BetKey, stake: int) -> int:
+        """Return the most that a bet of this stake can ask of the bank, whatever the board shows.
+
+        Never less than any entry of `exposure` says, and a lookup: a bank that holds the sum of all
+        prizes need not know which of them exclude each other.
+        """
+        ...
+
     def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
         """Return what the outcome does to the bets of one seat (R8); untouched bets have no row.
 

@@ -292,10 +292,10 @@ class GameSession(msgspec.Struct, gc=False):
     seats: list[Seat | None] = []
     seat_of: dict[int, int] = {}
     """Seat of each player here, riding ones included. Replaced, never changed."""
-    exposure: list[int] = []
-    """What each outcome asks of the bank, all bets together. Replaced, never changed."""
-    worst: int = 0
-    """The greatest of `exposure`, at least 0."""
+    prizes: int = 0
+    """What the bets here could win, each for itself: at least `worst`."""
+    known: tuple[list[int], int] | None = None
+    """`exposure` and `worst`, None while nobody asked since the roll; the list is never changed."""
     touched: dict[int, None] = {}
     tree: MerkleTree = msgspec.field(default_factory=MerkleTree)
     due_known: bool = False
@@ -313,7 +313,6 @@ class GameSession(msgspec.Struct, gc=False):
             creator,
             rules.opening_board(),
             idle_ms=time_ms,
-            exposure=[0] * len(rules.outcome_names),
         )
 
     def copy(self) -> "GameSession":
@@ -478,6 +477,16 @@ class GameSession(msgspec.Struct, gc=False):
 
     # Bets.
 
+    @property
+    def exposure(self) -> list[int]:
+        """What each outcome asks of the bank, all bets together."""
+        return (self.known or self._count_exposure())[0]
+
+    @property
+    def worst(self) -> int:
+        """The greatest of `exposure`, at least 0."""
+        return (self.known or self._count_exposure())[1]
+
     def exposed(self, exposure: Exposure, stake: int) -> list[int]:
         """Return the exposure with `stake` more on such a bet; negative for less."""
         units = stake // exposure.unit
@@ -488,8 +497,8 @@ class GameSession(msgspec.Struct, gc=False):
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
         bet = self.own_seat(index).bets.pop(key)
-        exposure = self.rules.exposure(self.board, key, bet.working)
-        self.set_exposure(self.exposed(exposure, -bet.stake))
+        self._expose(key, bet, -bet.stake)
+        self.prizes -= self.rules.prize(key, bet.stake)
         self.layout -= bet.stake + bet.vig
         return bet
 
@@ -497,11 +506,11 @@ class GameSession(msgspec.Struct, gc=False):
         """Take part of a bet off the layout; return the chips for the rack, vig included."""
         seat = self.own_seat(index)
         bet = seat.bets[key]
-        stake = bet.stake - amount
-        vig = self.rules.vig(key, stake)
+        rules, stake = self.rules, bet.stake - amount
+        vig = rules.vig(key, stake)
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
-        exposure = self.rules.exposure(self.board, key, bet.working)
-        self.set_exposure(self.exposed(exposure, -amount))
+        self._expose(key, bet, -amount)
+        self.prizes += rules.prize(key, stake) - rules.prize(key, bet.stake)
         chips = amount + bet.vig - vig
         self.layout -= chips
         return chips
@@ -514,24 +523,31 @@ class GameSession(msgspec.Struct, gc=False):
         columns = zip(self.exposure, before, after, strict=True)
         return [have + units * (new - old) for have, old, new in columns]
 
-    def set_exposure(self, exposure: list[int]) -> None:
-        """Replace what each outcome asks of the bank."""
-        self.exposure = exposure
-        worst = max(exposure)  # much faster than of the unpacked list
-        self.worst = max(worst, 0)
+    def _expose(self, key: BetKey, bet: Bet, stake: int) -> None:
+        """Keep a known exposure true for `stake` chips more or less on a bet."""
+        if self.known is not None:
+            exposure = self.rules.exposure(self.board, key, bet.working)
+            self.set_exposure(self.exposed(exposure, stake))
 
-    def recount(self) -> None:
-        """Compute exposure and layout from the bets themselves."""
+    def set_exposure(self, exposure: list[int]) -> tuple[list[int], int]:
+        """Replace what each outcome asks of the bank; return it with the worst of it."""
+        worst = max(exposure)  # much faster than of the unpacked list
+        self.known = known = exposure, max(worst, 0)
+        return known
+
+    def count_layout(self) -> None:
+        """Compute layout and prizes from the bets themselves."""
+        bets = [item for seat in self.seats if seat is not None for item in seat.bets.items()]
+        self.layout = sum(bet.stake + bet.vig for _, bet in bets)
+        self.prizes = sum(self.rules.prize(key, bet.stake) for key, bet in bets)
+
+    def _count_exposure(self) -> tuple[list[int], int]:
+        """Compute the exposure from the bets themselves."""
         stakes: dict[tuple[BetKey, int], int] = {}
-        layout = 0
         for seat in self.seats:
-            if seat is None:
-                continue
-            for key, bet in seat.bets.items():
-                layout += bet.stake + bet.vig
+            for key, bet in () if seat is None else seat.bets.items():
                 name = key, bet.working
                 stakes[name] = stakes.get(name, 0) + bet.stake
-        self.layout = layout
         rules, board = self.rules, self.board
         columns = []
         for (key, working), stake in stakes.items():
@@ -539,9 +555,8 @@ class GameSession(msgspec.Struct, gc=False):
             units = stake // unit
             columns.append(per_unit if units == 1 else [units * more for more in per_unit])
         if columns:
-            self.set_exposure(list(map(sum, zip(*columns, strict=True))))
-        else:
-            self.set_exposure([0] * len(rules.outcome_names))
+            return self.set_exposure(list(map(sum, zip(*columns, strict=True))))
+        return self.set_exposure([0] * len(rules.outcome_names))
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""
@@ -557,22 +572,29 @@ class GameSession(msgspec.Struct, gc=False):
         *_, index, key = min(candidates)
         return index, key
 
-    def apply_row(self, index: int, row: Settlement) -> Bet:
-        """Do to one bet what its settlement says; return the bet as it was."""
-        bets = self.own_seat(index).bets
+    def apply_row(self, seat: Seat, row: Settlement) -> None:
+        """Do to one bet of a seat, which is this session's own, what its settlement says.
+
+        The exposure is not kept true here: after a roll every bet may ask for something else.
+        """
+        bets, key, left = seat.bets, row.key, row.left
         bet = bets.pop(row.before)
-        before = bet.stake + bet.vig + row.profit
-        after = row.returned + row.lost + row.vig + row.left + row.left_vig
-        assert before == after, f"{row} of {bet} makes {after} chips of {before}"
-        if row.left:
-            there = bets.get(row.key)
-            working = bet.working if row.key == row.before else 0
-            stake, vig, bet_id = row.left, row.left_vig, bet.id
+        before = bet.stake + bet.vig
+        after = row.returned + row.lost + row.vig + left + row.left_vig
+        assert before + row.profit == after, f"{row} of {bet} makes {after} chips of {before}"
+        self.layout += left + row.left_vig - before
+        prize = self.rules.prize
+        self.prizes -= prize(row.before, bet.stake)
+        if left:
+            there = bets.get(key)
+            working = bet.working if key == row.before else 0
+            stake, vig, bet_id = left, row.left_vig, bet.id
             if there is not None:
                 stake, vig = stake + there.stake, vig + there.vig
                 bet_id, working = there.id, there.working
-            bets[row.key] = Bet(stake, bet_id, working, vig)
-        return bet
+                self.prizes -= prize(key, there.stake)
+            bets[key] = Bet(stake, bet_id, working, vig)
+            self.prizes += prize(key, stake)
 
     # Timers.
 
@@ -690,5 +712,5 @@ def parse_session(
     session.seat_of = {
         seat.player: index for index, seat in enumerate(session.seats) if seat is not None
     }
-    session.recount()
+    session.count_layout()
     return session

@@ -21,9 +21,10 @@ from consensus.encoding import (
     digest,
     encode,
 )
-from consensus.merkle import MerkleTree, merkle_root
+from consensus.merkle import MerkleTree
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
+from node.game.leaves import GameLeaves
 from node.game.params import (
     CHIPS_MAX,
     PLAYERS_MAX,
@@ -50,7 +51,6 @@ from node.game.session import (
     Phase,
     Seat,
     parse_session,
-    seats_root_of,
 )
 from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, share_out
 
@@ -61,28 +61,6 @@ _NOT_SEATED = Receipt(Code.NOT_SEATED)
 _NO_MORE_BETS = Receipt(Code.NO_MORE_BETS)
 _OWN_ROLL = Receipt(Code.OWN_ROLL)
 _NO_BET = Receipt(Code.NO_BET)
-
-
-class GameLeaves(Record, frozen=True):
-    """A whole state as its leaves: treasury, accounts, and of each session itself and its seats."""
-
-    treasury: bytes
-    accounts: tuple[bytes, ...]
-    sessions: tuple[tuple[bytes, tuple[bytes, ...]], ...]
-
-
-def roots_of(leaves: GameLeaves) -> tuple[Digest, Digest] | None:
-    """Return accounts and sessions root of leaves from anybody, None if they do not fit together.
-
-    Whoever fetched a state compares these, and `leaves.treasury`, with a certified header before
-    `GameState.from_leaves` reads further.
-    """
-    for leaf, seats in leaves.sessions:
-        if leaf and seats_root_of(leaf) != merkle_root(seats):
-            return None
-        if seats and not leaf:
-            return None
-    return merkle_root(leaves.accounts), merkle_root([leaf for leaf, _ in leaves.sessions])
 
 
 class GameState:
@@ -198,9 +176,11 @@ class GameState:
         )
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
+        sessions = [session for session in self.sessions if session is not None]
         self.treasury.check(
-            sum(account.chips for account in self.accounts),
-            sum(session.layout for session in self.sessions if session is not None),
+            sum([account.chips for account in self.accounts]),
+            sum([session.layout for session in sessions]),
+            sum([session.prizes for session in sessions]),
         )
         return closed
 
@@ -258,6 +238,15 @@ class GameState:
             if due_ms is not None and (first is None or due_ms < first[0]):
                 first = due_ms, slot
         return first
+
+    def exposed(self) -> int:
+        """Return what the bank must hold: the sum of the worst cases of all sessions (R29)."""
+        return sum(session.worst for session in self.sessions if session is not None)
+
+    def covers(self) -> bool:
+        """Say whether the bank holds what it must. That it could pay every prize says so too."""
+        treasury = self.treasury
+        return treasury.covers(treasury.prizes) or treasury.covers(self.exposed())
 
     def thrower(self, slot: int) -> int | None:
         """Return the player who has the dice of a session, or to whom they are offered."""
@@ -393,12 +382,12 @@ class GameState:
         """Let a seat leave; return the chips that went back to its rack (R30)."""
         session = self._own_session(slot)
         player = session.player_at(index)
-        worst = session.worst
+        prizes = session.prizes
         back = session.vacate(index, self.time_ms)
         chips = sum(bet.stake + bet.vig for bet in back)
         if back:
             self._give_back(player, chips, len(back))
-            self._came_down(slot, worst)
+            self._came_down(slot, prizes)
         return chips
 
     def _give_back(self, player: int, chips: int, bets: int) -> None:
@@ -406,15 +395,14 @@ class GameState:
         self.treasury.unstake(account, chips)
         account.open_bets -= bets
 
-    def _came_down(self, slot: int, worst: int) -> None:
+    def _came_down(self, slot: int, prizes: int) -> None:
         """After bets came off a layout: see that the bank covers the rest, and whether any lie.
 
-        `worst` is the worst case of the session before.
+        `prizes` are those of the session before.
         """
         session = self._own_session(slot)
-        self.treasury.exposed += session.worst - worst
-        if not self.treasury.covers(0):
-            self.returned.extend(self._cover(slot, {}))
+        self.treasury.prizes += session.prizes - prizes
+        self.returned.extend(self._cover(slot, {}))
         if session.layout == 0 and session.phase != Phase.OPEN:
             self._must(slot, Event.EMPTIED)
 
@@ -424,14 +412,14 @@ class GameState:
         `won` holds seat and key of the bets that just won and stay up.
         """
         returned = []
-        while not self.treasury.covers(0):
+        while not self.covers():
             session = self._own_session(slot)
             index, key = session.to_return(won)
             seat = session.own_seat(index)
             for each in (key, *session.rules.dependents(seat.bets, key)):
-                worst = session.worst
+                prizes = session.prizes
                 bet = session.remove(index, each)
-                self.treasury.exposed += session.worst - worst
+                self.treasury.prizes += session.prizes - prizes
                 self._give_back(seat.player, bet.stake + bet.vig, 1)
                 returned.append(ReturnedBet(slot, seat.player, *each, bet.stake + bet.vig))
             session.free_if_done(index)
@@ -464,27 +452,35 @@ class GameState:
         chips = amount + vig - bet.vig
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
-        exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
-        worst = max(exposure)
-        more = max(worst, 0) - session.worst
-        treasury = self.treasury
-        if not treasury.covers(more):
-            return Receipt(Code.BANK, (more, max(treasury.free, 0)))
+        treasury, prize = self.treasury, rules.prize(key, stake) - rules.prize(key, bet.stake)
+        sure, exposure = treasury.covers(treasury.prizes + prize), None
+        if not sure or session.known is not None:
+            exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
+            if not sure and (refused := self._uncovered(session, exposure)):
+                return refused
         account = self._own_account(player)
         session = self._own_session(slot)
         seat = session.own_seat(seat_index)
         treasury.stake(account, chips)
-        treasury.exposed += more
+        treasury.prizes += prize
         account.open_bets += bet.stake == 0
         session.layout += chips
-        session.exposure = exposure
-        session.worst += more
+        session.prizes += prize
+        if exposure is not None:
+            session.set_exposure(exposure)
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
         seat.ready = False
         seat.last_ms = self.time_ms
         if session.phase == Phase.OPEN:
             self._must(slot, Event.BET)
         return DONE
+
+    def _uncovered(self, session: GameSession, exposure: list[int]) -> Receipt | None:
+        """Refuse what would make the exposure of a session more than the bank can cover (R29)."""
+        exposed, more = self.exposed(), max(*exposure, 0) - session.worst
+        if self.treasury.covers(exposed + more):
+            return None
+        return Receipt(Code.BANK, (more, max(self.treasury.free(exposed), 0)))
 
     def _take_down(self, player: int, operation: op.TakeDown, _index: int) -> Receipt:
         return self._take(player, operation.session, operation.kind, operation.number, None)
@@ -513,7 +509,7 @@ class GameState:
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
-        worst, bets = session.worst, len(seat.bets)
+        prizes, bets = session.prizes, len(seat.bets)
         if taken < bet.stake:
             chips = session.lower(index, key, taken)
         else:
@@ -523,7 +519,7 @@ class GameState:
                 hanging = session.remove(index, other)
                 chips += hanging.stake + hanging.vig
         self._give_back(player, chips, bets - len(seat.bets))
-        self._came_down(slot, worst)
+        self._came_down(slot, prizes)
         return Receipt(Code.DONE, (chips,))
 
     def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
@@ -541,16 +537,17 @@ class GameState:
         refusal = session.rules.check_working(session.board, seat.bets, key, working)
         if refusal is not None:
             return Receipt(refusal.code, refusal.values)
-        exposure = session.reworked(key, bet, working)
-        more = max(*exposure, 0) - session.worst
-        if not self.treasury.covers(more):
-            return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
+        sure, exposure = self.treasury.covers(self.treasury.prizes), None
+        if not sure or session.known is not None:
+            exposure = session.reworked(key, bet, working)
+            if not sure and (refused := self._uncovered(session, exposure)):
+                return refused
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
         seat.bets[key] = Bet(bet.stake, bet.id, working, bet.vig)
-        session.set_exposure(exposure)
-        self.treasury.exposed += more
+        if exposure is not None:
+            session.set_exposure(exposure)
         return DONE
 
     # The dice.
@@ -622,8 +619,9 @@ class GameState:
         amount, part = operation.amount, self.accounts[player].pooled
         if not 0 < amount <= part:
             return Receipt(Code.POOL_PART, (max(amount, 0), part))
-        if amount > self.treasury.idle:
-            return Receipt(Code.POOL_PROMISED, (self.treasury.idle,))
+        idle = self.treasury.idle(self.exposed())
+        if amount > idle:
+            return Receipt(Code.POOL_PROMISED, (idle,))
         self.treasury.fund(self._own_account(player), -amount)
         return DONE
 
@@ -675,15 +673,14 @@ class GameState:
             digest("dice", seed + session.serial.to_bytes(8, "big") + number.to_bytes(8, "big"))
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
-        worst, payment = session.worst, Payment(self.treasury, self.params.rake_bp)
+        payment = Payment(self.treasury, self.params.rake_bp)
         for index, seat in enumerate(session.seats):
             rows = rules.settle(board, seat.bets, outcome) if seat else ()
             if seat is not None and rows:
                 payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
-        session.recount()
-        self.treasury.exposed += session.worst - worst
+        session.known = None
         returned = self._cover(slot, payment.won)
         for bet in returned:
             payment.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
@@ -778,7 +775,7 @@ class GameState:
             state._put_session(slot, session)
             if session is not None:
                 treasury.layout += session.layout
-                treasury.exposed += session.worst
+                treasury.prizes += session.prizes
         racks = sum(account.chips for account in state.accounts)
         if racks + treasury.layout + bank != minted:
             raise DecodeError(f"{racks} + {treasury.layout} + {bank} chips are not {minted}")
