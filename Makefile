@@ -30,6 +30,7 @@ sweep: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
 	$(BIN)/python -m bench.runtime --json
+	$(BIN)/python -m bench.agreement --voters 4 16 31 --json
 	$(BIN)/python -m bench.game --json
 
 # Every scenario of one validator that is two, at a table of four over three views.

@@ -34,7 +34,7 @@ RETRIES_ALONE_MAX = 8
 faulty leader may have shown its proposal to nobody else, so no certificate will ever come."""
 FINALIZE_VOTES_REPEATED = 16
 REMINDERS_MAX = 16
-"""Votes of a peer that it is shown again when its link comes up, the newest first."""
+"""Votes of a peer that it is shown again when it asks on a new link, the newest first."""
 RELAYS_FIRST = 2
 """Nodes that look after one peer after Δ̂/2; if both are faulty, the others do after 2 Δ̂."""
 STATUS_IDLE_MS = 60_000
@@ -99,11 +99,17 @@ class Dissemination:
         known = self.peers[peer]
         known.view = known.final_view = 0
         known.silent = False
+        known.reminded = False
         self._ask_status(peer, now)
-        self._remind(peer)
 
     def _remind(self, peer: ValidatorIndex) -> None:
-        """Show a peer its own votes: one that forgot them, or whose key others use, must know."""
+        """Show a peer its own votes: one that forgot them, or whose key others use, must know.
+
+        It comes before the first Status on a link, after which the peer may vote.
+        """
+        if self.peers[peer].reminded:
+            return
+        self.peers[peer].reminded = True
         for vote in self._rounds.votes_of(peer, REMINDERS_MAX):
             self.sends.append(Send(peer, frame(Number.VOTE, vote)))
 
@@ -146,6 +152,7 @@ class Dissemination:
         if status.echo_ms and sender < self._validators.n:
             self.timing.answered(sender, status.echo_ms, status.wall_ms, now)
         if status.ask:
+            self._remind(sender)
             answer = self._status(now, ask=0, echo_ms=status.wall_ms)
             self._send(sender, Number.STATUS, answer)
         peer = self.peers[sender]

@@ -138,9 +138,13 @@ class EpochKeysLogged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochKeysErased:
-    """Own keys of all epochs before this one have done their work and are to be forgotten."""
+    """Dealings and shares of all epochs before this one have done their work: forget them.
+
+    So have own keys that were made for epochs before `keys`; later ones may be in use still.
+    """
 
     epoch: int
+    keys: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

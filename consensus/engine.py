@@ -106,6 +106,8 @@ class Engine:
         ]
         self.floor = max(*floors, vote_above or 0) if floors else vote_above
         """The view up to which this node casts no vote, None while it has to find that out."""
+        self.is_listening = bool(records)
+        """Whether this node came back and has not heard yet where as many are as it needs to vote."""
         self.muted = ""
         """Why this node casts no vote any more: somebody else signs with its key."""
         self._app = app
@@ -133,6 +135,7 @@ class Engine:
         self.sealed: Held | None = None
         """What made the last block of this epoch final: nothing but answers comes from now on."""
         self.halted = resume(self._chain, self._rounds, records, epoch=epoch, me=me)
+        self._rounds.known_from = self._chain.final.view
         self._rounds.fresh.clear()
         self._rounds.silent.clear()
         self.tip = self._chain.final
@@ -168,7 +171,7 @@ class Engine:
                 if not self._rounds.note_certificate(message):
                     self._report(sender, "certificate that does not verify")
             case Status():
-                self._rounds.noted |= self.floor is None
+                self._rounds.noted |= self.floor is None or self.is_listening
                 outside.on_status(sender, message, now, awake=self.awake)
             case GetCert():
                 outside.on_get_cert(sender, message, now)
@@ -204,6 +207,11 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
+        # Whoever did not cast both has a twin, and stops when it learns of it.
+        self._outside.sends += [
+            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
+        ]
+        self._rounds.accused.clear()
         effects, self._effects = self._effects, []
         if self._outside.sends:
             effects += self._outside.sends
@@ -293,7 +301,8 @@ class Engine:
     def may_vote(self, view: int) -> bool:
         """Say whether this node votes in a view, as far as its memory and its key allow."""
         floor = self.floor
-        return self._votes and not self.muted and floor is not None and view > floor
+        may = self._votes and not self.muted and not self.is_listening
+        return may and floor is not None and view > floor
 
     def _found_floor(self) -> bool:
         """Take note of own votes that this node does not know, and find where it may vote again.
@@ -302,6 +311,10 @@ class Engine:
         honest ones of these but itself, n - 2f - 1, still are in u - 1 or above. Of 2f + 1 others
         that say where they are, one is among them; so the highest view M that is proven here and
         that all of these have at most, is u - 1 or above, and M + 2 is above u.
+
+        A node that came back remembers all of it, unless its disk was exchanged for an older one,
+        which nothing here shows. So it listens first: others show it its own votes when they tell
+        where they are. That costs nothing, for with fewer than q - 1 of them no vote is of use.
         """
         forgotten, self._rounds.forgotten = self._rounds.forgotten, []
         if not self._votes:
@@ -312,13 +325,18 @@ class Engine:
                     f"a {kind.name} vote in view {view} is signed with this node's key and not by "
                     "this node: another device uses the key, or this folder is an old copy"
                 )
-        if self.floor is not None or self.is_unanimous:
+        if not self.is_listening and (self.floor is not None or self.is_unanimous):
             return False
         view = self._rounds.view
-        others = [
-            peer for index, peer in self._outside.peers.others() if index < self._validators.n
-        ]
-        if sum(peer.stated and peer.view <= view for peer in others) < 2 * self._validators.f + 1:
+        heard = sum(
+            peer.stated and peer.view <= view
+            for index, peer in self._outside.peers.others()
+            if index < self._validators.n
+        )
+        if self.is_listening:
+            self.is_listening = heard < self._validators.q - 1
+            return not self.is_listening
+        if heard < 2 * self._validators.f + 1:
             return False
         self.floor = max((view + 1, *(seen for _, seen in forgotten)))
         self._records.append(FloorLogged(epoch=self._electorate.epoch, view=self.floor))

@@ -17,12 +17,13 @@ ANSWER_BURST_MS = 1_000
 class Peer:
     """One peer, as its own messages show it."""
 
-    __slots__ = ("final_view", "help_ms", "served_ms", "silent", "stated", "view")
+    __slots__ = ("final_view", "help_ms", "reminded", "served_ms", "silent", "stated", "view")
 
     def __init__(self) -> None:
         """Know nothing."""
         self.view = 0
         self.final_view = 0
+        self.reminded = True  # was shown its own votes since its link came up
         self.stated = False  # told where it stands since this node started
         self.silent = False  # missed its last turn, not heard since
         self.help_ms = 0  # when it may be helped again

@@ -118,6 +118,8 @@ class Rounds:
         self.fresh: list[Held] = []  # held since the engine last took them
         self.silent: list[ValidatorIndex] = []  # leaders whose turn passed without a word
         self.faults: list[tuple[ValidatorIndex, str]] = []
+        self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
+        self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
 
     @property
@@ -202,7 +204,8 @@ class Rounds:
             self.faults.append((sender, "vote of a stranger"))
             return None
         if signer == self._me:
-            if view > self.final.view and not self._is_own(kind, view, about):
+            is_held = view > self.final.view or view in self._rounds
+            if view > self.known_from and is_held and not self._is_own(kind, view, about):
                 self._note_forgotten(kind, view, payload, envelope.signature)
             return signer, kind, view
         least = max(self.final.view - VIEWS_KEPT, self.view - VOTE_VIEWS_MAX)
@@ -536,6 +539,8 @@ class Rounds:
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
         kind = offence_kind(statement.kind, other.kind)
+        if (signer, kind) not in self._proofs and signer != self._me:
+            self.accused += [(signer, half) for half in halves]
         self._proofs.setdefault((signer, kind), build_evidence(*halves))
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 

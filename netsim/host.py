@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consensus.effects import BlockLogged, LogRecord, Now
+from consensus.effects import (
+    BlockLogged,
+    DealCertificateLogged,
+    DealingLogged,
+    EpochKeysErased,
+    EpochKeysLogged,
+    LogRecord,
+    Now,
+    SharesLogged,
+)
 from consensus.validators import ValidatorIndex
 
 WALL_MS_START = 1_700_000_000_000
@@ -76,8 +85,30 @@ class Disk:
             self._cached.clear()
         self.records.extend(records)
         for record in records:
-            if isinstance(record, BlockLogged):
-                self._blocks[record.hash] = (record.header, record.body)
+            match record:
+                case BlockLogged():
+                    self._blocks[record.hash] = (record.header, record.body)
+                case EpochKeysErased():
+                    self._erase(record)
+                case _:
+                    pass
+
+    def _erase(self, erased: EpochKeysErased) -> None:
+        """Forget the secrets of earlier epochs, as the store does; what was only cached stays."""
+        if self._cached:
+            return
+        kept: list[LogRecord] = []
+        for record in self.records:
+            match record:
+                case DealingLogged() | DealCertificateLogged() | SharesLogged():
+                    is_over = record.epoch < erased.epoch
+                case EpochKeysLogged():
+                    is_over = record.epoch < erased.keys
+                case _:
+                    is_over = False
+            if not is_over:
+                kept.append(record)
+        self.records = kept
 
     def block(self, wanted: bytes) -> tuple[bytes, bytes] | None:
         """Return a stored block as (header, body); raises `DiskError` if it is damaged."""

@@ -78,6 +78,7 @@ class Invariants:
         self._own_certificates: dict[tuple[int, Round, int], bytes] = {}
         self._blocks: dict[bytes, tuple[bytes, bytes]] = {}  # stored by somebody
         self._chain: list[tuple[bytes, Header]] = []  # agreed blocks from height 1
+        self._heights: dict[bytes, int] = {}
         self._actions: dict[bytes, int] = {}
         self._shown: Counter[int] = Counter()  # committed height by host
         self._stored: Counter[int] = Counter()  # durable final height by host
@@ -93,6 +94,14 @@ class Invariants:
     def voters(self, epoch: int) -> int:
         """Return how many vote in an epoch that somebody has entered."""
         return self._electorates[epoch].n
+
+    def hash_at(self, height: int) -> bytes:
+        """Return the hash of an agreed block."""
+        return self._chain[height - 1][0]
+
+    def height_of(self, hash_: bytes) -> int | None:
+        """Return the height of an agreed block, None for any other."""
+        return self._heights.get(hash_)
 
     def shows(self, host: int, height: int) -> None:
         """Take note that a host whose effects are not watched has shown everything up to here."""
@@ -309,6 +318,7 @@ class Invariants:
                 raise ViolatedError(f"G8 action {action.hex()} is final twice")
             self._actions[action] = height
         self._chain.append((record.hash, header))
+        self._heights[record.hash] = height
         if self._root_of is not None and self._root_of(self.actions) != header.state_root:
             raise ViolatedError(f"G6 the state root at height {height} is not the model's")
 

@@ -83,7 +83,6 @@ class Ledger:
         self._proofs: dict[tuple[int, int], bytes] = {}
         self._dealt: dict[tuple[int, int], int] = {}  # dealer, batch -> secrets used
         self._used: dict[tuple[int, int, int, int], None] = {}
-        self._close_heights: dict[bytes, int] = {}
         self._approvals: dict[bytes, dict[int, None]] = {}
         self._voters = len(identities)
         self._dealers_at: dict[int, tuple[int, ...]] = {}  # close height -> who had to take part
@@ -133,7 +132,6 @@ class Ledger:
             self._sessions[slot].closed_at = height
         if result.closed:
             self._closes[height] = block_hash
-            self._close_heights[block_hash] = height
             self._dealers_at[height] = self._usable()
         self._balance()
 
@@ -340,11 +338,6 @@ class Ledger:
             self._dealt[dealer, min(batches)] += 1
         return dealers
 
-    def close_named_by(self, reveal: bytes) -> int | None:
-        """Return the height of the close that a REVEAL frame names, None if there is none yet."""
-        _, _, close_hash, _ = _read(parse_envelope(reveal[1:]).payload)
-        return self._close_heights.get(close_hash)
-
     def prove(self, host: int, serial: int, number: int, proof: bytes) -> None:
         """Take the proof of a roll that a host stores: everybody has the same one."""
         if self._proofs.setdefault((serial, number), proof) != proof:
@@ -453,6 +446,12 @@ class Ledger:
 
     def _closed_together(self, height: int) -> int:
         return sum(session.closed_at == height for session in self._sessions.values())
+
+
+def close_named_by(reveal: bytes) -> bytes:
+    """Return the hash of the closing block that a REVEAL frame names."""
+    _, _, close_hash, _ = _read(parse_envelope(reveal[1:]).payload)
+    return bytes(close_hash)
 
 
 def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold; a wrong guess raises)

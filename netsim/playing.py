@@ -6,7 +6,8 @@ from typing import TypeAlias
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from consensus.effects import Persist, SealLogged
-from consensus.encoding import Digest, digest, encode
+from consensus.encoding import Digest, decode_as, digest, encode
+from consensus.messages import Body, Header
 from consensus.signing import (
     Domain,
     PublicKey,
@@ -127,6 +128,8 @@ class PlayingTable:
             if make_network is not None
             else Network(seed, len(self._keys), self._boot, links=links, observe=self._observe)
         )
+        self.replayed: Callable[[BlockResult, Header, Body], None] = lambda *_block: None
+        """Called with a block that nobody had shown before the host that stored it restarted."""
         if begin:
             self.begin()
 
@@ -216,6 +219,8 @@ class PlayingTable:
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)
+        if index not in self.invariants.byzantine:
+            self._take_replayed(replica, disk)
         adversary = self._adversaries.get(index)
         if adversary is None:
             return replica
@@ -232,6 +237,14 @@ class PlayingTable:
                 epoch=lambda: replica.final.membership.epoch,
             )
         )
+
+    def _take_replayed(self, replica: Replica, disk: Disk) -> None:
+        """Take results of blocks that a host had stored but, before its power failed, not shown."""
+        for result in replica.take_replayed():
+            if result.height == len(self.results) + 1:
+                self.results.append(result)
+                header, body = disk.block(self.invariants.hash_at(result.height)) or (b"", b"")
+                self.replayed(result, decode_as(header, Header), decode_as(body, Body))
 
     def _note_epoch(self, replica: Replica) -> None:
         membership = replica.final.membership

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,12 +55,25 @@ def virtual(seed: int) -> Iterator[None]:
     def now_ns() -> int:
         return round(trio.current_time() * 1_000_000_000)
 
+    thread = threading.get_ident()
+
+    def here(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+        """Replace something for this thread only; the rest of the process is no part of the run."""
+
+        def called(*args: object) -> object:
+            return (ours if threading.get_ident() == thread else original)(*args)
+
+        return called
+
+    def wall_ns() -> int:
+        return now_ns() + WALL_MS_START * 1_000_000
+
     replaced: list[tuple[Any, str, Any]] = [
         (run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-        (os, "urandom", rng.randbytes),
-        (secrets, "randbelow", rng.randrange),
-        (time, "perf_counter_ns", now_ns),
-        (time, "time_ns", lambda: now_ns() + WALL_MS_START * 1_000_000),
+        (os, "urandom", here(rng.randbytes, os.urandom)),
+        (secrets, "randbelow", here(rng.randrange, secrets.randbelow)),
+        (time, "perf_counter_ns", here(now_ns, time.perf_counter_ns)),
+        (time, "time_ns", here(wall_ns, time.time_ns)),
     ]
     held = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     order = run._r.getstate()  # noqa: SLF001  (the same)

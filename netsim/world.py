@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consensus.effects import CertificateLogged, Committed, Persist, RollLogged, Send
 from consensus.encoding import digest
-from consensus.messages import Number, VoteKind
+from consensus.messages import Body, Header, Number, VoteKind
 from consensus.signing import PublicKey, key_id
 from netsim import scenario as s
 from netsim.byzantine import adversary_of
@@ -15,7 +15,7 @@ from netsim.chance import US_PER_MS
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
 from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
-from netsim.ledger import Ledger
+from netsim.ledger import Ledger, close_named_by
 from netsim.network import Network
 from netsim.players import Bettor, Player
 from netsim.playing import PlayingTable
@@ -103,6 +103,7 @@ class TableRun:
         )
         game = self.game
         identities = [PublicKey(game.identity_of(slot)) for slot in range(scenario.table)]
+        game.replayed = self._post
         self.ledger = Ledger(chain_id, params, identities, game.verify)
         network = self.network
         for fault in self._faults:
@@ -181,22 +182,23 @@ class TableRun:
                 self._next_block = effect
             case Played(height, result) if host not in self.damaged:
                 if height == self.ledger.height + 1:
-                    self._post(self._next_block, result)
+                    block = self._next_block
+                    self._post(result, block.header, block.body)
                 self._compare(host, height)
             case _:
                 pass
 
-    def _post(self, block: Committed, result: BlockResult) -> None:
-        header, body = block.header, block.body
+    def _post(self, result: BlockResult, header: Header, body: Body) -> None:
         parts = (body.parent_cert, body.skips, body.system, body.actions)
         if header.parent_view == 0 and header.epoch:
             self.ledger.new_epoch()
             self.trace.mark("epochs")
         voters = self.game.invariants.voters(header.epoch)
-        self.ledger.post(block.hash, header.time_ms, parts, result, voters=voters)
+        hash_ = self.game.invariants.hash_at(header.height)
+        self.ledger.post(hash_, header.time_ms, parts, result, voters=voters)
         if any(item[1] == 3 for item in body.system):
             self.trace.mark("evidence")
-        self.trace.note(self.network.now_ms, -1, "final", f"{block.height} view {header.view}")
+        self.trace.note(self.network.now_ms, -1, "final", f"{header.height} view {header.view}")
 
     def _compare(self, host: int, height: int) -> None:
         state = self.game.replicas[host].final
@@ -205,7 +207,7 @@ class TableRun:
             self.ledger.compare(host, chips, state.game.bank)
 
     def _check_reveal(self, host: int, data: bytes) -> None:
-        close = self.ledger.close_named_by(data)
+        close = self.game.invariants.height_of(close_named_by(data))
         if close is None or close > self.game.invariants.stored_height(host):
             raise ViolatedError(f"reveal: host {host} shows shares before the close is final")
 

@@ -141,7 +141,16 @@ OFFENCES_MAX = 2 * VALIDATORS_MAX
 class Membership:
     """Members and voters; every method that returns a refusal has then changed nothing."""
 
-    __slots__ = ("_kids", "_root", "epoch", "members", "newcomers", "offences", "voters")
+    __slots__ = (
+        "_following",
+        "_kids",
+        "_root",
+        "epoch",
+        "members",
+        "newcomers",
+        "offences",
+        "voters",
+    )
 
     def __init__(self, members: Sequence[Member], electorate: _Electorate) -> None:
         """Use `genesis`, `from_leaves` or `fork`."""
@@ -152,6 +161,7 @@ class Membership:
         self.newcomers = electorate.newcomers
         self.offences = electorate.offences
         self._root: Digest | None = None
+        self._following: tuple[tuple[Member, ...], tuple[int, ...]] | None = None
         self._kids: dict[KeyId, int] = {
             key_id(member.identity): slot for slot, member in enumerate(self.members)
         }
@@ -354,6 +364,12 @@ class Membership:
         absences than the present voters have left. At most max(1, f) newcomers come at a time, so
         that a majority of the known stays.
         """
+        # Asked for every block, while members change rarely; voters only change with them.
+        if self._following is None or self._following[0] is not self.members:
+            self._following = (self.members, self._choose())
+        return self._following[1]
+
+    def _choose(self) -> tuple[int, ...]:
         staying = [
             slot for slot in self.voters if self.members[slot].wants and not self._banned(slot)
         ]

@@ -405,8 +405,10 @@ class Replica:
             self._enter_epoch(BlockHash(block.hash), state, now)
             return
         if block.header.parent_view == 0 and self._epoch.number:
-            # What the keys of the epoch before sign counts nowhere any more (PROTOCOL 13).
-            self._records.append(EpochKeysErased(epoch=self._epoch.number))
+            # What belongs to the epoch before counts nowhere any more (PROTOCOL 13.4).
+            self._records.append(
+                EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
+            )
         self._epoch.finalized(state, BlockHash(block.hash), now)
 
     # Epochs.
@@ -433,10 +435,31 @@ class Replica:
         signer = self.setup.make_signer(record.vote_seed)
         self._keys.append(EpochKeys(signer, record.box_secret))
 
+    def _keys_in_use(self, membership: Membership) -> int:
+        """Return the least epoch that keys were made for with which this member may yet vote.
+
+        Who names no keys votes on with the old ones, however many epochs pass.
+        """
+        slot = membership.slot_of(self._kid)
+        if slot is None:
+            return 0
+        member = membership.members[slot]
+        named = (member.consensus_key, member.next_consensus_key)
+        for epoch, made in sorted(self._made.items()):
+            if self.setup.make_signer(made.vote_seed).public_key in named:
+                return epoch
+            if epoch > self._epoch.number:
+                break
+            del self._made[epoch]
+        return self._epoch.number + 1
+
     def _make_keys(self, entropy: bytes) -> None:
         """Make the keys of the next epoch; they are durable before anybody is told of them."""
+        epoch = self._epoch.number + 1
+        if epoch in self._made:
+            return
         record = EpochKeysLogged(
-            epoch=self._epoch.number + 1,
+            epoch=epoch,
             vote_seed=entropy[:VOTE_SEED_BYTES],
             box_secret=entropy[VOTE_SEED_BYTES:],
         )

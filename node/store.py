@@ -179,12 +179,7 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _SEALS,
 )
 """Read whole at every start; pruned, but for one row for each epoch sealed."""
-_OF_EPOCH: tuple[_Table[LogRecord], ...] = (
-    _EPOCH_KEYS,
-    _DEALINGS,
-    _DEAL_CERTIFICATES,
-    _SHARES,
-)
+_OF_EPOCH: tuple[_Table[LogRecord], ...] = (_DEALINGS, _DEAL_CERTIFICATES, _SHARES)
 """Secrets that end with their epoch."""
 _HISTORY: tuple[_Table[LogRecord], ...] = (_BLOCKS, _FINALS, _ROLLS)
 """Kept for ever; a start reads them from the newest snapshot's height on."""
@@ -553,6 +548,7 @@ class Journal(Store):
                 db.execute("PRAGMA secure_delete = ON")  # overwrites what it deletes
                 for table in _OF_EPOCH:
                     self._delete(table, "epoch < ?", (record.epoch,))
+                self._delete(_EPOCH_KEYS, "epoch < ?", (record.keys,))
                 db.execute("PRAGMA secure_delete = OFF")
                 continue
             table = _TABLES[type(record)]

@@ -21,13 +21,10 @@ import pytest
 from consensus.validators import faults_tolerated, quorum
 from node.cli import commands
 from node.config import Folder
-from node.control import SOCKET_FILE
 from node.game.games import NUMBERS, encode_choice, rules_of_table
 from node.game.operations import Operation
 from node.game.receipts import Code
-from node.logs import LOG_FILE
 from node.membership import MemberOperation
-from node.store import LOCK_FILE, STORE_FILE
 from node.terminal import help_text
 
 ROOT = Path(__file__).parent.parent
@@ -291,8 +288,16 @@ def test_constants_that_documents_name_exist() -> None:
 
 def test_the_operators_table_has_every_file_of_a_folder() -> None:
     folder = Folder(Path())
-    names = {STORE_FILE, LOCK_FILE, SOCKET_FILE, LOG_FILE}
-    names |= {str(each) for each in (folder.identity, folder.config, folder.table)}
+    # Whoever writes a file of the folder names it in a constant.
+    constants = (
+        re.findall(r'^[A-Z_]*FILE = "(.*)"$', p.read_text("utf-8"), re.MULTILINE)
+        for p in NODE_SOURCES
+    )
+    names = {name for found in constants for name in found}
+    assert {"store.db", "control.sock"} <= names
+    properties = [name for name, kind in vars(Folder).items() if isinstance(kind, property)]
+    names |= {str(getattr(folder, name)) for name in properties}
+    assert "table.bin" in names
     for name in names:
         assert f"`{name}`" in text_of("docs/operating.md"), name
 

@@ -7,11 +7,6 @@ _ACCEPTED = 252
 """Bytes below this, the greatest multiple of 6 in a byte, give every side 42 times."""
 
 
-def die(byte: int) -> int | None:
-    """Return the side that a byte shows, or None when it must be drawn again."""
-    return byte % SIDES + 1 if byte < _ACCEPTED else None
-
-
 def throw(seed: bytes, dice: int, tag: str) -> tuple[int, ...]:
     """Return so many dice of a seed of 32 uniform bytes.
 

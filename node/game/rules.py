@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from consensus.encoding import Record
+from node.game.lanes import pack
 
 Board: TypeAlias = tuple[int, ...]
 """A game's public state: small integers only, encoded as they are into the session's leaf."""
@@ -72,11 +73,19 @@ class Refusal(Record, frozen=True):
     values: tuple[int, ...] = ()
 
 
-class Exposure(NamedTuple):
-    """What the bank must hold for a bet: `stake // unit * per_unit[outcome]`; may be negative."""
+class Exposure:
+    """What the bank must hold for a bet: `stake // unit * per_unit[outcome]`; may be negative.
 
-    unit: int
-    per_unit: tuple[int, ...]
+    `packed` is `per_unit` as one integer.
+    """
+
+    __slots__ = ("packed", "per_unit", "unit")
+
+    def __init__(self, unit: int, per_unit: tuple[int, ...]) -> None:
+        """Pack the vector."""
+        self.unit = unit
+        self.per_unit = per_unit
+        self.packed = pack(per_unit)
 
 
 class Settlement(Record, frozen=True):

@@ -19,6 +19,7 @@ import msgspec
 
 from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, encode
 from consensus.merkle import MerkleTree
+from node.game.lanes import greatest, unpack
 from node.game.params import GameParams
 from node.game.receipts import Code
 from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal, Settlement
@@ -294,8 +295,8 @@ class GameSession(msgspec.Struct, gc=False):
     """Seat of each player here, riding ones included. Replaced, never changed."""
     prizes: int = 0
     """What the bets here could win, each for itself: at least `worst`."""
-    known: tuple[list[int], int] | None = None
-    """`exposure` and `worst`, None while nobody asked since the roll; the list is never changed."""
+    known: tuple[int, int] | None = None
+    """`exposure` and `worst`, None while nobody asked since the roll."""
     touched: dict[int, None] = {}
     tree: MerkleTree = msgspec.field(default_factory=MerkleTree)
     due_known: bool = False
@@ -478,21 +479,18 @@ class GameSession(msgspec.Struct, gc=False):
     # Bets.
 
     @property
-    def exposure(self) -> list[int]:
-        """What each outcome asks of the bank, all bets together."""
+    def exposure(self) -> int:
+        """What each outcome asks of the bank, all bets together, packed (see `lanes`)."""
         return (self.known or self._count_exposure())[0]
 
     @property
     def worst(self) -> int:
-        """The greatest of `exposure`, at least 0."""
+        """The most that an outcome asks, at least 0."""
         return (self.known or self._count_exposure())[1]
 
-    def exposed(self, exposure: Exposure, stake: int) -> list[int]:
+    def exposed(self, exposure: Exposure, stake: int) -> int:
         """Return the exposure with `stake` more on such a bet; negative for less."""
-        units = stake // exposure.unit
-        # Both have one entry an outcome; this is the hottest line of the game.
-        columns = zip(self.exposure, exposure.per_unit, strict=False)
-        return [have + units * more for have, more in columns]
+        return self.exposure + stake // exposure.unit * exposure.packed
 
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
@@ -515,13 +513,11 @@ class GameSession(msgspec.Struct, gc=False):
         self.layout -= chips
         return chips
 
-    def reworked(self, key: BetKey, bet: Bet, working: int) -> list[int]:
+    def reworked(self, key: BetKey, bet: Bet, working: int) -> int:
         """Return the exposure with a bet called on, off, or as the rules say."""
-        unit, before = self.rules.exposure(self.board, key, bet.working)
-        after = self.rules.exposure(self.board, key, working).per_unit
-        units = bet.stake // unit
-        columns = zip(self.exposure, before, after, strict=True)
-        return [have + units * (new - old) for have, old, new in columns]
+        before = self.rules.exposure(self.board, key, bet.working)
+        after = self.rules.exposure(self.board, key, working)
+        return self.exposure + bet.stake // before.unit * (after.packed - before.packed)
 
     def _expose(self, key: BetKey, bet: Bet, stake: int) -> None:
         """Keep a known exposure true for `stake` chips more or less on a bet."""
@@ -529,10 +525,13 @@ class GameSession(msgspec.Struct, gc=False):
             exposure = self.rules.exposure(self.board, key, bet.working)
             self.set_exposure(self.exposed(exposure, stake))
 
-    def set_exposure(self, exposure: list[int]) -> tuple[list[int], int]:
+    def worst_of(self, exposure: int) -> int:
+        """Return the most that an outcome asks with this exposure, at least 0."""
+        return max(greatest(exposure, len(self.rules.outcome_names)), 0)
+
+    def set_exposure(self, exposure: int) -> tuple[int, int]:
         """Replace what each outcome asks of the bank; return it with the worst of it."""
-        worst = max(exposure)  # much faster than of the unpacked list
-        self.known = known = exposure, max(worst, 0)
+        self.known = known = exposure, self.worst_of(exposure)
         return known
 
     def count_layout(self) -> None:
@@ -541,7 +540,7 @@ class GameSession(msgspec.Struct, gc=False):
         self.layout = sum(bet.stake + bet.vig for _, bet in bets)
         self.prizes = sum(self.rules.prize(key, bet.stake) for key, bet in bets)
 
-    def _count_exposure(self) -> tuple[list[int], int]:
+    def _count_exposure(self) -> tuple[int, int]:
         """Compute the exposure from the bets themselves."""
         stakes: dict[tuple[BetKey, int], int] = {}
         for seat in self.seats:
@@ -549,18 +548,16 @@ class GameSession(msgspec.Struct, gc=False):
                 name = key, bet.working
                 stakes[name] = stakes.get(name, 0) + bet.stake
         rules, board = self.rules, self.board
-        columns = []
+        exposure = 0
         for (key, working), stake in stakes.items():
-            unit, per_unit = rules.exposure(board, key, working)
-            units = stake // unit
-            columns.append(per_unit if units == 1 else [units * more for more in per_unit])
-        if columns:
-            return self.set_exposure(list(map(sum, zip(*columns, strict=True))))
-        return self.set_exposure([0] * len(rules.outcome_names))
+            one = rules.exposure(board, key, working)
+            exposure += stake // one.unit * one.packed
+        return self.set_exposure(exposure)
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""
-        outcome = self.exposure.index(max(self.exposure))
+        exposure = unpack(self.exposure, len(self.rules.outcome_names))
+        outcome = exposure.index(max(exposure))
         candidates = [
             ((index, key) not in won, self.rules.is_contract(self.board, key), -bet.id, index, key)
             for index, seat in enumerate(self.seats)

@@ -12,35 +12,14 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
-from consensus.encoding import (
-    DecodeError,
-    Digest,
-    Record,
-    Uint,
-    decode_as,
-    digest,
-    encode,
-)
+from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
 from consensus.merkle import MerkleTree
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
 from node.game.leaves import GameLeaves
-from node.game.params import (
-    CHIPS_MAX,
-    PLAYERS_MAX,
-    BankMode,
-    Chips,
-    GameParams,
-    problem_of_params,
-)
+from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
-from node.game.receipts import (
-    DONE,
-    Code,
-    Receipt,
-    ReturnedBet,
-    RollResult,
-)
+from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
 from node.game.rules import Bet, BetKey, GameRules, Refusal
 from node.game.session import (
     MACHINE,
@@ -475,9 +454,9 @@ class GameState:
             self._must(slot, Event.BET)
         return DONE
 
-    def _uncovered(self, session: GameSession, exposure: list[int]) -> Receipt | None:
+    def _uncovered(self, session: GameSession, exposure: int) -> Receipt | None:
         """Refuse what would make the exposure of a session more than the bank can cover (R29)."""
-        exposed, more = self.exposed(), max(*exposure, 0) - session.worst
+        exposed, more = self.exposed(), session.worst_of(exposure) - session.worst
         if self.treasury.covers(exposed + more):
             return None
         return Receipt(Code.BANK, (more, max(self.treasury.free(exposed), 0)))

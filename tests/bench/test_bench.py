@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,12 @@ def test_medians_are_taken_field_by_field() -> None:
 def test_the_probe_of_the_disk_leaves_nothing(tmp_path: Path) -> None:
     assert probe_fsync_ms(tmp_path, 5) >= 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_agreement_is_measured_beside_the_signatures_that_it_needs() -> None:
+    result: dict[str, Any] = run("bench.agreement", "--voters", "4")
+    size = result["sizes"][0]
+    assert size["ratio"] > 1
+    assert size["bytes_per_block"] > 0
+    assert result["catch_up"]["blocks"] >= 200

@@ -20,6 +20,7 @@ from consensus.messages import (
     Header,
     Number,
     Proposal,
+    Status,
     VoteKind,
     VotePayload,
     block_hash,
@@ -61,8 +62,14 @@ class Scene:
         self.disk: list[LogRecord] = []
         self.boot()
 
-    def boot(self, base: Tip | None = None, records: Sequence[LogRecord] | None = None) -> None:
-        """Start the engine from what it stored."""
+    def boot(
+        self,
+        base: Tip | None = None,
+        records: Sequence[LogRecord] | None = None,
+        *,
+        heard: bool = True,
+    ) -> None:
+        """Start the engine from what it stored; the others say that they are where it is."""
         self.app = Counter((base or genesis(CHAIN_ID)).hash)
         self.engine = Engine(
             chain_id=CHAIN_ID,
@@ -76,6 +83,11 @@ class Scene:
             records=tuple(self.disk if records is None else records),
         )
         self.engine.start(self.now)
+        if heard and self.engine.is_listening:
+            final = self.engine.final
+            place = Status(0, 0, self.engine.view, final.height, final.view, final.hash, WALL_MS, 0)
+            for other in self.others:
+                self.tell(other, Number.STATUS, place)
         self.effects = self.go()
 
     @property
@@ -182,7 +194,7 @@ class Scene:
         ]
 
     def votes(self) -> list[tuple[int, int]]:
-        """Return (kind, view) of the votes that went out, those in proposals too."""
+        """Return (kind, view) of the own votes that went out, those in proposals too."""
         found = []
         for effect in self.effects:
             if not isinstance(effect, Send):
@@ -191,7 +203,7 @@ class Scene:
             if number is Number.PROPOSAL:
                 assert isinstance(message, Proposal)
                 message = parse_envelope(message.vote)
-            if isinstance(message, Envelope):
+            if isinstance(message, Envelope) and message.kid == self.validators.kids[self.me]:
                 vote = decode_as(message.payload, VotePayload)
                 found.append((vote.kind, vote.view))
         return found

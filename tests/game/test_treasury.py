@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from node.game.lanes import pack
 from node.game.operations import Leave, PlaceBet, Ready, Reduce, Roll, TakeDown, Working
 from node.game.params import GameParams
 from node.game.receipts import Code, Posting, ReturnedBet
@@ -69,7 +70,7 @@ def test_what_one_outcome_wins_stands_against_what_it_pays() -> None:
 
 def test_a_session_that_can_only_win_frees_no_chips_for_others() -> None:
     session = Game().seated(0).session()
-    session.set_exposure([-5, -3, -5, -5, -5, -9])
+    session.set_exposure(pack([-5, -3, -5, -5, -5, -9]))
     assert session.worst == 0
 
 

@@ -12,6 +12,8 @@ from consensus.effects import BlockLogged, FinalLogged, FloorLogged, VoteLogged
 from consensus.messages import VoteKind
 from netsim.host import Disk
 from netsim.playing import PlayingTable
+from netsim.tables import CounterTable, Seat
+from netsim.twins import Split, TwinPair, _twin_of
 from node.waiting import Cause, explain
 
 
@@ -121,20 +123,31 @@ def test_it_deals_nothing_that_it_may_have_dealt_before(table: PlayingTable) -> 
         assert beacon.evidence == []
 
 
-def test_an_old_copy_of_a_folder_is_noticed_and_votes_no_more() -> None:
+@pytest.mark.parametrize(("seed", "index"), [(13, 3), (14, 2), (19, 2), (22, 3), (16, 1)])
+def test_an_old_copy_of_a_folder_signs_nothing_against_its_later_votes(
+    seed: int, index: int
+) -> None:
     """The copy is whole, and so is its mark: only the others know better, and they tell."""
+    table = PlayingTable(4, seed=seed)
+    table.play(1, limit_ms=300_000)
+    old = copy.deepcopy(table.network.hosts[index].disk)
+    table.play(3, limit_ms=300_000)
+    before = votes(table, index)
+    give_disk(table, index, old)
+    table.play(6, limit_ms=900_000)
+    assert exclusive(before, votes(table, index)) == []
+
+
+def test_an_old_copy_that_sees_its_later_votes_says_so_and_votes_no_more() -> None:
     table = PlayingTable(4, seed=13)
     table.play(1, limit_ms=300_000)
     old = copy.deepcopy(table.network.hosts[1].disk)
     table.play(3, limit_ms=300_000)
-    before = votes(table, 1)
     give_disk(table, 1, old)
     table.play(6, limit_ms=900_000)
-    assert exclusive(before, votes(table, 1)) == []
     engine = table.replicas[1].engine
-    if engine.muted:
-        assert "another device uses the key, or this folder is an old copy" in engine.muted
-        assert explain(table.replicas[1].situation()).cause is Cause.MUTED
+    assert "another device uses the key, or this folder is an old copy" in engine.muted
+    assert explain(table.replicas[1].situation()).cause is Cause.MUTED
 
 
 def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable) -> None:
@@ -148,3 +161,32 @@ def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable)
         assert replica.engine.floor == 0
         assert not replica.engine.muted
     assert any(isinstance(r, BlockLogged) for r in table.network.hosts[0].disk.records)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_devices_with_one_key_one_stops_or_both_say_the_same(seed: int) -> None:
+    """Both hear everybody, and nobody but their key ties them: the table goes on and never forks.
+
+    The invariants watch the honest. Each device's own votes never exclude each other (the engine
+    asserts it); votes of one may exclude the other's until one has seen a vote that it never cast.
+    """
+    key = seed % 4
+    pairs: list[TwinPair] = []
+
+    def seat_twins(seat: Seat) -> TwinPair:
+        split = Split((), range(4))
+        split.healed = True
+        pairs.append(TwinPair(seat, _twin_of(seat), split))
+        return pairs[-1]
+
+    table = CounterTable(4, seed, adversaries={key: seat_twins})
+    network = table.network
+    for step in range(40):
+        table.increment(bytes((step,)))
+        network.perform(key, pairs[0].increment(bytes((step, 1)), step % 2, network.clock(key)))
+        network.run(network.now_ms + 200)
+    table.settle()
+    assert all(total >= 40 for total in table.totals())
+    stopped = [node.engine.muted for node in pairs[0]._nodes if node.engine.muted]
+    proofs = [proof for index in table.honest for proof in table.nodes[index].engine.evidence]
+    assert stopped or not proofs, "both go on only while they say the same"

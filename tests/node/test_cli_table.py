@@ -364,7 +364,7 @@ def test_one_person_hosts_alone_and_plays_in_the_same_terminal(folders: list[Pat
     assert re.search(r"\n +2  [1-6] [1-6]  = \d+ +anna: .*field [+-]", output)
 
 
-def test_sealed_keys_ask_for_their_passphrase(tmp_path: Path) -> None:
+def test_sealed_keys_ask_for_their_passphrase(tmp_path: Path, ended: list[Process]) -> None:
     folder = tmp_path / "anna"
     write_config(Folder(folder), "anna", "127.0.0.1:0")
     create_keys(Folder(folder).identity, "corkscrew")
@@ -373,6 +373,10 @@ def test_sealed_keys_ask_for_their_passphrase(tmp_path: Path) -> None:
     assert "set BITCRAPS_PASSPHRASE" in errors
     _, errors = once(*words, code=2, passphrase="opener")
     assert "the passphrase does not open" in errors
-    once(*words, "--leash", passphrase="corkscrew")
+    environment = {**os.environ, "BITCRAPS_PASSPHRASE": "corkscrew"}
+    host = start(*words, env=environment)
+    ended.append(host)
+    wait_until(lambda: answers(folder))
+    stop(host)
     output, _ = once("play", "--data", folder, typed="sit\n", passphrase="corkscrew")
     assert "you take a seat" in output

@@ -109,7 +109,9 @@ def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_er
     new = EpochKeysLogged(epoch=2, vote_seed=b"new vote" * 4, box_secret=b"new box " * 4)
     dealing = DealingLogged(epoch=1, batch=0, entropy=b"old deal" * 4)
     journal.append([old, new, dealing])
-    journal.append([EpochKeysErased(epoch=2)])
+    journal.append([EpochKeysErased(epoch=2, keys=1)])
+    assert journal.load() == (old, new), "who named no other keys votes on with those of epoch 1"
+    journal.append([EpochKeysErased(epoch=2, keys=2)])
     assert journal.load() == (new,)
     journal.check()
     journal = reopened(journal)

@@ -92,7 +92,8 @@ def exposed(rules: CrapsRules, board: Board, bets: dict[BetKey, Bet]) -> list[in
     """Return the exposure of a layout as a session adds it up."""
     total = [0] * len(OUTCOMES)
     for key, bet in bets.items():
-        unit, per_unit = rules.exposure(board, key, bet.working)
+        exposure = rules.exposure(board, key, bet.working)
+        unit, per_unit = exposure.unit, exposure.per_unit
         assert bet.stake % unit == 0
         total = [
             have + bet.stake // unit * more for have, more in zip(total, per_unit, strict=True)
@@ -114,8 +115,9 @@ def test_no_outcome_asks_more_for_a_bet_than_its_prize(
 ) -> None:
     rules, board, bets = hand
     for key, bet in bets.items():
-        unit, per_unit = rules.exposure(board, key, bet.working)
-        assert max(per_unit) * (bet.stake // unit) <= rules.prize(key, bet.stake)
+        exposure = rules.exposure(board, key, bet.working)
+        units = bet.stake // exposure.unit
+        assert max(exposure.per_unit) * units <= rules.prize(key, bet.stake)
 
 
 def test_the_prize_of_a_bet_is_what_its_best_pay_brings() -> None:

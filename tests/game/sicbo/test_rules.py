@@ -84,7 +84,8 @@ def test_seed_without_usable_bytes_still_has_three_dice() -> None:
 @pytest.mark.parametrize("name", list(KEYS))
 def test_every_throw_pays_every_bet_as_it_should(name: str) -> None:
     key = KEYS[name]
-    unit, per_unit = RULES.exposure((), key, 0)
+    exposure = RULES.exposure((), key, 0)
+    unit, per_unit = exposure.unit, exposure.per_unit
     for dice in product(range(1, 7), repeat=3):
         outcome = THROWS.index(tuple(sorted(dice)))
         (row,) = RULES.settle((), {key: Bet(STAKE, 1)}, outcome)
