@@ -30,7 +30,7 @@ Range: TypeAlias = tuple[Probability, Probability]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Node = Annotated[int, msgspec.Meta(ge=0, lt=TABLE_MAX)]
 Nodes: TypeAlias = tuple[Node, ...] | Literal["random", "all"]
-Tier: TypeAlias = Literal["core", "node", "real"]
+Tier: TypeAlias = Literal["core", "node"]
 Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",

@@ -236,13 +236,12 @@ class Execution:
             state = _tail_of(before, view, time_ms)
             self._draft = (parent, state)
             return Built((), (), state.root, state.receipts_root, Flag.TAIL)
-        actions = self._mempool.next_actions(
-            before.game.seqs(), height, BODY_BYTES_MAX - _JUSTIFICATION_BYTES
-        )
         change = _Change(self, parent, before, view, time_ms)
         system = tuple(
             item for item in self._system_items(before) if change.take_item(item) is None
         )
+        room = BODY_BYTES_MAX - _JUSTIFICATION_BYTES - sum(map(len, system))
+        actions = self._mempool.next_actions(before.game.seqs(), height, room)
         change.take_actions(actions)
         state = change.finish()
         self._draft = (parent, state)
