@@ -32,9 +32,10 @@ from consensus.evidence import ITEM_EVIDENCE, verify_evidence
 from consensus.merkle import merkle_root
 from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
 from consensus.signing import Verify
+from node.game.leaves import GameLeaves
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
-from node.game.state import GameLeaves, GameState
+from node.game.state import GameState
 from node.membership import (
     MEMBER_OPERATIONS,
     Admit,
