@@ -31,8 +31,8 @@ from consensus.messages import (
     frame,
 )
 from node.execution import Snapshot, Terms, chain_parts, decode_snapshot
+from node.game.leaves import GameLeaves
 from node.game.session import seats_root_of
-from node.game.state import GameLeaves
 from node.steps import EpochStep, follow
 
 BEHIND_BLOCKS = 2_000
