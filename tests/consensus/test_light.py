@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[Callable[[], FinalHeader], str]] = {
     ),
     "another view": (lambda: final(FIRST, view=2), "view 2, not of 0 and 1"),
     "swapped signatures": (
-        lambda: forged(),
+        forged,
         "with 3 signatures, is not signed by 3 of the 4 voters",
     ),
     "another block": (
