@@ -533,6 +533,7 @@ class Engine:
 
     def _voted_final(self) -> bool:
         """R5: finalize a notarized, stored, executed block of a view that was not nullified."""
+        executed = False
         for known in self._rounds.open:
             held = known.notarization
             assert held is not None, "an open round has a notarization"
@@ -544,6 +545,7 @@ class Engine:
                 if not all(self._executed(block) for block in path):
                     return False
                 self._see_tip()
+                executed = True  # a proposal may have waited for its parent
             voted = known.nullify is not None or known.finalize is not None
             if voted or not self.may_vote(known.view):
                 continue
@@ -553,7 +555,7 @@ class Engine:
                 self._records.append(block.log())
             self._vote(FINALIZE, known, held.digest)
             return True
-        return False
+        return executed
 
     def _proposed(self) -> bool:
         """R1: the leader builds on the highest parent that it can prove."""
