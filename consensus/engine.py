@@ -53,7 +53,7 @@ from consensus.restart import resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
-from consensus.timing import backed_off
+from consensus.timing import backed_off, earliest
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
 
@@ -120,6 +120,9 @@ class Engine:
         self.deadline_ms: int | None = None
         self._now = Now(0, 0)
         self._work = False
+        # When time alone may let a rule fire, and the delay by which that was worked out.
+        self._rules_ms: int | None = None
+        self._rules_delta_ms = 0
         # Of the current view, in monotonic ms.
         self._entered_ms = 0
         self._armed_ms: int | None = None  # when its timers start; None: asleep
@@ -188,13 +191,14 @@ class Engine:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
         if not self.is_over:
-            due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
-            stirs = self._rounds.noted or due
-            if stirs or not self._work:  # work that goes away without a block can wait
+            is_due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
+            stirs = self._rounds.noted
+            if stirs or is_due or not self._work:  # work that goes away without a block can wait
                 worked, self._work = self._work, self._app.has_work(self.tip.hash)
-                stirs |= self._work is not worked
+                stirs |= self._work is not worked or (is_due and self._may_fire_by_time())
             if stirs:
                 self._apply_rules()
+            if stirs or is_due:
                 if not self.is_over:
                     self._outside.speak(
                         now,
@@ -301,6 +305,19 @@ class Engine:
         ):
             pass
         self._rounds.noted = False
+
+    def _may_fire_by_time(self) -> bool:
+        """Say whether a rule may fire though nothing was noted; else only words are due."""
+        at_ms = self._rules_ms
+        return (
+            self.deadline_ms is None
+            or (at_ms is not None and self._now.mono_ms >= at_ms)
+            or self._rules_delta_ms != self.delta_ms
+            or self._early_ms is not None
+            or self._outside.is_tired
+            or self.is_listening
+            or self.floor is None
+        )
 
     def may_vote(self, view: int) -> bool:
         """Say whether this node votes in a view, as far as its memory and its key allow."""
@@ -663,15 +680,16 @@ class Engine:
         if self.is_over:
             return None
         now_ms = self._now.mono_ms
-        due = [self._early_ms]
-        if self._armed_ms is not None and self._armed_ms > now_ms:
-            due.append(self._armed_ms)
-        elif self._armed_ms is not None and self.may_vote(self.view):
-            known = self._rounds.get(self.view)
-            if known is None or (known.nullify is None and known.finalize is None):
-                due.append(self._timeout_ms(known))
-        due += self._outside.deadlines(awake=self.awake, unsettled=self._unsettled)
-        first = min((at for at in due if at is not None), default=None)
+        fires_ms = self._armed_ms
+        if fires_ms is not None and fires_ms <= now_ms:
+            fires_ms = None
+            if self.may_vote(self.view):
+                known = self._rounds.get(self.view)
+                if known is None or (known.nullify is None and known.finalize is None):
+                    fires_ms = self._timeout_ms(known)
+        self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms
+        spoken_ms = self._outside.deadline_ms(awake=self.awake, asks=self._unsettled is not None)
+        first = earliest(fires_ms, self._early_ms, spoken_ms)
         assert first is None or first > now_ms, f"a deadline of {now_ms - (first or 0)} ms ago"
         return first
 

@@ -107,7 +107,9 @@ class Rounds:
         self._rounds: dict[int, Round] = {}
         self._statements: dict[bytes, Statement] = {}  # by payload
         self._ripe: list[Statement] = []
-        self._proofs: dict[tuple[ValidatorIndex, OffenceKind], bytes] = {}
+        self._proved: dict[tuple[ValidatorIndex, OffenceKind], None] = {}
+        self.evidence: tuple[bytes, ...] = ()
+        """The proofs of fault, one for each offender and kind of offence; another tuple when one came."""
         self.view = final.view + 1
         self.final = final
         self.finalization: Held | None = None  # of the final block itself
@@ -121,11 +123,6 @@ class Rounds:
         self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
-
-    @property
-    def evidence(self) -> tuple[bytes, ...]:
-        """The proofs of fault, one for each offender and kind of offence."""
-        return tuple(self._proofs.values())
 
     def get(self, view: int) -> Round | None:
         """Return what is known of a view, if anything is."""
@@ -539,9 +536,11 @@ class Rounds:
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
         kind = offence_kind(statement.kind, other.kind)
-        if (signer, kind) not in self._proofs and signer != self._me:
-            self.accused += [(signer, half) for half in halves]
-        self._proofs.setdefault((signer, kind), build_evidence(*halves))
+        if (signer, kind) not in self._proved:
+            self._proved[signer, kind] = None
+            self.evidence = (*self.evidence, build_evidence(*halves))
+            if signer != self._me:
+                self.accused += [(signer, half) for half in halves]
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 
 

@@ -22,6 +22,14 @@ _SMOOTHING = 4
 """A new sample weighs 1/4: a busy table is noticed within a few views."""
 
 
+def earliest(first: int | None, *others: int | None) -> int | None:
+    """Return the least of the times that there are."""
+    for at in others:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
+
+
 def backed_off(base_ms: int, steps: int) -> int:
     """Return `base_ms` grown by half per step: the delay bound is unknown."""
     if steps == 0:

@@ -16,6 +16,7 @@ from consensus.engine import Engine, Tip
 from consensus.evidence import verify_evidence
 from consensus.messages import BlockHash, Message, Number
 from consensus.signing import KeyId, Signer
+from consensus.timing import earliest
 from consensus.validators import ValidatorIndex
 from node.execution import ChainState, Execution, Terms
 from node.membership import Membership
@@ -94,6 +95,9 @@ class Epoch:
         self._kid = me.kid
         self._slots = me.slots
         self._proofs: dict[bytes, int] = {}
+        self._offenders: Sequence[tuple[bytes, int]] = ()
+        # What could be put behind which state, as far as evidence and beacon had come.
+        self._items_known: tuple[ChainState, tuple[bytes, ...], int, Sequence[bytes]] | None = None
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
         named = membership.members[slot].consensus_key if slot in membership.voters else b""
@@ -202,7 +206,7 @@ class Epoch:
             if spoken:  # there may be an item for a block now
                 effects += spoken
                 effects += self.engine.advance(now)
-        return [self._named(effect) for effect in effects]
+        return [self._named(effect) for effect in effects] if effects else effects
 
     def _named(self, effect: Effect) -> Effect:
         match effect:
@@ -218,32 +222,40 @@ class Epoch:
         """When `advance` has something to do without an input."""
         if self.beacon is None or self.engine.sealed is not None:
             return self.engine.deadline_ms
-        due = (self.engine.deadline_ms, self.beacon.deadline_ms)
-        return min((at for at in due if at is not None), default=None)
+        return earliest(self.engine.deadline_ms, self.beacon.deadline_ms)
 
     def _items(self, state: ChainState) -> Sequence[bytes]:
         """Return the system items that this node could put behind a state."""
-        members = state.membership.members
-        proofs = tuple(proof for proof, slot in self._offenders() if not members[slot].cheated)
-        beacon = self.beacon.items(state.beacon) if self.beacon is not None else ()
-        return (*proofs, *beacon) if proofs else beacon
-
-    def _offenders(self) -> Sequence[tuple[bytes, int]]:
-        """Return one proof for each voter that was caught, with its slot."""
-        evidence = self.engine.evidence
+        evidence, beacon = self.engine.evidence, self.beacon
+        changes = beacon.changes if beacon is not None else 0
+        match self._items_known:
+            case known, of, at, items if known is state and of is evidence and at == changes:
+                return items
+            case _:
+                pass
         if len(evidence) > len(self._proofs):
-            for proof in evidence:
-                if proof not in self._proofs:
-                    offence = verify_evidence(
-                        proof,
-                        self.execution.validators,
-                        self._terms.chain_id,
-                        self.number,
-                        self._terms.verify,
-                    )
-                    assert not isinstance(offence, str), f"own evidence: {offence}"
-                    self._proofs[proof] = self._peers[offence.offender]
+            self._prove(evidence)
+        members = state.membership.members
+        proofs = [proof for proof, slot in self._offenders if not members[slot].cheated]
+        made = beacon.items(state.beacon) if beacon is not None else ()
+        items = (*proofs, *made) if proofs else made
+        self._items_known = (state, evidence, changes, items)
+        return items
+
+    def _prove(self, evidence: tuple[bytes, ...]) -> None:
+        """Find out whom each proof convicts; the first one of each voter is enough."""
+        for proof in evidence:
+            if proof not in self._proofs:
+                offence = verify_evidence(
+                    proof,
+                    self.execution.validators,
+                    self._terms.chain_id,
+                    self.number,
+                    self._terms.verify,
+                )
+                assert not isinstance(offence, str), f"own evidence: {offence}"
+                self._proofs[proof] = self._peers[offence.offender]
         first: dict[int, bytes] = {}
         for proof, slot in self._proofs.items():
             first.setdefault(slot, proof)
-        return [(proof, slot) for slot, proof in first.items()]
+        self._offenders = [(proof, slot) for slot, proof in first.items()]

@@ -210,6 +210,7 @@ class Execution:
         self._states: dict[BlockHash, ChainState] = {base: state}
         self._parents: dict[BlockHash, BlockHash] = {}
         self._draft: tuple[BlockHash, ChainState] | None = None
+        self._awaited: tuple[ChainState, int, bool] = (state, -1, False)
         self._mempool = mempool
         self._system_items = system_items
         self.base = base
@@ -326,7 +327,16 @@ class Execution:
         state = self._states[tip]
         if state.is_sealed:
             return False
-        return self._mempool.has_next(state.game.seqs()) or bool(self._system_items(state))
+        return self.has_actions(state) or bool(self._system_items(state))
+
+    def has_actions(self, state: ChainState) -> bool:
+        """Say whether some action waits that could follow on a state; asked of the tip each time."""
+        known, at, found = self._awaited
+        changes = self._mempool.changes
+        if known is not state or at != changes:
+            found = self._mempool.has_next(state.game.seqs())
+            self._awaited = (state, changes, found)
+        return found
 
 
 def open_epoch(state: ChainState, seal: Digest) -> ChainState:

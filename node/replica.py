@@ -48,6 +48,7 @@ from consensus.messages import (
     frame,
 )
 from consensus.signing import Envelope, Signer, Verify, key_id
+from consensus.timing import earliest
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
@@ -198,7 +199,7 @@ class Replica:
         self._resends = 0
         self._ticked: tuple[int, int] = (-1, -1)
         self._tick_ms: int | None = None
-        self._due: tuple[ChainState, tuple[int, int] | None] | None = None
+        self._due: tuple[ChainState, tuple[int, int, int] | None] | None = None
         self._helped_ms: dict[int, int] = {}
         self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
@@ -210,6 +211,8 @@ class Replica:
         self._sync_ms = 0  # not before then another state is asked for
         self._spent: dict[int, TokenBucket] = {}
         self._is_over = False
+        self.deadline_ms: int | None = None
+        """When `handle_deadline` is due, monotonic milliseconds."""
         self._restore_own(records)
 
     def _base(self, records: Sequence[LogRecord]) -> tuple[BlockHash, ChainState]:
@@ -301,17 +304,6 @@ class Replica:
         return self._step(now)
 
     # What others may look at.
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `handle_deadline` is due, monotonic milliseconds."""
-        if self._is_over:
-            return None
-        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
-        if self._is_leaping:
-            return sync_ms
-        due = (self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
-        return min((at for at in due if at is not None), default=None)
 
     @property
     def _is_leaping(self) -> bool:
@@ -423,13 +415,23 @@ class Replica:
             while busy:
                 tip = self.engine.tip
                 self._flush()
-                busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
+                busy = self._collect(self._epoch.advance(now), now)
+                busy |= bool(self._waiting) and self.engine.tip is not tip
             self._schedule_resend(now)
+        self.deadline_ms = self._next_deadline()
         effects, self._effects = self._effects, []
         if self._records:
             effects.insert(0, Persist(tuple(self._records)))
             self._records = []
         return effects
+
+    def _next_deadline(self) -> int | None:
+        if self._is_over:
+            return None
+        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
+        if self._is_leaping:
+            return sync_ms
+        return earliest(self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
 
     def _collect(self, effects: Sequence[Effect], now: Now) -> bool:
         """Take effects over; say whether a block became final."""
@@ -730,7 +732,7 @@ class Replica:
 
     def _schedule_resend(self, now: Now) -> None:
         """Push waiting actions again while no block takes them, ever more slowly."""
-        if not self._mempool.has_next(self._tip.game.seqs()):
+        if not self._epoch.execution.has_actions(self._tip):
             self._resend_ms, self._resends = None, 0
             return
         if self._resend_ms is not None and now.mono_ms >= self._resend_ms:
@@ -745,15 +747,11 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, state.game.due())
-        due = self._due[1]
-        player = self.player if due is not None else None
-        if due is None or player is None or not self.votes:
+            self._due = (state, self._find_due(state))
+        if self._due[1] is None:
             self._tick_ms = None
             return
-        due_ms, session = due
-        voters = state.membership.voters
-        turn = (voters.index(player) - state.height) % len(voters)
+        due_ms, session, turn = self._due[1]
         wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
@@ -762,3 +760,11 @@ class Replica:
         if self._ticked != (state.height, session):
             self._ticked = (state.height, session)
             self._waiting.append(Submission(NO_TICKET, Tick(session)))
+
+    def _find_due(self, state: ChainState) -> tuple[int, int, int] | None:
+        """Return agreed time and session of the next timer, and how many voters speak up before."""
+        due, player = state.game.due(), self.player
+        if due is None or player is None or not self.votes:
+            return None
+        voters = state.membership.voters
+        return *due, (voters.index(player) - state.height) % len(voters)
