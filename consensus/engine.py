@@ -302,6 +302,7 @@ class Engine:
             or self._voted_final()
             or self._proposed()
             or self._gave_up()
+            or self._rounds.fresh  # a proposal that still waits may have shown a certificate
         ):
             pass
         self._rounds.noted = False
@@ -404,8 +405,23 @@ class Engine:
             return True
         path, root = self._chain.trace(block.parent, executed=False)
         if root == self.final.hash:
-            self._apply([*path, block])
+            path.append(block)
+            if self._waits_for_tail(path):
+                self._chain.add(block)
+            else:
+                self._apply(path)
         return True
+
+    def _waits_for_tail(self, path: list[Block]) -> bool:
+        """Say whether a seal is final by a tail alone: all up to that is then applied at once (R8).
+
+        Who is behind will be shown the seal with that proof, so its blocks have to be held.
+        """
+        for block in path:
+            if block.header.flags == Flag.SEAL:
+                known = self._rounds.get(block.header.view)
+                return known is None or known.finalization is None
+        return False
 
     def _moved_final(self) -> bool:
         """R8: apply a finalized block and its ancestors, or fetch what is missing."""

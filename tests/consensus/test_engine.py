@@ -17,6 +17,7 @@ from consensus.messages import (
     NO_DIGEST,
     Blocks,
     Certificate,
+    Flag,
     GetBlocks,
     GetCert,
     Number,
@@ -418,6 +419,21 @@ def test_a_proposal_gets_its_vote_at_once_when_the_block_below_it_was_fetched() 
     assert scene.votes() == [(NOTARIZE, 2)]
 
 
+def test_a_certificate_in_a_proposal_that_has_to_wait_counts_at_once() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.go()
+    second = scene.block(2, first, (b"y",))
+    final = encode(scene.certificate(FINALIZE, 1, first.hash))
+    body = replace(second.body, parent_cert=final)
+    scene.propose(Made(replace(second.header, body_hash=body_hash(body)), body))
+    scene.go()
+    # What is fetched is known to be final now, so it is asked for anew.
+    ((_, data),) = scene.sent(Number.GET_BLOCKS)
+    assert decode_as(data, GetBlocks).hash == first.hash
+
+
 def fed(scene: Scene, chain: list[Made]) -> list[int]:
     """Let peers answer every request for blocks; return the heights that became final."""
     committed = []
@@ -450,6 +466,19 @@ def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
     assert fed(scene, chain) == list(range(1, 30))
     assert scene.engine.view == 30
     assert scene.engine.final.hash == chain[-1].hash
+
+
+def test_a_seal_that_only_a_tail_proves_final_comes_with_that_tail() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    seal = Made(replace(first.header, flags=Flag.SEAL), first.body)
+    seal.names = first.names
+    tail = scene.block(2, seal, ())
+    scene.show(scene.certificate(FINALIZE, 2, tail.hash))
+    assert fed(scene, [seal, tail]) == [1]
+    assert scene.engine.sealed is not None
+    assert scene.engine.sealed.digest == tail.hash
+    assert scene.engine.bytes_of(tail.hash) == (tail.header_bytes, tail.body_bytes)
 
 
 def test_more_open_blocks_than_memory_holds_become_final_all_the_same() -> None:
