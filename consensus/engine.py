@@ -117,6 +117,7 @@ class Engine:
         self._outside = Dissemination(
             self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
         )
+        self._timing = self._outside.timing
         self.deadline_ms: int | None = None
         self._now = Now(0, 0)
         self._work = False
@@ -249,7 +250,7 @@ class Engine:
     @property
     def delta_ms(self) -> int:
         """The estimate of one-way delay, execution included."""
-        return self._outside.delta_ms
+        return self._timing.delta_ms
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -276,7 +277,7 @@ class Engine:
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return self._outside.timing.table_clock(now)
+        return self._timing.table_clock(now)
 
     def _on_vote(self, sender: ValidatorIndex, envelope: Envelope) -> None:
         noted = self._rounds.note_vote(sender, envelope)
@@ -286,7 +287,7 @@ class Engine:
         self._outside.peers.voted(sender, kind, view)
         if kind is NOTARIZE and view == self.view and self._proposed_ms is not None:
             # Its execution and its disk are part of how long a view takes.
-            self._outside.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
+            self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
     # The rules.
 

@@ -51,14 +51,8 @@ class Timing:
         self._answered = [-1] * validators.n
         self._questions: dict[int, int] = {}  # wall ms of asking -> monotonic ms
         self._offset_ms = 0
-        self._delta_ms: int | None = None
-
-    @property
-    def delta_ms(self) -> int:
+        self.delta_ms = self._estimate()
         """Half the round trip to the peer that completes a quorum, clamped."""
-        if self._delta_ms is None:
-            self._delta_ms = self._estimate()
-        return self._delta_ms
 
     def asked(self, now: Now) -> None:
         """Take note that Status questions go out now."""
@@ -85,7 +79,7 @@ class Timing:
             self._trips[peer] = trip_ms * _SMOOTHING
         else:
             self._trips[peer] = known + trip_ms - known // _SMOOTHING
-        self._delta_ms = None
+        self.delta_ms = self._estimate()
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""

@@ -228,11 +228,9 @@ class Epoch:
         """Return the system items that this node could put behind a state."""
         evidence, beacon = self.engine.evidence, self.beacon
         changes = beacon.changes if beacon is not None else 0
-        match self._items_known:
-            case known, of, at, items if known is state and of is evidence and at == changes:
-                return items
-            case _:
-                pass
+        known = self._items_known
+        if known is not None and known[0] is state and known[1:3] == (evidence, changes):
+            return known[3]
         if len(evidence) > len(self._proofs):
             self._prove(evidence)
         members = state.membership.members

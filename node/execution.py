@@ -214,17 +214,14 @@ class Execution:
         self._mempool = mempool
         self._system_items = system_items
         self.base = base
+        self.final = state
+        """The state after the last final block."""
         self._finalized: deque[ChainState] = deque()
         self.replayed: list[BlockResult] = []
         """Results of the blocks above the newest snapshot, when the journal was replayed."""
         self.trusting = False
         """Whether blocks come from this node's own journal: their signatures were verified and
         their results reported before the restart."""
-
-    @property
-    def final(self) -> ChainState:
-        """The state after the last final block."""
-        return self._states[self.base]
 
     def state_of(self, block: BlockHash) -> ChainState:
         """Return the state after an executed block that is final or extends the final one."""
@@ -312,6 +309,7 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
+        self.final = kept[block]
         if self.trusting:
             self.replayed.append(self.final.result)
         else:

@@ -30,7 +30,7 @@ from consensus.effects import (
     SnapshotLogged,
 )
 from consensus.encoding import Digest, decode_as, encode
-from consensus.engine import Engine, genesis
+from consensus.engine import Engine, Tip, genesis
 from consensus.light import FinalHeader, Trusted
 from consensus.messages import (
     Anchor,
@@ -197,6 +197,7 @@ class Replica:
         self._snapshot_height = state.height
         self._resend_ms: int | None = None
         self._resends = 0
+        self._resend_about: tuple[Tip, int] | None = None  # for which tip and mempool
         self._ticked: tuple[int, int] = (-1, -1)
         self._tick_ms: int | None = None
         self._due: tuple[ChainState, tuple[int, int, int] | None] | None = None
@@ -408,14 +409,17 @@ class Replica:
         """Let every part act until none has more to do; each round needs news of the last."""
         if self._is_over:
             return []
-        self._advance_sync(now)
+        if self._sync is not None:
+            self._advance_sync(now, self._sync)
         if not self._is_leaping:
             self._tick(now)
             busy = True
             while busy:
                 tip = self.engine.tip
-                self._flush()
-                busy = self._collect(self._epoch.advance(now), now)
+                if self._waiting:
+                    self._flush()
+                made = self._epoch.advance(now)
+                busy = bool(made) and self._collect(made, now)
                 busy |= bool(self._waiting) and self.engine.tip is not tip
             self._schedule_resend(now)
         self.deadline_ms = self._next_deadline()
@@ -570,11 +574,8 @@ class Replica:
             case StateChunk():
                 return self._sync.take_chunk(sender, message) or None
 
-    def _advance_sync(self, now: Now) -> None:
+    def _advance_sync(self, now: Now, sync: StateSync) -> None:
         """Ask for what is due; end with a new beginning, or with the insight that nobody helps."""
-        sync = self._sync
-        if sync is None:
-            return
         if sync.block is not None:
             self._records += sync.records()
             self._effects.append(Rebased(sync.block.header.height))
@@ -689,8 +690,6 @@ class Replica:
 
     def _flush(self) -> None:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
-        if not self._waiting:
-            return
         player, setup = self.player, self.setup
         if player is None or self._tip.is_sealed or self._last_seq > self._own_seq(self._tip):
             return
@@ -732,6 +731,12 @@ class Replica:
 
     def _schedule_resend(self, now: Now) -> None:
         """Push waiting actions again while no block takes them, ever more slowly."""
+        about = (self.engine.tip, self._mempool.changes)
+        if about == self._resend_about and (
+            self._resend_ms is None or now.mono_ms < self._resend_ms
+        ):
+            return
+        self._resend_about = about
         if not self._epoch.execution.has_actions(self._tip):
             self._resend_ms, self._resends = None, 0
             return
@@ -752,7 +757,8 @@ class Replica:
             self._tick_ms = None
             return
         due_ms, session, turn = self._due[1]
-        wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
+        engine = self.engine
+        wait_ms = due_ms + 2 * turn * engine.delta_ms - engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return

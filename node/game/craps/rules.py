@@ -5,6 +5,7 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 `decide`, and remembered.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
@@ -61,6 +62,12 @@ _WINDOWS: Mapping[int, int] = {
 }
 
 
+_SIGHTS: Mapping[BetKey, Board] = {
+    key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])
+}
+"""The bets that see more of the board than its point."""
+
+
 class _Entry(NamedTuple):
     """What `check_bet` needs to know of a bet; `unit` 0 sends it to the rules of odds."""
 
@@ -91,9 +98,7 @@ class CrapsRules:
         self.outcome_names = dice.NAMES
         self.outcome_weights = dice.WEIGHTS
         self.kind_names = KIND_NAMES
-        self._entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
-        self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
-        self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
+        self._entries, self._prizes = _tables(params)
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
 
     @property
@@ -262,7 +267,7 @@ class CrapsRules:
 
     def exposure(self, board: Board, key: BetKey, working: int) -> Exposure:
         """Return what the bank must hold for each unit of stake on a bet, by outcome (R29)."""
-        if key not in self._sights:
+        if key not in _SIGHTS:
             # Nearly always: the first look at what `_row` would find.
             row = self._rows.get((board[POINT], key, working))
             if row is not None:
@@ -275,7 +280,7 @@ class CrapsRules:
         return -(-stake * win // per)
 
     def _row(self, board: Board, key: BetKey, working: int) -> _Row:
-        caps = self._sights.get(key)
+        caps = _SIGHTS.get(key)
         state = board[POINT] if caps is None else seen_through(board, caps)
         row = self._rows.get((state, key, working))
         if row is None:
@@ -315,7 +320,7 @@ class CrapsRules:
         """
         rows: list[Settlement] = []
         moved: list[Settlement] = []
-        point, known, sights = board[POINT], self._rows, self._sights
+        point, known, sights = board[POINT], self._rows, _SIGHTS
         for key in sorted(bets):
             bet = bets[key]
             row = None if key in sights else known.get((point, key, bet.working))
@@ -384,6 +389,13 @@ def load_rules(params: bytes) -> CrapsRules | str:
     if isinstance(options, str):
         return options
     return options.problem() or CrapsRules(options)
+
+
+@functools.lru_cache(8)
+def _tables(params: CrapsParams) -> tuple[Mapping[BetKey, _Entry], Mapping[BetKey, Odds]]:
+    """Return how each bet that these rules take may be made, and the best odds of every bet."""
+    entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
+    return entries, {key: _greatest_prize(params, key) for key in ALL_KEYS}
 
 
 def _entry(params: CrapsParams, key: BetKey) -> _Entry:
