@@ -470,7 +470,7 @@ class GameSession(msgspec.Struct, gc=False):
             if may_throw(board, seat.bets):
                 return dice
             offered = dice
-        order = (*range(dice + 1, len(seats)), *range(min(dice, len(seats))))
+        order: tuple[int, ...] = (*range(dice + 1, len(seats)), *range(min(dice, len(seats))))
         for index in order:
             seat = seats[index]
             if seat is None or seat.riding:
