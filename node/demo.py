@@ -71,7 +71,9 @@ class NodeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started it, which then ends it
+                # Ctrl-C is for whoever started it, which then ends it. A group of its own, not a
+                # session: whoever it is that dies, the system wakes what that one had stopped.
+                process_group=0,
             )
 
     async def stop(self) -> None:
