@@ -102,8 +102,7 @@ def test_every_option_of_every_command_is_explained() -> None:
 
 def test_the_list_of_commands_is_whole_sentences_in_the_order_of_their_use() -> None:
     text = bitcraps("--help").stdout
-    assert "...\n" not in text
-    listed = re.findall(r"^  ([a-z]+) +[A-Z].*\.$", text, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z]+) +[A-Z].*[^.]\.$", text, re.MULTILINE)
     assert listed[:6] == ["demo", "init", "host", "join", "play", "status"]
     assert len(listed) == 18
 
