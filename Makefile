@@ -26,6 +26,7 @@ sweep: $(VENV)/.dev
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
+	NETSIM_EXAMPLES=$(or $(SEEDS),1999) $(BIN)/python -m pytest -q tests/netsim/test_stateful.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
