@@ -18,7 +18,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m coverage run -m pytest -q tests/consensus tests/game tests/netsim tests/wire tests/node/test_proofs.py
+	$(BIN)/python -m coverage run -m pytest -q tests/consensus tests/game tests/netsim tests/wire
 	$(BIN)/python -m coverage report
 
 sweep: $(VENV)/.dev

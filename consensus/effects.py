@@ -149,12 +149,16 @@ class EpochKeysErased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealLogged:
-    """What made the seal of an epoch final: the certificate of the seal, or of a tail behind it."""
+    """What made the seal of an epoch final: the certificate of the seal, or of a tail behind it.
+
+    `step` proves to others that it is, and who votes next: an encoded `EpochStep`.
+    """
 
     epoch: int
     height: int
     hash: bytes
     certificate: bytes
+    step: bytes
 
 
 LogRecord: TypeAlias = (

@@ -266,6 +266,10 @@ class Engine:
         """Take in parties that joined: they follow, their numbers come behind all others."""
         self._outside.peers.grow(parties)
 
+    def bytes_of(self, block: bytes) -> tuple[bytes, bytes] | None:
+        """Return the bytes (header, body) of a block that is held here."""
+        return self._chain.bytes_of(block)
+
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
         return self._outside.timing.table_clock(now)

@@ -32,6 +32,10 @@ may not be capped with the items, or a busy table could never leave a long outag
 ACTION_BYTES_MAX = 64 << 10
 """One signed action with all its operations."""
 HEADERS_PER_REQUEST_MAX = 128
+TREES_MAX = 5 + 1_024
+"""Trees of a state: five, and the seats of each session slot."""
+LEAVES_PER_CHUNK_MAX = 1_024
+STEPS_PER_ANCHOR_MAX = 16
 CERTIFICATE_BYTES_MAX = 64 * 128 + 256
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
@@ -170,6 +174,56 @@ class GetReveal(Record, frozen=True):
     paths: Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
+class GetState(Record, frozen=True):
+    """Ask for leaves of the state behind the block `hash`, from leaf `first` of one tree on.
+
+    Trees: 0 chain, 1 members, 2 accounts, 3 sessions, 4 beacon, 5 + s the seats of session slot s.
+    """
+
+    hash: Bytes32
+    tree: Annotated[int, msgspec.Meta(ge=0, lt=TREES_MAX)]
+    first: Uint
+
+
+class StateChunk(Record, frozen=True):
+    """The answer: `count` leaves are in the tree, these ones begin at `first`, each with its path.
+
+    `roots` are what the state root is the hash of: the digest of the chain leaf, then the roots of
+    members, accounts, sessions and beacon. So a chunk is checked with a header and nothing else;
+    the root of seats stands in the leaf of their session.
+    """
+
+    hash: Bytes32
+    roots: tuple[Bytes32, Bytes32, Bytes32, Bytes32, Bytes32]
+    tree: Annotated[int, msgspec.Meta(ge=0, lt=TREES_MAX)]
+    count: Uint
+    first: Uint
+    leaves: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=LEAVES_PER_CHUNK_MAX)]
+    paths: Annotated[
+        tuple[Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=64)], ...],
+        msgspec.Meta(max_length=LEAVES_PER_CHUNK_MAX),
+    ]
+
+
+class GetAnchor(Record, frozen=True):
+    """Ask to be led on from an epoch whose voters are known, and to a state to fetch."""
+
+    epoch: Uint
+
+
+class Anchor(Record, frozen=True):
+    """The answer: how epochs from `epoch` on ended, and a final block whose state is served.
+
+    `hash` names that block; zeros when there are more steps to ask for, or no state. `final` proves
+    it, empty when it is the seal of the last step.
+    """
+
+    epoch: Uint
+    steps: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=STEPS_PER_ANCHOR_MAX)]
+    hash: Bytes32
+    final: bytes
+
+
 class SystemItems(Record, frozen=True):
     """System items that wait for a block (deal certificates): each proves itself."""
 
@@ -222,6 +276,10 @@ class Number(enum.IntEnum):
     HAVE = 24
     SYSTEM_ITEMS = 25
     REVEAL_PATHS = 26
+    GET_STATE = 27
+    STATE_CHUNK = 28
+    GET_ANCHOR = 29
+    ANCHOR = 30
 
 
 Message: TypeAlias = (
@@ -237,6 +295,10 @@ Message: TypeAlias = (
     | SystemItems
     | Have
     | RevealPaths
+    | GetState
+    | StateChunk
+    | GetAnchor
+    | Anchor
 )
 """What stands behind a number, decoded but not verified. Envelopes: VOTE, ACTION, ACK, REVEAL."""
 
@@ -252,6 +314,10 @@ RECORDS: dict[Number, type[Record]] = {
     Number.SYSTEM_ITEMS: SystemItems,
     Number.HAVE: Have,
     Number.REVEAL_PATHS: RevealPaths,
+    Number.GET_STATE: GetState,
+    Number.STATE_CHUNK: StateChunk,
+    Number.GET_ANCHOR: GetAnchor,
+    Number.ANCHOR: Anchor,
 }
 _NUMBERS = {int(number): number for number in Number}
 ENVELOPES = (Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL)

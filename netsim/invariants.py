@@ -19,6 +19,7 @@ from consensus.effects import (
     Persist,
     Report,
     Send,
+    SnapshotLogged,
     VoteLogged,
 )
 from consensus.encoding import DecodeError, decode_as
@@ -82,6 +83,7 @@ class Invariants:
         self._actions: dict[bytes, int] = {}
         self._shown: Counter[int] = Counter()  # committed height by host
         self._stored: Counter[int] = Counter()  # durable final height by host
+        self._fetched: list[bytes] = []  # blocks whose state is durable with them
         self._final_rounds: dict[int, Round] = {}
 
     def begins(self, epoch: int, validators: Validators, hosts: Sequence[int]) -> None:
@@ -143,6 +145,8 @@ class Invariants:
                     (record.view for record in records if isinstance(record, FinalLogged)),
                     default=-1,
                 )
+                # With its whole state beside it a final block may stand far above the last one.
+                self._fetched = [one.hash for one in records if isinstance(one, SnapshotLogged)]
                 for record in records:
                     self._stored_record(host, record, final)
             case Send(_, data) if data[0] == Number.VOTE:
@@ -253,8 +257,9 @@ class Invariants:
     def _final(self, host: int, record: FinalLogged) -> None:
         """A host stores its next final block; here the chains of all hosts meet."""
         height = record.height
-        if height != self._stored[host] + 1:
-            raise ViolatedError(f"G5 host {host} stores height {height} after {height - 1}")
+        stored = self._stored[host]
+        if height != stored + 1 and not (height > stored and record.hash in self._fetched):
+            raise ViolatedError(f"G5 host {host} stores height {height} after {stored}")
         self._stored[host] = height
         if height > len(self._chain):
             self._extend(record)

@@ -40,7 +40,7 @@ from node.game.params import GameParams, encode_params
 from node.game.receipts import BlockResult, Receipt, RollResult
 from node.membership import Admit, founder
 from node.mempool import AnyOperation
-from node.replica import Answer, Played, Replica, Setup, Submission
+from node.replica import Answer, Played, Rebased, Replica, Setup, Submission
 
 CHAIN_ID = digest("simulated", b"craps")
 CRAPS = 1
@@ -114,6 +114,8 @@ class PlayingTable:
         """Hosts that boot with a disk which may have forgotten votes, and up to where."""
         self.replicas: list[Replica] = []
         self.answers: list[list[Answer]] = [[] for _ in self._keys]
+        self.rebased: list[int] = []
+        """Hosts that fetched a state, in order."""
         self.results: list[BlockResult] = []
         """What blocks did, in height order, as whoever played it first saw it."""
         self.validators = Validators(keys, self.chain_id)
@@ -265,8 +267,17 @@ class PlayingTable:
                     self.results.append(result)
                 elif self.results[height - 1] != result:
                     raise ViolatedError(f"G6 host {host} plays another result at {height}")
+            case Rebased():
+                self.rebased.append(host)
+                self.network.at(self.network.now_ms + 1, lambda: self._begin_anew(host))
             case _:
                 pass
+
+    def _begin_anew(self, host: int) -> None:
+        """Let a host go on from a state that it fetched, as its journal has it."""
+        if self.network.hosts[host].node is not None:
+            self.network.crash(host)
+            self.network.boot(host)
 
     @property
     def rolls(self) -> list[RollResult]:

@@ -1,5 +1,6 @@
 """The `bitcraps` command."""
 
+import os
 import sys
 
 
@@ -11,6 +12,8 @@ def main() -> None:
     if not __debug__:
         sys.stderr.write("bitcraps: `python -O` strips the checks that keep money safe\n")
         sys.exit(2)
+    if sys.stdin is None:  # closed by who started it: nobody types, like at its end
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  (until the end)
     from node.cli import run_command
 
     sys.exit(run_command(sys.argv[1:]))

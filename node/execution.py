@@ -32,9 +32,10 @@ from consensus.evidence import ITEM_EVIDENCE, verify_evidence
 from consensus.merkle import merkle_root
 from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
 from consensus.signing import Verify
+from node.game.leaves import GameLeaves
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
-from node.game.state import GameLeaves, GameState
+from node.game.state import GameState
 from node.membership import (
     EPOCH_MS_MIN,
     MEMBER_OPERATIONS,
@@ -119,7 +120,7 @@ class ChainState:
         return self.membership.began_ms + EPOCH_MS_MIN
 
 
-class _Snapshot(Record, frozen=True):
+class Snapshot(Record, frozen=True):
     """A whole state as its leaves."""
 
     place: Place
@@ -154,7 +155,7 @@ def genesis_state(terms: Terms, membership: Membership) -> ChainState:
 def encode_snapshot(state: ChainState) -> bytes:
     """Return the state of a final block, for the journal."""
     return encode(
-        _Snapshot(
+        Snapshot(
             state.place,
             tuple(state.closed.items()),
             state.game.leaves(),
@@ -166,7 +167,7 @@ def encode_snapshot(state: ChainState) -> bytes:
 
 def decode_snapshot(data: bytes, terms: Terms) -> ChainState:
     """Return the state of a snapshot; raises `DecodeError`."""
-    record = decode_as(data, _Snapshot)
+    record = decode_as(data, Snapshot)
     membership = Membership.from_leaves(record.membership)
     context = terms.beacon_context(membership)
     return _idle_state(
@@ -568,6 +569,13 @@ def state_root(
 def chain_leaf(place: Place, closed: Mapping[int, tuple[int, ...]], game: GameState) -> bytes:
     """Return the leaf of the chain: its place, which games wait for which roll, the treasury."""
     return encode((place, tuple(closed.items()), game.leaf()))
+
+
+def chain_parts(
+    leaf: bytes,
+) -> tuple[Place, tuple[tuple[int, tuple[int, ...]], ...], bytes]:
+    """Return place, waiting games and treasury of a chain leaf; raises `DecodeError`."""
+    return decode_as(leaf, tuple[Place, tuple[tuple[Uint, tuple[Uint, ...]], ...], bytes])
 
 
 def receipts_root(result: BlockResult) -> Digest:

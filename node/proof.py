@@ -17,8 +17,8 @@ import msgspec
 from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState
 from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, digest
-from consensus.light import FinalHeader, Trusted, check_final, trust_genesis, trust_next
-from consensus.merkle import merkle_root, verify_proof
+from consensus.light import FinalHeader, Trusted, check_final, trust_genesis
+from consensus.merkle import merkle_root
 from consensus.messages import Header, block_hash
 from consensus.signing import Domain, PublicKey, Verify, parse_envelope, verify_envelope
 from node.descriptor import Descriptor, Table, chain_id_of
@@ -30,58 +30,16 @@ from node.game.receipts import DONE, BetResult, Receipt, RollResult
 from node.game.rules import BetKey, GameRules
 from node.game.session import GameSession, parse_session, seats_root_of
 from node.game.treasury import bet_result
-from node.membership import Member, voters_of
+from node.membership import Member
 from node.mempool import ActionBody
 from node.replay import MissingError, RefutedError
+from node.steps import EpochStep, Leaf, MemberLeaves, follow
 
 MAGIC = b"bitcraps proof 1\n"
 BUNDLE_BYTES_MAX = 8 << 20
 EPOCHS_MAX = 4_096
 ROLLS_MAX = 64
 """Rolls that one bet goes through with something done to it: most have one, a come bet two."""
-PATH_MAX = 24
-
-Path = Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=PATH_MAX)]
-
-
-class Leaf(Record, frozen=True):
-    """One leaf of a Merkle tree with what leads from it to the root."""
-
-    count: Uint
-    index: Uint
-    content: bytes
-    path: Path
-
-    def is_under(self, root: bytes) -> bool:
-        """Say whether the leaf stands under this root."""
-        return verify_proof(root, self.count, self.index, self.content, self.path)
-
-
-class MemberLeaves(Record, frozen=True):
-    """Leaves of the membership under the state root of a header, with what stands beside it.
-
-    `others` are the digest of the chain leaf and the roots of accounts, sessions and beacon.
-    """
-
-    root: Bytes32
-    others: tuple[Bytes32, Bytes32, Bytes32, Bytes32]
-    leaves: tuple[Leaf, ...]
-
-    def why_not_under(self, header: Header) -> str:
-        """Say what does not fit, or nothing."""
-        chain, *roots = self.others
-        if digest("state", chain + self.root + b"".join(roots)) != header.state_root:
-            return f"members that are not under the state root of block {header.height}"
-        if not all(leaf.is_under(self.root) for leaf in self.leaves):
-            return f"a member that is not under the state root of block {header.height}"
-        return ""
-
-
-class EpochStep(Record, frozen=True):
-    """How one epoch ends, and who votes in the next: the electorate's leaf, then its voters'."""
-
-    seal: FinalHeader
-    voters: MemberLeaves
 
 
 class BetPart(Record, frozen=True):
@@ -229,14 +187,9 @@ class _Check:
             raise RefutedError(f"the voters of the table: {trusted}")
         epochs = [trusted]
         for step in self._bundle.epochs:
-            header = check_final(epochs[-1], step.seal, self._verify)
-            if isinstance(header, str):
-                raise RefutedError(f"the seal of epoch {epochs[-1].epoch}: {header}")
-            if why := step.voters.why_not_under(header):
-                raise RefutedError(f"the voters of epoch {epochs[-1].epoch + 1}: {why}")
-            following = trust_next(epochs[-1], step.seal.header, voter_keys(step.voters))
+            following = follow(epochs[-1], step, self._verify)
             if isinstance(following, str):
-                raise RefutedError(f"the voters of epoch {epochs[-1].epoch + 1}: {following}")
+                raise RefutedError(following)
             epochs.append(following)
         return epochs
 
@@ -382,19 +335,6 @@ class _Check:
         if len(proof.leaves) != 1 or proof.leaves[0].index != part.player:
             raise RefutedError(f"nothing proves who player {part.player} is")
         return decode_as(proof.leaves[0].content, Member)
-
-
-def voter_keys(proof: MemberLeaves) -> list[bytes]:
-    """Return the voting keys in the leaves of electorate and voters, in the electorate's order."""
-    if not proof.leaves:
-        raise RefutedError("voters without an electorate")
-    first, *leaves = proof.leaves
-    if first.index != first.count - 1:
-        raise RefutedError("the first leaf is not that of the electorate")
-    voters = voters_of(first.content)
-    if tuple(leaf.index for leaf in leaves) != voters:
-        raise RefutedError("the leaves are not those of the voters")
-    return [decode_as(leaf.content, Member).consensus_key for leaf in leaves]
 
 
 def row_of(result: RollResult, player: int, key: BetKey) -> BetResult | None:

@@ -4,16 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from consensus.beacon_items import SETTLE_KIND, Settle
-from consensus.encoding import decode_as, digest, encode
+from consensus.encoding import decode_as, encode
 from consensus.light import FinalHeader, Trusted
-from consensus.merkle import MerkleTree
 from consensus.messages import Flag, body_leaves
 from consensus.signing import parse_envelope
 from node.descriptor import Table
 from node.errors import OperatorError
 from node.execution import (
     RECEIPTS_PER_LEAF,
-    ChainState,
     Terms,
     chain_leaf,
     kind_of,
@@ -28,14 +26,12 @@ from node.proof import (
     MAGIC,
     BetPart,
     Bundle,
-    EpochStep,
-    Leaf,
-    MemberLeaves,
     RollPart,
     is_decided,
     row_of,
 )
 from node.replay import MissingError, Step, StoredChain, finality_of, replay
+from node.steps import EpochStep, leaf_of, member_leaves, step_of
 
 
 def prove_bet(table: Table, terms: Terms, chain: StoredChain, height: int, index: int) -> bytes:
@@ -169,9 +165,7 @@ class _Prover:
             waiting = [roll.height for roll in state.beacon.pending]
             self._closes = {at: one for at, one in self._closes.items() if at in waiting}
             if step.header.flags == Flag.SEAL:
-                electorate = len(state.membership.members)
-                leaves = _member_leaves(state, (electorate, *state.membership.voters))
-                self.epochs.append(EpochStep(self._final(height), leaves))
+                self.epochs.append(step_of(state, self._final(height)))
 
     def bundle(self, epochs: int, bet: BetPart | None, rolls: Sequence[RollPart]) -> bytes:
         table = self._table
@@ -211,9 +205,9 @@ class _Prover:
             block=self._final(height),
             player=player,
             position=at,
-            action=_leaf(body_leaves(step.body), 1 + len(step.body.system) + number),
-            receipt=_leaf(receipt_leaves(step.state.result), first + at // RECEIPTS_PER_LEAF),
-            identity=(_member_leaves(step.state, (player,)),) if late else (),
+            action=leaf_of(body_leaves(step.body), 1 + len(step.body.system) + number),
+            receipt=leaf_of(receipt_leaves(step.state.result), first + at // RECEIPTS_PER_LEAF),
+            identity=(member_leaves(step.state, (player,)),) if late else (),
         )
         return part, operation, receipts[at]
 
@@ -236,12 +230,12 @@ class _Prover:
             members_root=state.membership.root(),
             accounts_root=state.game.accounts_root(),
             sessions_root=state.game.sessions_root(),
-            session=_leaf([leaf for leaf, _ in games], slot),
+            session=leaf_of([leaf for leaf, _ in games], slot),
             seats=games[slot][1],
             beacon=state.beacon.leaves(),
             settle=self._final(step.header.height),
-            item=_leaf(body_leaves(step.body), 1 + settles[0]),
-            result=_leaf(leaves, leaves.index(encode(result))),
+            item=leaf_of(body_leaves(step.body), 1 + settles[0]),
+            result=leaf_of(leaves, leaves.index(encode(result))),
         )
 
     def _final(self, height: int) -> FinalHeader:
@@ -249,17 +243,3 @@ class _Prover:
         if proof is None:
             raise MissingError(f"no certificate here shows that block {height} is final")
         return proof
-
-
-def _member_leaves(state: ChainState, indices: Sequence[int]) -> MemberLeaves:
-    game, leaves = state.game, state.membership.leaves()
-    chain = digest("state/chain", chain_leaf(state.place, state.closed, game))
-    others = (chain, game.accounts_root(), game.sessions_root(), state.beacon.root())
-    return MemberLeaves(
-        state.membership.root(), others, tuple(_leaf(leaves, index) for index in indices)
-    )
-
-
-def _leaf(leaves: Sequence[bytes], index: int) -> Leaf:
-    tree = MerkleTree(leaves)
-    return Leaf(len(leaves), index, leaves[index], tree.proof(index))

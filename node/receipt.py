@@ -16,8 +16,8 @@ from consensus.signing import Domain, PublicKey, Verify, parse_envelope, verify_
 from node.game.receipts import Receipt, describe
 from node.game.rules import GameRules
 from node.mempool import ActionBody, AnyOperation
-from node.proof import Leaf
 from node.replay import RefutedError
+from node.steps import Leaf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,27 @@ from consensus.effects import (
     Send,
     SnapshotLogged,
 )
-from consensus.encoding import Digest
+from consensus.encoding import Digest, decode_as, encode
 from consensus.engine import Engine, genesis
-from consensus.messages import BlockHash, Flag, GetCert, Message, Number, Status, frame
+from consensus.light import FinalHeader, Trusted
+from consensus.messages import (
+    Anchor,
+    BlockHash,
+    Blocks,
+    Flag,
+    GetAnchor,
+    GetCert,
+    GetState,
+    Header,
+    Message,
+    Number,
+    StateChunk,
+    Status,
+    frame,
+)
 from consensus.signing import Envelope, Signer, Verify, key_id
 from consensus.validators import ValidatorIndex, Validators
+from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
     ChainState,
@@ -47,9 +63,20 @@ from node.game.operations import Tick
 from node.game.params import GameParams
 from node.game.receipts import DONE, BlockResult, Code, Receipt
 from node.game.state import GameState
+from node.limits import TokenBucket
 from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
+from node.state_sync import (
+    BEHIND_BLOCKS,
+    CHUNK_BYTES,
+    GIVE_UP_MS,
+    SERVED_BYTES_BURST,
+    SERVED_BYTES_PER_S,
+    StateServer,
+    StateSync,
+)
+from node.steps import step_of
 from node.waiting import Situation
 
 PREVIEWED_MAX = 16
@@ -117,7 +144,14 @@ class Played:
     result: BlockResult
 
 
-ReplicaEffect: TypeAlias = Effect | Answer | Played
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """The journal begins at a state that was fetched: this object is over, make one from it."""
+
+    height: int
+
+
+ReplicaEffect: TypeAlias = Effect | Answer | Played | Rebased
 
 
 class Replica:
@@ -172,6 +206,12 @@ class Replica:
         self._keys_asked = False
         self._records: list[LogRecord] = []
         self._effects: list[ReplicaEffect] = []
+        self._server = StateServer(records)
+        self._linked: dict[int, None] = {}
+        self._sync: StateSync | None = None
+        self._sync_ms = 0  # not before then another state is asked for
+        self._spent: dict[int, TokenBucket] = {}
+        self._is_over = False
         self._restore_own(records)
 
     def _base(self, records: Sequence[LogRecord]) -> tuple[BlockHash, ChainState]:
@@ -210,6 +250,7 @@ class Replica:
 
     def peer_up(self, peer: ValidatorIndex, now: Now) -> list[ReplicaEffect]:
         """Greet a peer whose link came up, and give it what it may have missed."""
+        self._linked[peer] = None
         self._epoch.peer_up(peer, now)
         self._push(peer)
         return self._step(now)
@@ -266,8 +307,18 @@ class Replica:
     @property
     def deadline_ms(self) -> int | None:
         """When `handle_deadline` is due, monotonic milliseconds."""
-        due = (self._epoch.deadline_ms, self._resend_ms, self._tick_ms)
+        if self._is_over:
+            return None
+        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
+        if self._is_leaping:
+            return sync_ms
+        due = (self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
         return min((at for at in due if at is not None), default=None)
+
+    @property
+    def _is_leaping(self) -> bool:
+        """Whether a state is being fetched: then no block is executed and no vote cast."""
+        return self._sync is not None and self._sync.is_leaping
 
     @property
     def engine(self) -> Engine:
@@ -329,11 +380,29 @@ class Replica:
         match message:
             case Envelope() if number is Number.ACTION:
                 return self._mempool.admit(message, data[1:], self.final.membership)
+            case GetAnchor() | GetState():
+                self._serve_state(sender, message, now)
+            case Anchor() | StateChunk():
+                return self._take_state(sender, message)
+            case Blocks() if self._sync is not None and self._sync.is_leaping:
+                return self._sync.take_blocks(sender, message) or None
+            case _ if self._is_leaping:
+                return None
+            case Status():
+                self._see_how_far(message, now)
+                self._take_common(sender, number, message, now)
+            case _:
+                self._take_common(sender, number, message, now)
+        return None
+
+    def _take_common(
+        self, sender: ValidatorIndex, number: Number, message: Message, now: Now
+    ) -> None:
+        match message:
             case Status() | GetCert() if message.epoch != self._epoch.number:
                 self._meet_other_epoch(sender, message.epoch, now)
             case _:
                 self._epoch.receive(sender, number, message, now)
-        return None
 
     def _meet_other_epoch(self, peer: ValidatorIndex, epoch: int, now: Now) -> None:
         """Give who is behind what sealed its epoch, or show who is ahead where this node stands."""
@@ -347,13 +416,17 @@ class Replica:
 
     def _step(self, now: Now) -> list[ReplicaEffect]:
         """Let every part act until none has more to do; each round needs news of the last."""
-        self._tick(now)
-        busy = True
-        while busy:
-            tip = self.engine.tip
-            self._flush()
-            busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
-        self._schedule_resend(now)
+        if self._is_over:
+            return []
+        self._advance_sync(now)
+        if not self._is_leaping:
+            self._tick(now)
+            busy = True
+            while busy:
+                tip = self.engine.tip
+                self._flush()
+                busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
+            self._schedule_resend(now)
         effects, self._effects = self._effects, []
         if self._records:
             effects.insert(0, Persist(tuple(self._records)))
@@ -398,9 +471,14 @@ class Replica:
         sealed = state.place.flags == Flag.SEAL
         if sealed or block.height >= self._snapshot_height + SNAPSHOT_BLOCKS:
             self._snapshot_height = block.height
+            snapshot = encode_snapshot(state)
             self._records.append(
-                SnapshotLogged(height=block.height, hash=block.hash, state=encode_snapshot(state))
+                SnapshotLogged(height=block.height, hash=block.hash, state=snapshot)
             )
+            if not sealed:
+                self._server.snapshot(snapshot)
+        if self._server.is_waiting:
+            self._server.committed(encode(block.header), block.certificate)
         self._effects.append(Played(block.height, result))
         self._epoch.take_members(state.membership)
         if sealed:
@@ -421,9 +499,13 @@ class Replica:
         assert proof is not None, "a final seal seals its engine"
         number = self._epoch.number
         self._seals[number] = proof.data
+        step = encode(step_of(state, self._finality_of(seal, proof)))
         self._records.append(
-            SealLogged(epoch=number, height=state.height, hash=seal, certificate=proof.data)
+            SealLogged(
+                epoch=number, height=state.height, hash=seal, certificate=proof.data, step=step
+            )
         )
+        self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
         self._epoch = self._begin(seal, open_epoch(state, seal))
@@ -431,6 +513,76 @@ class Replica:
         self._keys_asked = False
         self._epoch.start(now)
         self._push(None)
+
+    def _finality_of(self, seal: BlockHash, proof: Held) -> FinalHeader:
+        """Return what shows a seal final by its certificate, or by that of a tail behind it."""
+        headers: list[bytes] = []
+        named: bytes = proof.digest
+        while True:
+            found = self.engine.bytes_of(named)
+            assert found is not None, "what seals an epoch is held here"
+            headers.append(found[0])
+            if named == seal:
+                break
+            named = decode_as(found[0], Header).parent_hash
+        first, *path = reversed(headers)
+        return FinalHeader(first, tuple(path), proof.data)
+
+    # States: served to those behind, fetched when this node is.
+
+    def _serve_state(self, peer: ValidatorIndex, ask: GetAnchor | GetState, now: Now) -> None:
+        """Answer within the peer's allowance."""
+        spent = self._spent.setdefault(peer, TokenBucket(SERVED_BYTES_PER_S, SERVED_BYTES_BURST))
+        data = b""
+        if spent.take(CHUNK_BYTES, now.mono_ms):
+            return
+        match ask:
+            case GetAnchor():
+                if (anchor := self._server.anchor(ask, self._epoch.number)) is not None:
+                    data = frame(Number.ANCHOR, anchor)
+                    spent.take(CHUNK_BYTES, now.mono_ms)  # it may be several times as long
+            case GetState():
+                if (chunk := self._server.chunk(ask)) is not None:
+                    data = frame(Number.STATE_CHUNK, chunk)
+        if data:
+            self._effects.append(Send(peer, data))
+
+    def _see_how_far(self, status: Status, now: Now) -> None:
+        """Ask for a state when somebody claims to be far ahead; only a proof will count."""
+        is_far = status.final_height >= self.final.height + BEHIND_BLOCKS
+        if is_far and self._sync is None and now.mono_ms >= self._sync_ms:
+            final, execution = self.final, self._epoch.execution
+            trusted = Trusted(
+                self.setup.chain_id,
+                self._epoch.number,
+                execution.validators,
+                final.height,
+                execution.base,
+            )
+            self._sync = StateSync(self._terms, trusted, self._linked, now.mono_ms)
+
+    def _take_state(self, sender: ValidatorIndex, message: Anchor | StateChunk) -> str | None:
+        if self._sync is None:
+            return None
+        match message:
+            case Anchor():
+                return self._sync.take_anchor(sender, message, self.final.height) or None
+            case StateChunk():
+                return self._sync.take_chunk(sender, message) or None
+
+    def _advance_sync(self, now: Now) -> None:
+        """Ask for what is due; end with a new beginning, or with the insight that nobody helps."""
+        sync = self._sync
+        if sync is None:
+            return
+        if sync.block is not None:
+            self._records += sync.records()
+            self._effects.append(Rebased(sync.block.header.height))
+            self._is_over = True
+        elif sync.is_over(now.mono_ms):
+            self._sync, self._sync_ms = None, now.mono_ms + GIVE_UP_MS
+        elif (request := sync.ask(now.mono_ms)) is not None:
+            self._effects.append(Send(ValidatorIndex(request[0]), request[1]))
 
     def _take_keys(self, record: EpochKeysLogged) -> None:
         self._made[record.epoch] = record

@@ -41,7 +41,7 @@ from node.mempool import AnyOperation
 from node.mesh import Contact, Mesh
 from node.players import LocalHalf, PlayerSession, agreed_half, staked
 from node.reception import Reception
-from node.replica import Answer, Played, Replica, ReplicaEffect, Submission
+from node.replica import Answer, Played, Rebased, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view, games_of
 from node.waiting import explain, facts_of
@@ -64,6 +64,7 @@ GOSSIP_BURST = 4_000
 ROLLS_KEPT = 256
 """Settled rolls of all games that a view may show; a hundred games show their last ones."""
 _MINUTE_MS = 60_000
+UNKNOWN_END = "this node was far behind and has fetched the table as it stands: look there for what became of it"
 
 Callback = Callable[[Answer | None], None]
 """Takes the answer to one operation, or None when the node ended before there was one."""
@@ -95,6 +96,7 @@ class ProtocolRuntime:
         book: AddressBook | None = None,
         wall_ms: Callable[[], int] = wall_clock_ms,
         limits: PersonalLimits | None = None,
+        resume: Callable[[], Replica] | None = None,
         tally: Tally | None = None,
         rolls: Iterable[RollResult] = (),
     ) -> None:
@@ -120,6 +122,7 @@ class ProtocolRuntime:
         self.ended = trio.Event()
         """Set when the node has stopped."""
         self._replica = replica
+        self._resume = resume
         self._journal = journal
         self._wall_ms = wall_ms
         self._limits = limits
@@ -192,7 +195,7 @@ class ProtocolRuntime:
             for ticket in tickets:
                 self._callbacks.pop(ticket, None)
         if len(answers) < len(tickets):
-            raise OperatorError(self._ended)
+            raise OperatorError(self._ended or UNKNOWN_END)
         return [answers[ticket] for ticket in tickets]
 
     def submit_nowait(self, operation: AnyOperation, callback: Callback) -> int:
@@ -568,10 +571,27 @@ class ProtocolRuntime:
                         self._report(peer, fault, now)
                     case Halt(reason):
                         self._halt(reason)
+                    case Rebased(height):
+                        further += self._begin_anew(height, now)
                     case _:
                         assert_never(effect)
             self.mesh.flush()
             effects = further
+
+    def _begin_anew(self, height: int, now: Now) -> list[ReplicaEffect]:
+        """Go on from a state that was fetched, as after a restart: the journal has it by now."""
+        log.info("state fetched height=%d", height)
+        assert self._resume is not None, "a node with a journal to read can fetch a state"
+        self._replica = self._resume()
+        self._drop_callbacks()
+        self.follow_members()
+        effects = self._replica.start(now)
+        for slot, peer in enumerate(self.mesh.statistics()):
+            if peer.up and slot != self._replica.player:
+                effects += self._replica.peer_up(ValidatorIndex(slot), now)
+        self._newer.set()
+        self._newer = trio.Event()
+        return effects
 
     def _played(self, played: Played) -> None:
         was_alarmed = self._is_alarmed
@@ -616,6 +636,9 @@ class ProtocolRuntime:
     def _end(self, why: str) -> None:
         """Let nobody wait for an answer that cannot come."""
         self._ended = self._ended or why
+        self._drop_callbacks()
+
+    def _drop_callbacks(self) -> None:
         callbacks, self._callbacks = self._callbacks, {}
         self._submitted.clear()
         for callback, _ in callbacks.values():
@@ -669,5 +692,7 @@ def _describe(effect: ReplicaEffect) -> str:
             return f"answer ticket={ticket} height={height}"
         case Halt(reason):
             return f"halt reason={reason}"
+        case Rebased(height):
+            return f"rebased height={height}"
         case _:
             assert_never(effect)

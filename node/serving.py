@@ -124,13 +124,18 @@ async def serve_node(
         closing(Journal(folder.root, table.chain_id, kid, mark)) as journal,
         logging_to(folder.root),
     ):
-        setup = setup_of(table, keys, slots=len(book.members))
-        floor = floor_of(mark, journal.newest_vote())
-        replica = Replica(setup, journal.load(), journal.block, floor)
+
+        def resume() -> Replica:
+            setup = setup_of(table, keys, slots=len(book.members))
+            floor = floor_of(mark, journal.newest_vote())
+            return Replica(setup, journal.load(), journal.block, floor)
+
+        replica = resume()
         known = recall(folder.root, journal, rules_of(table), replica.take_replayed())
         runtime = ProtocolRuntime(
             replica, journal, table, credentials_of(keys),
-            book=book, limits=PersonalLimits(folder.root), tally=known.tally, rolls=known.rolls,
+            book=book, limits=PersonalLimits(folder.root), resume=resume,
+            tally=known.tally, rolls=known.rolls,
         )  # fmt: skip
         runtime.follow_members()
         if table.index_of(keys.identity.public_key) is None:

@@ -93,7 +93,7 @@ _SCHEMA = (
     "CREATE TABLE epoch_keys (epoch INTEGER, vote_seed BLOB, box_secret BLOB, position INTEGER,"
     " row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE seals (epoch INTEGER, height INTEGER, hash BLOB, certificate BLOB,"
-    " position INTEGER, row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
+    " step BLOB, position INTEGER, row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE rolls (session INTEGER, number INTEGER, height INTEGER, proof BLOB,"
     " position INTEGER, row_hash BLOB, PRIMARY KEY (session, number)) WITHOUT ROWID",
     "CREATE INDEX rolls_by_height ON rolls (height)",

@@ -84,7 +84,7 @@ def roll_facts(roll: RollFacts) -> dict[str, object]:
 def _roll_text(roll: RollFacts) -> str:
     dice = " ".join(map(str, roll.dice))
     return (
-        f"roll {roll.number} of game {roll.session}, settled in block {roll.height}: {dice}\n"
+        f"roll {roll.number} of the game with serial {roll.session}, settled in block {roll.height}: {dice}\n"
         f"proof {roll.proof.hex()}\n"
         f"{recipe(roll)}"
     )

@@ -102,6 +102,7 @@ class OneRollRules:
             assert len(line.pays) == len(outcomes.names), f"{line.name} has no pay for an outcome"
         self._keys = {line.name: key for key, line in self._lines.items()}
         self._exposures = {key: _exposure_of(line) for key, line in self._lines.items()}
+        self._prizes = {key: max(0, *row.per_unit) for key, row in self._exposures.items()}
 
     @property
     def bet_words(self) -> Sequence[tuple[str, str]]:
@@ -190,6 +191,10 @@ class OneRollRules:
         """Return what the bank must hold for each unit of stake on a bet, by outcome (R29)."""
         del board, working
         return self._exposures[key]
+
+    def prize(self, key: BetKey, stake: int) -> int:
+        """Return the most that a bet of this stake can win."""
+        return stake // self._exposures[key].unit * self._prizes[key]
 
     def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
         """Return what the outcome does to the bets of one seat, in key order: all are decided."""

@@ -76,19 +76,16 @@ class Refusal(Record, frozen=True):
 class Exposure:
     """What the bank must hold for a bet: `stake // unit * per_unit[outcome]`; may be negative.
 
-    `packed` is `per_unit` as one integer. A unit more raises no outcome by more than `rise`, a unit
-    less by no more than `fall`.
+    `packed` is `per_unit` as one integer.
     """
 
-    __slots__ = ("fall", "packed", "per_unit", "rise", "unit")
+    __slots__ = ("packed", "per_unit", "unit")
 
     def __init__(self, unit: int, per_unit: tuple[int, ...]) -> None:
-        """Work out the rest."""
+        """Pack the vector."""
         self.unit = unit
         self.per_unit = per_unit
         self.packed = pack(per_unit)
-        self.rise = max(*per_unit, 0)
-        self.fall = max(*(-more for more in per_unit), 0)
 
 
 class Settlement(Record, frozen=True):
@@ -219,6 +216,14 @@ class GameRules(Protocol):
 
         That is the profit to pay plus the full prize of what stays undecided on the layout, minus
         the stake that the bank wins; vig is not counted. The result is cached: a lookup.
+        """
+        ...
+
+    def prize(self, key: BetKey, stake: int) -> int:
+        """Return the most that a bet of this stake can ask of the bank, whatever the board shows.
+
+        Never less than any entry of `exposure` says, and a lookup: a bank that holds the sum of all
+        prizes need not know which of them exclude each other.
         """
         ...
 

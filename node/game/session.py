@@ -293,10 +293,10 @@ class GameSession(msgspec.Struct, gc=False):
     seats: list[Seat | None] = []
     seat_of: dict[int, int] = {}
     """Seat of each player here, riding ones included. Replaced, never changed."""
-    exposure: int = 0
-    """What each outcome asks of the bank, all bets together. Replaced, never changed."""
-    worst: int = 0
-    """The greatest of `exposure`, at least 0; until `tighten` it may be less."""
+    prizes: int = 0
+    """What the bets here could win, each for itself: at least `worst`."""
+    known: tuple[int, int] | None = None
+    """`exposure` and `worst`, None while nobody asked since the roll."""
     touched: dict[int, None] = {}
     tree: MerkleTree = msgspec.field(default_factory=MerkleTree)
     due_known: bool = False
@@ -478,34 +478,25 @@ class GameSession(msgspec.Struct, gc=False):
 
     # Bets.
 
-    # The worst case is a maximum over all outcomes. While bets come and go only a bound of it is
-    # kept, by additions; it is worked out where the bound would decide, and at the block's end.
+    @property
+    def exposure(self) -> int:
+        """What each outcome asks of the bank, all bets together, packed (see `lanes`)."""
+        return (self.known or self._count_exposure())[0]
 
-    def expose(self, exposure: Exposure, units: int) -> None:
-        """Count so many units more of such a bet."""
-        self.exposure += units * exposure.packed
-        self.worst += units * exposure.rise
+    @property
+    def worst(self) -> int:
+        """The most that an outcome asks, at least 0."""
+        return (self.known or self._count_exposure())[1]
 
-    def relieve(self, exposure: Exposure, units: int) -> None:
-        """Count so many units less of such a bet."""
-        self.exposure -= units * exposure.packed
-        self.worst += units * exposure.fall
-
-    def worst_with(self, exposure: int) -> int:
-        """Return the worst case if so much were added to each outcome."""
-        return max(greatest(self.exposure + exposure, len(self.rules.outcome_names)), 0)
-
-    def tighten(self) -> int:
-        """Work the worst case out; return by how much its bound was above it, as a negative."""
-        worst = self.worst_with(0)
-        more, self.worst = worst - self.worst, worst
-        return more
+    def exposed(self, exposure: Exposure, stake: int) -> int:
+        """Return the exposure with `stake` more on such a bet; negative for less."""
+        return self.exposure + stake // exposure.unit * exposure.packed
 
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
         bet = self.own_seat(index).bets.pop(key)
-        exposure = self.rules.exposure(self.board, key, bet.working)
-        self.relieve(exposure, bet.stake // exposure.unit)
+        self._expose(key, bet, -bet.stake)
+        self.prizes -= self.rules.prize(key, bet.stake)
         self.layout -= bet.stake + bet.vig
         return bet
 
@@ -513,39 +504,55 @@ class GameSession(msgspec.Struct, gc=False):
         """Take part of a bet off the layout; return the chips for the rack, vig included."""
         seat = self.own_seat(index)
         bet = seat.bets[key]
-        stake = bet.stake - amount
-        vig = self.rules.vig(key, stake)
+        rules, stake = self.rules, bet.stake - amount
+        vig = rules.vig(key, stake)
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
-        exposure = self.rules.exposure(self.board, key, bet.working)
-        self.relieve(exposure, amount // exposure.unit)
+        self._expose(key, bet, -amount)
+        self.prizes += rules.prize(key, stake) - rules.prize(key, bet.stake)
         chips = amount + bet.vig - vig
         self.layout -= chips
         return chips
 
     def reworked(self, key: BetKey, bet: Bet, working: int) -> int:
-        """Return what a bet adds when it is called on, off, or as the rules say."""
+        """Return the exposure with a bet called on, off, or as the rules say."""
         before = self.rules.exposure(self.board, key, bet.working)
         after = self.rules.exposure(self.board, key, working)
-        return bet.stake // before.unit * (after.packed - before.packed)
+        return self.exposure + bet.stake // before.unit * (after.packed - before.packed)
 
-    def recount(self) -> None:
-        """Compute exposure and layout from the bets themselves."""
+    def _expose(self, key: BetKey, bet: Bet, stake: int) -> None:
+        """Keep a known exposure true for `stake` chips more or less on a bet."""
+        if self.known is not None:
+            exposure = self.rules.exposure(self.board, key, bet.working)
+            self.set_exposure(self.exposed(exposure, stake))
+
+    def worst_of(self, exposure: int) -> int:
+        """Return the most that an outcome asks with this exposure, at least 0."""
+        return max(greatest(exposure, len(self.rules.outcome_names)), 0)
+
+    def set_exposure(self, exposure: int) -> tuple[int, int]:
+        """Replace what each outcome asks of the bank; return it with the worst of it."""
+        self.known = known = exposure, self.worst_of(exposure)
+        return known
+
+    def count_layout(self) -> None:
+        """Compute layout and prizes from the bets themselves."""
+        bets = [item for seat in self.seats if seat is not None for item in seat.bets.items()]
+        self.layout = sum(bet.stake + bet.vig for _, bet in bets)
+        self.prizes = sum(self.rules.prize(key, bet.stake) for key, bet in bets)
+
+    def _count_exposure(self) -> tuple[int, int]:
+        """Compute the exposure from the bets themselves."""
         stakes: dict[tuple[BetKey, int], int] = {}
-        layout = 0
         for seat in self.seats:
-            if seat is None:
-                continue
-            for key, bet in seat.bets.items():
-                layout += bet.stake + bet.vig
+            for key, bet in () if seat is None else seat.bets.items():
                 name = key, bet.working
                 stakes[name] = stakes.get(name, 0) + bet.stake
-        self.layout = layout
         rules, board = self.rules, self.board
-        self.exposure = 0
+        exposure = 0
         for (key, working), stake in stakes.items():
-            exposure = rules.exposure(board, key, working)
-            self.exposure += stake // exposure.unit * exposure.packed
-        self.tighten()
+            one = rules.exposure(board, key, working)
+            exposure += stake // one.unit * one.packed
+        return self.set_exposure(exposure)
 
     def to_return(self, won: dict[tuple[int, BetKey], None]) -> tuple[int, BetKey]:
         """Return seat and key of the bet that a short bank gives back next (see `treasury`)."""
@@ -562,22 +569,29 @@ class GameSession(msgspec.Struct, gc=False):
         *_, index, key = min(candidates)
         return index, key
 
-    def apply_row(self, index: int, row: Settlement) -> Bet:
-        """Do to one bet what its settlement says; return the bet as it was."""
-        bets = self.own_seat(index).bets
+    def apply_row(self, seat: Seat, row: Settlement) -> None:
+        """Do to one bet of a seat, which is this session's own, what its settlement says.
+
+        The exposure is not kept true here: after a roll every bet may ask for something else.
+        """
+        bets, key, left = seat.bets, row.key, row.left
         bet = bets.pop(row.before)
-        before = bet.stake + bet.vig + row.profit
-        after = row.returned + row.lost + row.vig + row.left + row.left_vig
-        assert before == after, f"{row} of {bet} makes {after} chips of {before}"
-        if row.left:
-            there = bets.get(row.key)
-            working = bet.working if row.key == row.before else 0
-            stake, vig, bet_id = row.left, row.left_vig, bet.id
+        before = bet.stake + bet.vig
+        after = row.returned + row.lost + row.vig + left + row.left_vig
+        assert before + row.profit == after, f"{row} of {bet} makes {after} chips of {before}"
+        self.layout += left + row.left_vig - before
+        prize = self.rules.prize
+        self.prizes -= prize(row.before, bet.stake)
+        if left:
+            there = bets.get(key)
+            working = bet.working if key == row.before else 0
+            stake, vig, bet_id = left, row.left_vig, bet.id
             if there is not None:
                 stake, vig = stake + there.stake, vig + there.vig
                 bet_id, working = there.id, there.working
-            bets[row.key] = Bet(stake, bet_id, working, vig)
-        return bet
+                self.prizes -= prize(key, there.stake)
+            bets[key] = Bet(stake, bet_id, working, vig)
+            self.prizes += prize(key, stake)
 
     # Timers.
 
@@ -695,5 +709,5 @@ def parse_session(
     session.seat_of = {
         seat.player: index for index, seat in enumerate(session.seats) if seat is not None
     }
-    session.recount()
+    session.count_layout()
     return session

@@ -13,9 +13,10 @@ from copy import copy
 from typing import Any, ClassVar
 
 from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
-from consensus.merkle import MerkleTree, merkle_root
+from consensus.merkle import MerkleTree
 from node.game import operations as op
 from node.game.games import GAMES, GameFactory, load_games
+from node.game.leaves import GameLeaves
 from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
 from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
@@ -29,7 +30,6 @@ from node.game.session import (
     Phase,
     Seat,
     parse_session,
-    seats_root_of,
 )
 from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, share_out
 
@@ -42,35 +42,12 @@ _OWN_ROLL = Receipt(Code.OWN_ROLL)
 _NO_BET = Receipt(Code.NO_BET)
 
 
-class GameLeaves(Record, frozen=True):
-    """A whole state as its leaves: treasury, accounts, and of each session itself and its seats."""
-
-    treasury: bytes
-    accounts: tuple[bytes, ...]
-    sessions: tuple[tuple[bytes, tuple[bytes, ...]], ...]
-
-
-def roots_of(leaves: GameLeaves) -> tuple[Digest, Digest] | None:
-    """Return accounts and sessions root of leaves from anybody, None if they do not fit together.
-
-    Whoever fetched a state compares these, and `leaves.treasury`, with a certified header before
-    `GameState.from_leaves` reads further.
-    """
-    for leaf, seats in leaves.sessions:
-        if leaf and seats_root_of(leaf) != merkle_root(seats):
-            return None
-        if seats and not leaf:
-            return None
-    return merkle_root(leaves.accounts), merkle_root([leaf for leaf, _ in leaves.sessions])
-
-
 class GameState:
     """All chips and games of a table after some block, or while one is applied."""
 
     __slots__ = (
         "_account_tree",
         "_counts",
-        "_loose",
         "_rules",
         "_seqs",
         "_session_tree",
@@ -109,8 +86,6 @@ class GameState:
         self._session_tree = MerkleTree()
         self._touched_accounts: dict[int, None] = dict.fromkeys(range(len(accounts)))
         self._touched_sessions: dict[int, None] = {}
-        self._loose: dict[int, None] = {}
-        """Sessions whose worst case may be less than what they count for it."""
 
     @classmethod
     def genesis(
@@ -180,10 +155,11 @@ class GameState:
         )
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
-        self._tighten()
+        sessions = [session for session in self.sessions if session is not None]
         self.treasury.check(
-            sum(account.chips for account in self.accounts),
-            sum(session.layout for session in self.sessions if session is not None),
+            sum([account.chips for account in self.accounts]),
+            sum([session.layout for session in sessions]),
+            sum([session.prizes for session in sessions]),
         )
         return closed
 
@@ -241,6 +217,15 @@ class GameState:
             if due_ms is not None and (first is None or due_ms < first[0]):
                 first = due_ms, slot
         return first
+
+    def exposed(self) -> int:
+        """Return what the bank must hold: the sum of the worst cases of all sessions (R29)."""
+        return sum(session.worst for session in self.sessions if session is not None)
+
+    def covers(self) -> bool:
+        """Say whether the bank holds what it must. That it could pay every prize says so too."""
+        treasury = self.treasury
+        return treasury.covers(treasury.prizes) or treasury.covers(self.exposed())
 
     def thrower(self, slot: int) -> int | None:
         """Return the player who has the dice of a session, or to whom they are offered."""
@@ -335,7 +320,6 @@ class GameState:
         return None
 
     def _put_session(self, slot: int, session: GameSession | None) -> None:
-        self._tighten()
         if slot == len(self.sessions):
             self.sessions.append(None)
         self.sessions[slot] = session
@@ -377,12 +361,12 @@ class GameState:
         """Let a seat leave; return the chips that went back to its rack (R30)."""
         session = self._own_session(slot)
         player = session.player_at(index)
-        worst = session.worst
+        prizes = session.prizes
         back = session.vacate(index, self.time_ms)
         chips = sum(bet.stake + bet.vig for bet in back)
         if back:
             self._give_back(player, chips, len(back))
-            self._came_down(slot, worst)
+            self._came_down(slot, prizes)
         return chips
 
     def _give_back(self, player: int, chips: int, bets: int) -> None:
@@ -390,28 +374,16 @@ class GameState:
         self.treasury.unstake(account, chips)
         account.open_bets -= bets
 
-    def _came_down(self, slot: int, worst: int) -> None:
+    def _came_down(self, slot: int, prizes: int) -> None:
         """After bets came off a layout: see that the bank covers the rest, and whether any lie.
 
-        `worst` is the worst case of the session before.
+        `prizes` are those of the session before.
         """
         session = self._own_session(slot)
-        self.treasury.exposed += session.worst - worst
-        self._loose[slot] = None
-        if not self.treasury.covers(0):
-            self._tighten()
-        if not self.treasury.covers(0):
-            self.returned.extend(self._cover(slot, {}))
+        self.treasury.prizes += session.prizes - prizes
+        self.returned.extend(self._cover(slot, {}))
         if session.layout == 0 and session.phase != Phase.OPEN:
             self._must(slot, Event.EMPTIED)
-
-    def _tighten(self) -> None:
-        """Make the worst cases exact: a bound may grant what the bank holds, never refuse it."""
-        for slot in self._loose:
-            session = self.sessions[slot]
-            if session is not None:
-                self.treasury.exposed += session.tighten()
-        self._loose = {}
 
     def _cover(self, slot: int, won: dict[tuple[int, BetKey], None]) -> list[ReturnedBet]:
         """Give bets of a session back until the bank covers what is left (see `treasury`).
@@ -419,15 +391,14 @@ class GameState:
         `won` holds seat and key of the bets that just won and stay up.
         """
         returned = []
-        while not self.treasury.covers(0):
+        while not self.covers():
             session = self._own_session(slot)
             index, key = session.to_return(won)
             seat = session.own_seat(index)
             for each in (key, *session.rules.dependents(seat.bets, key)):
-                worst = session.worst
+                prizes = session.prizes
                 bet = session.remove(index, each)
-                session.tighten()
-                self.treasury.exposed += session.worst - worst
+                self.treasury.prizes += session.prizes - prizes
                 self._give_back(seat.player, bet.stake + bet.vig, 1)
                 returned.append(ReturnedBet(slot, seat.player, *each, bet.stake + bet.vig))
             session.free_if_done(index)
@@ -460,28 +431,35 @@ class GameState:
         chips = amount + vig - bet.vig
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
-        exposure = rules.exposure(session.board, key, bet.working)
-        units, treasury = amount // exposure.unit, self.treasury
-        if not treasury.covers(units * exposure.rise):
-            self._tighten()
-            more = session.worst_with(units * exposure.packed) - session.worst
-            if not treasury.covers(more):
-                return Receipt(Code.BANK, (more, max(treasury.free, 0)))
+        treasury, prize = self.treasury, rules.prize(key, stake) - rules.prize(key, bet.stake)
+        sure, exposure = treasury.covers(treasury.prizes + prize), None
+        if not sure or session.known is not None:
+            exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
+            if not sure and (refused := self._uncovered(session, exposure)):
+                return refused
         account = self._own_account(player)
         session = self._own_session(slot)
         seat = session.own_seat(seat_index)
         treasury.stake(account, chips)
+        treasury.prizes += prize
         account.open_bets += bet.stake == 0
         session.layout += chips
-        session.expose(exposure, units)
-        treasury.exposed += units * exposure.rise
-        self._loose[slot] = None
+        session.prizes += prize
+        if exposure is not None:
+            session.set_exposure(exposure)
         seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
         seat.ready = False
         seat.last_ms = self.time_ms
         if session.phase == Phase.OPEN:
             self._must(slot, Event.BET)
         return DONE
+
+    def _uncovered(self, session: GameSession, exposure: int) -> Receipt | None:
+        """Refuse what would make the exposure of a session more than the bank can cover (R29)."""
+        exposed, more = self.exposed(), session.worst_of(exposure) - session.worst
+        if self.treasury.covers(exposed + more):
+            return None
+        return Receipt(Code.BANK, (more, max(self.treasury.free(exposed), 0)))
 
     def _take_down(self, player: int, operation: op.TakeDown, _index: int) -> Receipt:
         return self._take(player, operation.session, operation.kind, operation.number, None)
@@ -510,7 +488,7 @@ class GameState:
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
-        worst, bets = session.worst, len(seat.bets)
+        prizes, bets = session.prizes, len(seat.bets)
         if taken < bet.stake:
             chips = session.lower(index, key, taken)
         else:
@@ -520,7 +498,7 @@ class GameState:
                 hanging = session.remove(index, other)
                 chips += hanging.stake + hanging.vig
         self._give_back(player, chips, bets - len(seat.bets))
-        self._came_down(slot, worst)
+        self._came_down(slot, prizes)
         return Receipt(Code.DONE, (chips,))
 
     def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
@@ -538,18 +516,17 @@ class GameState:
         refusal = session.rules.check_working(session.board, seat.bets, key, working)
         if refusal is not None:
             return Receipt(refusal.code, refusal.values)
-        self._tighten()
-        added = session.reworked(key, bet, working)
-        more = session.worst_with(added) - session.worst
-        if not self.treasury.covers(more):
-            return Receipt(Code.BANK, (more, max(self.treasury.free, 0)))
+        sure, exposure = self.treasury.covers(self.treasury.prizes), None
+        if not sure or session.known is not None:
+            exposure = session.reworked(key, bet, working)
+            if not sure and (refused := self._uncovered(session, exposure)):
+                return refused
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
         seat.bets[key] = Bet(bet.stake, bet.id, working, bet.vig)
-        session.exposure += added
-        session.worst += more
-        self.treasury.exposed += more
+        if exposure is not None:
+            session.set_exposure(exposure)
         return DONE
 
     # The dice.
@@ -618,12 +595,12 @@ class GameState:
     def _withdraw(self, player: int, operation: op.Withdraw, _index: int) -> Receipt:
         if code := self._pool_is_shut():
             return Receipt(code)
-        self._tighten()
         amount, part = operation.amount, self.accounts[player].pooled
         if not 0 < amount <= part:
             return Receipt(Code.POOL_PART, (max(amount, 0), part))
-        if amount > self.treasury.idle:
-            return Receipt(Code.POOL_PROMISED, (self.treasury.idle,))
+        idle = self.treasury.idle(self.exposed())
+        if amount > idle:
+            return Receipt(Code.POOL_PROMISED, (idle,))
         self.treasury.fund(self._own_account(player), -amount)
         return DONE
 
@@ -667,7 +644,6 @@ class GameState:
         Sessions that closed in one block share a seed; the serial and roll number make each
         session's dice its own.
         """
-        assert not self._loose, "rolls are settled before the bets of their block"
         self._must(slot, Event.DICE)
         session = self._own_session(slot)
         rules, board = session.rules, session.board
@@ -676,15 +652,14 @@ class GameState:
             digest("dice", seed + session.serial.to_bytes(8, "big") + number.to_bytes(8, "big"))
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
-        worst, payment = session.worst, Payment(self.treasury, self.params.rake_bp)
+        payment = Payment(self.treasury, self.params.rake_bp)
         for index, seat in enumerate(session.seats):
             rows = rules.settle(board, seat.bets, outcome) if seat else ()
             if seat is not None and rows:
                 payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
-        session.recount()
-        self.treasury.exposed += session.worst - worst
+        session.known = None
         returned = self._cover(slot, payment.won)
         for bet in returned:
             payment.post(LAYOUT, FIRST_RACK + bet.player, bet.chips)
@@ -712,8 +687,7 @@ class GameState:
     # Roots and leaves.
 
     def _take_leaves(self) -> None:
-        """Bring both trees up to date; from here on every part is exact and may be shared."""
-        self._tighten()
+        """Bring both trees up to date; from here on every part may be shared."""
         if self._touched_accounts:
             self._account_tree = self._account_tree.copy()
             for player in sorted(self._touched_accounts):
@@ -780,7 +754,7 @@ class GameState:
             state._put_session(slot, session)
             if session is not None:
                 treasury.layout += session.layout
-                treasury.exposed += session.worst
+                treasury.prizes += session.prizes
         racks = sum(account.chips for account in state.accounts)
         if racks + treasury.layout + bank != minted:
             raise DecodeError(f"{racks} + {treasury.layout} + {bank} chips are not {minted}")

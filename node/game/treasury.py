@@ -7,6 +7,8 @@ income of the bank; what they came to is counted beside it.
 Reserve. Every session has a worst case: the greatest sum over its bets that one outcome asks of the
 bank, at least 0. Rolls of different sessions are independent and one bank pays them all, so it must
 hold the sum of the worst cases, times the reserve ratio. No bet is accepted that would break this.
+The sum of what all bets could ever win, each for itself, is never less than that and costs one
+addition a bet. A bank that holds so much covers the worst cases, which are then not worked out.
 
 Shortage. What a roll paid, or a bet that was taken down and had stood against others, can leave the
 bank unable to cover what still lies there. Then bets of that session go back to their players,
@@ -41,7 +43,7 @@ FIRST_RACK: Final = 2
 class TreasuryManager:
     """The bank and the sums that the books must agree with. Chips are integers, never negative."""
 
-    __slots__ = ("bank", "exposed", "layout", "minted", "rake", "reserve_bp", "vig")
+    __slots__ = ("bank", "layout", "minted", "prizes", "rake", "reserve_bp", "vig")
 
     def __init__(self, bank: int, minted: int, reserve_bp: int) -> None:
         """Open the books: everything that is not in the bank is in racks."""
@@ -49,8 +51,8 @@ class TreasuryManager:
         self.minted = minted
         self.reserve_bp = reserve_bp
         self.layout = 0
-        self.exposed = 0
-        """Sum of the worst cases of all sessions."""
+        self.prizes = 0
+        """What all bets together could win: at least the sum of the worst cases."""
         self.vig = 0
         """All vig that the bank ever took."""
         self.rake = 0
@@ -59,23 +61,21 @@ class TreasuryManager:
     def fork(self) -> "TreasuryManager":
         """Return independent books with the same content."""
         twin = TreasuryManager(self.bank, self.minted, self.reserve_bp)
-        twin.layout, twin.exposed = self.layout, self.exposed
+        twin.layout, twin.prizes = self.layout, self.prizes
         twin.vig, twin.rake = self.vig, self.rake
         return twin
 
-    @property
-    def free(self) -> int:
-        """What the bank may promise beyond what it has promised; negative when it is short."""
-        return self.bank * BASIS // self.reserve_bp - self.exposed
+    def free(self, exposed: int) -> int:
+        """Return what the bank may promise beyond `exposed` chips; negative when it is short."""
+        return self.bank * BASIS // self.reserve_bp - exposed
 
-    @property
-    def idle(self) -> int:
-        """Chips that could leave the bank without breaking a promise."""
-        return self.bank + -self.exposed * self.reserve_bp // BASIS
+    def idle(self, exposed: int) -> int:
+        """Return the chips that could leave the bank if it has promised `exposed`."""
+        return self.bank + -exposed * self.reserve_bp // BASIS
 
-    def covers(self, more: int) -> bool:
-        """Say whether the bank holds enough for what it promised and `more`."""
-        return (self.exposed + more) * self.reserve_bp <= self.bank * BASIS
+    def covers(self, exposed: int) -> bool:
+        """Say whether the bank holds enough to promise so many chips."""
+        return exposed * self.reserve_bp <= self.bank * BASIS
 
     def stake(self, account: Account, chips: int) -> None:
         """Move chips from a rack to the layout."""
@@ -105,9 +105,10 @@ class TreasuryManager:
         account.pooled += chips
         self.bank += chips
 
-    def check(self, racks: int, layouts: int) -> None:
+    def check(self, racks: int, layouts: int, prizes: int) -> None:
         """Assert that the books agree with the racks and layouts as they are (T5)."""
         assert self.layout == layouts, f"layout {self.layout} in the books, {layouts} in bets"
+        assert self.prizes == prizes, f"prizes {self.prizes} in the books, {prizes} in bets"
         assert self.bank >= 0, f"bank {self.bank}"
         total = racks + layouts + self.bank
         assert total == self.minted, f"{total} chips of {self.minted}"
@@ -162,11 +163,12 @@ class Payment:
         self, session: GameSession, index: int, account: Account, rows: Sequence[Settlement]
     ) -> None:
         """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
-        player, seat = session.player_at(index), session.own_seat(index)
+        seat, prizes = session.own_seat(index), session.prizes
+        player = seat.player
         account.open_bets -= len(seat.bets)
         lost = vig = profit = rake = returned = 0
         for row in rows:
-            session.apply_row(index, row)
+            session.apply_row(seat, row)
             lost += row.lost
             vig += row.vig
             profit += row.profit
@@ -176,6 +178,7 @@ class Payment:
             if row.profit and row.left:
                 self.won[index, row.key] = None
         account.open_bets += len(seat.bets)
+        self._treasury.prizes += session.prizes - prizes
         # Negative when the next vig of bets that stay up comes out of what they win.
         stakes = returned - profit
         self._treasury.collect(lost, vig)

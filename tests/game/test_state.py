@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from consensus.encoding import INT_MAX, DecodeError, digest, encode
+from node.game.leaves import GameLeaves, roots_of
 from node.game.operations import (
     CreateSession,
     Finish,
@@ -31,7 +32,7 @@ from node.game.params import CHIPS_MAX, BankMode, GameParams
 from node.game.players import Account, Past, parse_account
 from node.game.receipts import Code
 from node.game.session import Phase
-from node.game.state import GameLeaves, GameState, roots_of
+from node.game.state import GameState
 from tests.game.tables import FAST, Game, banker_params, chips_in_sight, roots, roots_from_scratch
 from tests.game.tiny import (
     ACE,

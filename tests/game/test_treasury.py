@@ -57,7 +57,7 @@ def test_the_bank_takes_no_bet_that_it_could_not_pay() -> None:
     game.bet(0, RIDE, 60)
     assert game.refusal(0, PlaceBet(0, SIDE, 0, 21)).values == (42, 40)
     game.bet(0, SIDE, 20)
-    assert game.state.treasury.free == 0
+    assert game.state.treasury.free(game.state.exposed()) == 0
 
 
 def test_what_one_outcome_wins_stands_against_what_it_pays() -> None:
@@ -70,9 +70,28 @@ def test_what_one_outcome_wins_stands_against_what_it_pays() -> None:
 
 def test_a_session_that_can_only_win_frees_no_chips_for_others() -> None:
     session = Game().seated(0).session()
-    session.exposure = pack([-5, -3, -5, -5, -5, -9])
-    session.tighten()
+    session.set_exposure(pack([-5, -3, -5, -5, -5, -9]))
     assert session.worst == 0
+
+
+def test_a_bank_that_could_pay_every_prize_is_never_asked_what_excludes_what() -> None:
+    game = Game(params=with_bank(1_000)).seated(0, 1)
+    game.bet(0, RIDE, 50)
+    game.bet(1, ACE, 10)
+    game.throw(2)
+    game.bet(0, STAY, 12, 3)
+    game.done((0, Working(0, STAY, 3, OFF)), (0, Reduce(0, STAY, 3, 6)), (1, Leave(0)))
+    assert game.session().known is None
+    assert game.session().prizes == 50 + 7
+    assert game.session().worst == worst_by_hand({(RIDE, 0): 50, (STAY, 3): 6}, off=(3,)) == 57
+
+
+def test_a_bank_that_could_not_pay_every_prize_still_takes_what_it_covers() -> None:
+    game = Game(params=with_bank(40)).seated(0, 1)
+    game.bet(1, ACE, 10)
+    game.bet(0, RIDE, 40)
+    assert game.session().known is not None
+    assert game.session().prizes == game.state.treasury.prizes == 80
 
 
 def test_a_reserve_ratio_makes_the_bank_hold_more() -> None:
@@ -139,7 +158,7 @@ def test_whatever_falls_the_bank_pays_and_covers_what_stays(
         before = chips_in_sight(game.state)
         game.throw(outcome)
         assert game.state.bank >= 0
-        assert game.state.treasury.covers(0)
+        assert game.state.covers()
         assert chips_in_sight(game.state) == before
 
 

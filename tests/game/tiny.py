@@ -127,6 +127,10 @@ class TinyGame:
         next_key = key if fate.moves_to is None else BetKey(key.kind, fate.moves_to)
         return max(self.fate(next_key, 0, other).profit for other in SIDES)
 
+    def prize(self, key: BetKey, stake: int) -> int:
+        most = {SIDE: 2, STAY: 7, LAY: 10, ACE: 4}.get(key.kind, 1)
+        return stake // self.unit(key) * most
+
     def settle(self, board: Board, bets: Bets, outcome: int) -> tuple[Settlement, ...]:
         # The last kind first: a bet that moves comes after the one it replaces.
         ordered = sorted(bets, key=lambda key: (key.number == 0, key))

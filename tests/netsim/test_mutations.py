@@ -83,6 +83,11 @@ def no_rebroadcast(patch: Patch) -> None:
     patch.setattr(Dissemination, "_repeat", put_off)
 
 
+def votes_forgotten_and_not_noticed(patch: Patch) -> None:
+    votes_forgotten_at_restart(patch)
+    patch.setattr(Rounds, "_note_forgotten", lambda *_args: None)
+
+
 def ancestry_by_own_history(patch: Patch) -> None:
     judged = Engine._judged
 
@@ -128,7 +133,9 @@ def no_help(patch: Patch) -> None:
         (quorum_of_2f_plus_1, scenarios.equivocated, 6, 5, "G1|G4|two chains"),
         (finalizing_although_nullified, scenarios.stormy, 4, 10, "I2"),
         (fresh_votes_on_rebroadcast, scenarios.stormy, 4, 10, "I1|I2|I6"),
-        (votes_forgotten_at_restart, scenarios.stormy, 4, 20, "I1|I2"),
+        # Who is shown its own votes falls silent, so the table stands still instead of splitting.
+        (votes_forgotten_at_restart, scenarios.stormy, 4, 20, "I1|I2|L "),
+        (votes_forgotten_and_not_noticed, scenarios.stormy, 4, 20, "I1|I2"),
         (skipped_views_not_checked, scenarios.schismatic, 4, 20, "G1|G4|two chains"),
         (skipped_views_not_checked, scenarios.schismatic, 7, 20, "G1|G4|two chains"),
         (no_rebroadcast, scenarios.lossy, 4, 10, "L "),

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -195,3 +196,21 @@ def test_others_are_told_where_a_node_can_be_reached() -> None:
     (guess,) = reachable(Address("0.0.0.0", 7), ())
     assert guess.port == 7
     assert guess.host != "0.0.0.0"
+
+
+def test_a_node_whose_input_is_closed_runs_like_one_at_its_end(tmp_path: Path) -> None:
+    words = f'"{sys.executable}" -m node'
+    init = f'{words} init --data "{tmp_path}" --nickname anna --listen 127.0.0.1:0'
+    subprocess.run(["/bin/sh", "-c", init], check=True, capture_output=True, cwd=ROOT)
+    host = f'exec {words} host --data "{tmp_path}" --name z --seats 1 <&-'
+    node = subprocess.Popen(["/bin/sh", "-c", host], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "control.sock").exists():
+            assert node.poll() is None, node.communicate()[1]
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.05)
+    finally:
+        node.terminate()
+        _, errors = node.communicate()
+    assert "Traceback" not in errors

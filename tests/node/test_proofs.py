@@ -28,7 +28,7 @@ from node.descriptor import Table, save_table
 from node.errors import OperatorError
 from node.game.receipts import RollResult
 from node.membership import EPOCH_MS_MIN, SetVote
-from node.proof import MAGIC, Bundle, Leaf, check_bundle
+from node.proof import MAGIC, Bundle, check_bundle
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
 from node.replay import (
     MissingError,
@@ -39,6 +39,7 @@ from node.replay import (
     finality_of,
     replay,
 )
+from node.steps import Leaf
 from node.store import STORE_FILE, Final, Journal
 
 Forge: TypeAlias = Callable[[RollResult], RollResult]

@@ -21,10 +21,11 @@ from node.errors import OperatorError
 from node.game.craps.bets import Kind
 from node.game.operations import PlaceBet, Ready
 from node.game.receipts import Receipt
-from node.proof import BetPart, Leaf
+from node.proof import BetPart
 from node.prover import find_receipt
 from node.receipt import ProvedReceipt, ShownReceipt, check_receipt, recipe_of
 from node.replay import RefutedError, StoredChain, chain_of_records
+from node.steps import Leaf
 from node.store import Journal
 
 

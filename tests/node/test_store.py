@@ -82,7 +82,7 @@ def one_of_each() -> list[LogRecord]:
         FloorLogged(epoch=0, view=7),
         SharesLogged(epoch=0, dealer=2, batch=1, deal=b"deal", shares=b"s" * 2048),
         EpochKeysLogged(epoch=1, vote_seed=b"v" * 32, box_secret=b"b" * 32),
-        SealLogged(epoch=0, height=2, hash=block.hash, certificate=b"seal"),
+        SealLogged(epoch=0, height=2, hash=block.hash, certificate=b"seal", step=b"step"),
     ]
 
 

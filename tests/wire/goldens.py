@@ -21,22 +21,27 @@ from consensus.beacon_items import (
 )
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import AckPayload, Dealing, ack_payload
-from consensus.encoding import Digest, digest, encode
+from consensus.encoding import Digest, decode_as, digest, encode
 from consensus.evidence import Evidence, build_evidence
+from consensus.light import FinalHeader
 from consensus.merkle import MerkleTree
 from consensus.messages import (
     NO_DIGEST,
+    Anchor,
     Blocks,
     Body,
     Certificate,
+    GetAnchor,
     GetBlocks,
     GetCert,
     GetReveal,
+    GetState,
     Have,
     Header,
     Number,
     Proposal,
     RevealPaths,
+    StateChunk,
     Status,
     SystemItems,
     VoteKind,
@@ -81,6 +86,7 @@ from node.lobby import LobbyNumber, Refusal, RoomMessage, Saved, TableMessage
 from node.membership import Admit, NextKeys, Retire, SetVote
 from node.mempool import ActionBody
 from node.reception import Contacts, Waiting
+from node.steps import EpochStep, Leaf, MemberLeaves
 
 SEATS = 4
 EPOCH, VIEW, HEIGHT = 0, 7, 5
@@ -188,6 +194,27 @@ class World:
         signatures = tuple(vote.signature for vote in votes)
         return Certificate(kind, EPOCH, view, about, bitmap(QUORUM, SEATS), signatures)
 
+    def final(self) -> FinalHeader:
+        """Return what shows the block final."""
+        certificate = self.certificate(VoteKind.FINALIZE, VIEW, Digest(self.block))
+        return FinalHeader(encode(self.header), (b"a header",), encode(certificate))
+
+    def step(self) -> bytes:
+        """Return an encoded step over the block, as if it sealed an epoch."""
+        others = [digest("golden", bytes((20 + i,))) for i in range(5)]
+        root, chain, accounts, sessions, beacon = others
+        leaf = Leaf(5, 4, b"electorate", (root, chain))
+        members = MemberLeaves(root, (chain, accounts, sessions, beacon), (leaf,))
+        return encode(EpochStep(self.final(), members))
+
+    def chunk(self) -> StateChunk:
+        """Return two accounts of a state with their paths."""
+        chain, members, accounts, sessions, beacon = (
+            digest("golden", bytes((30 + i,))) for i in range(5)
+        )
+        roots = (chain, members, accounts, sessions, beacon)
+        return StateChunk(self.block, roots, 2, 19, 17, (b"one", b"two"), ((chain, members), ()))
+
     def deal(self) -> bytes:
         """Return the signed header of the dealing."""
         return self.sign(2, Domain.DEAL, encode(self.dealing.header))
@@ -280,6 +307,10 @@ def frames() -> list[Golden]:
         Number.HAVE: Have((digest("golden", b"one"), digest("golden", b"two"))),
         Number.SYSTEM_ITEMS: SystemItems((encode(w.deal_certificate()), w.settle())),
         Number.REVEAL_PATHS: RevealPaths(reveal, (path, (), path[:1])),
+        Number.GET_STATE: GetState(w.block, 2, 17),
+        Number.STATE_CHUNK: w.chunk(),
+        Number.GET_ANCHOR: GetAnchor(3),
+        Number.ANCHOR: Anchor(3, (w.step(),), w.block, encode(w.final())),
     }
     return [_message(number, message) for number, message in messages.items()]
 
@@ -343,6 +374,8 @@ def objects() -> list[Golden]:
         "deal-certificate": w.deal_certificate(),
         "roll-proof": proof,
         "invite": invite,
+        "final-header": w.final(),
+        "epoch-step": decode_as(w.step(), EpochStep),
         "invite to a running table": Invite(
             2, w.chain_id, w.members[1].identity, w.join.secret, ADDRESSES[1], 1_800_086_400
         ),

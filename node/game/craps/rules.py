@@ -6,6 +6,7 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 """
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
 from node.game.craps.vig import VIG_KINDS, exact_vig_unit, vig_due, win_of
 from node.game.options import load_options
-from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Offer, Refusal, Settlement
+from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Odds, Offer, Refusal, Settlement
 
 GAME_NAME = "craps"
 THROWER_NEEDS = "a pass or don't pass bet"
@@ -92,6 +93,7 @@ class CrapsRules:
         self.kind_names = KIND_NAMES
         self._entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
+        self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
 
     @property
@@ -267,6 +269,11 @@ class CrapsRules:
                 return row.exposure
         return self._row(board, key, working).exposure
 
+    def prize(self, key: BetKey, stake: int) -> int:
+        """Return the most that a bet of this stake can win, wherever the puck is."""
+        win, per = self._prizes[key]
+        return -(-stake * win // per)
+
     def _row(self, board: Board, key: BetKey, working: int) -> _Row:
         caps = self._sights.get(key)
         state = board[POINT] if caps is None else seen_through(board, caps)
@@ -393,6 +400,13 @@ def _entry(params: CrapsParams, key: BetKey) -> _Entry:
     if kind in VIG_KINDS and params.vig_rounding == VIG_EXACT:
         unit = exact_vig_unit(key, unit)
     return _Entry(_NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS), unit, limits.least, most)
+
+
+def _greatest_prize(params: CrapsParams, key: BetKey) -> Odds:
+    """Return the best odds that a bet may ever have; odds on the line ask for the puck."""
+    pucks = params.points if key.kind in FLAT_OF else (0, *params.points)
+    pays = [odds for point in pucks for _, odds in prizes(params, key, point)]
+    return max(pays, key=lambda odds: Fraction(odds.win, odds.per))
 
 
 def _odds_unit(kind: int, number: int) -> int:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings, strategies as st
 
 from consensus.encoding import decode_as, encode
-from node.game.craps.bets import ALL_KEYS
+from node.game.craps.bets import ALL_KEYS, Kind, bet_key
 from node.game.craps.board import OPENING, seen_through, sight
 from node.game.craps.decide import prizes
 from node.game.craps.dice import PAIRS, SUMS
@@ -107,6 +107,27 @@ def test_exposure_is_exactly_what_each_outcome_asks_of_the_bank(
 ) -> None:
     rules, board, bets = hand
     assert exposed(rules, board, bets) == [cost(rules, board, bets, o) for o in OUTCOMES]
+
+
+@given(hands())
+def test_no_outcome_asks_more_for_a_bet_than_its_prize(
+    hand: tuple[CrapsRules, Board, dict[BetKey, Bet]],
+) -> None:
+    rules, board, bets = hand
+    for key, bet in bets.items():
+        exposure = rules.exposure(board, key, bet.working)
+        units = bet.stake // exposure.unit
+        assert max(exposure.per_unit) * units <= rules.prize(key, bet.stake)
+
+
+def test_the_prize_of_a_bet_is_what_its_best_pay_brings() -> None:
+    rules = CrapsRules(CrapsParams())
+    assert rules.prize(bet_key(Kind.PASS), 10) == 10
+    assert rules.prize(bet_key(Kind.PASS_ODDS), 10) == 20  # with the puck on 4 or 10
+    assert rules.prize(bet_key(Kind.PLACE, 6), 12) == 14
+    assert rules.prize(bet_key(Kind.DONT_PASS_ODDS), 10) == 9  # 5:6, never less than it may win
+    assert rules.prize(bet_key(Kind.FIELD), 5) == 10
+    assert rules.prize(bet_key(Kind.FIRE), 1) == 999
 
 
 @given(hands(), outcomes)

@@ -84,6 +84,8 @@ def test_seed_without_usable_bytes_still_has_three_dice() -> None:
 @pytest.mark.parametrize("name", list(KEYS))
 def test_every_throw_pays_every_bet_as_it_should(name: str) -> None:
     key = KEYS[name]
+    exposure = RULES.exposure((), key, 0)
+    unit, per_unit = exposure.unit, exposure.per_unit
     for dice in product(range(1, 7), repeat=3):
         outcome = THROWS.index(tuple(sorted(dice)))
         (row,) = RULES.settle((), {key: Bet(STAKE, 1)}, outcome)
@@ -93,9 +95,8 @@ def test_every_throw_pays_every_bet_as_it_should(name: str) -> None:
         else:
             assert (row.lost, row.returned, row.profit) == (0, STAKE * (win + 1), STAKE * win)
         assert row.left == 0
-        exposure = RULES.exposure((), key, 0)
-        unit, per_unit = exposure.unit, exposure.per_unit
         assert STAKE // unit * per_unit[outcome] == row.profit - row.lost
+    assert RULES.prize(key, STAKE) == max(STAKE // unit * more for more in per_unit)
 
 
 # "Sic Bo" of tokyo3.org, with the pays of an Australian casino, printed in whole percents; and of

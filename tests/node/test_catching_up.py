@@ -1,0 +1,94 @@
+"""PROTOCOL 10: real nodes, sockets and files: who was away for long fetches the state and votes on."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from node import replica as replica_module, state_sync
+from node.config import Folder
+from node.control import ControlClient, open_control
+from node.game.craps.bets import Kind
+from node.game.operations import CreateSession, PlaceBet, Sit, TakeDown
+from node.game.params import GameParams, encode_params
+from node.inspection import open_store, read_standing
+from node.serving import begin_table, serve_node
+from node.view import TableView
+from tests.node.tables import HOST, make_table
+
+BEHIND, SNAPSHOT = 24, 12
+PASS = PlaceBet(0, Kind.PASS, 0, 10)
+DOWN = TakeDown(0, Kind.PASS, 0)
+
+
+class Node:
+    """A node in this process that may stop and come back."""
+
+    def __init__(self, root: Path, at: int) -> None:
+        self.table, keys, _ = SEATING
+        self.keys = keys[at]
+        self.folder = Folder(root / str(at))
+        self.folder.root.mkdir()
+        begin_table(self.folder, self.table)
+        self.scope = trio.CancelScope()
+
+    async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        self.scope = trio.CancelScope()
+        with self.scope:
+            await serve_node(self.folder, self.table, self.keys, HOST, task_status)
+
+    async def client(self) -> ControlClient:
+        return await open_control(self.folder.root)
+
+    async def view(self) -> TableView:
+        async with await self.client() as client:
+            return await client.view()
+
+
+SEATING = make_table(4, params=encode_params(GameParams(betting_min_ms=0)))
+
+
+async def fill_blocks(node: Node, count: int) -> None:
+    """Make so many more blocks final, one operation each."""
+    async with await node.client() as client:
+        for number in range(count):
+            (answer,) = await client.submit((DOWN if number % 2 else PASS,))
+            assert answer.receipt.code == 0
+
+
+async def at_height(node: Node, height: int) -> None:
+    async with await node.client() as client:
+        while (await client.view()).height < height:
+            await client.wait_newer((await client.view()).height)
+
+
+@pytest.mark.slow
+async def test_a_node_that_was_away_for_long_leaps_to_the_state_and_its_vote_counts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_sync, "BEHIND_BLOCKS", BEHIND)
+    monkeypatch.setattr(replica_module, "BEHIND_BLOCKS", BEHIND)
+    monkeypatch.setattr(replica_module, "SNAPSHOT_BLOCKS", SNAPSHOT)
+    nodes = [Node(tmp_path, at) for at in range(4)]
+    late = nodes[3]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                await nursery.start(node.run)
+            async with await nodes[0].client() as client:
+                await client.submit((CreateSession(1), Sit(0)))
+            await at_height(late, 1)
+            height = (await late.view()).height
+            late.scope.cancel()
+            await fill_blocks(nodes[0], 4 * BEHIND)
+            await nursery.start(late.run)
+            await at_height(late, height + 3 * BEHIND)
+            nodes[1].scope.cancel()  # from now on the late one's vote is needed
+            await fill_blocks(nodes[0], 4)
+            await at_height(late, (await nodes[0].view()).height)
+            assert (await late.view()).state_root == (await nodes[0].view()).state_root
+            nursery.cancel_scope.cancel()
+    with open_store(late.folder) as store:
+        assert store.final(height + BEHIND) is None  # those blocks were never here
+    standing = read_standing(late.folder)
+    assert sum(standing.chips.values()) + standing.bank + standing.layout == standing.minted
