@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage sweep bench twins clean
+.PHONY: demo test check coverage sweep soak bench twins clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -22,11 +22,15 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage report
 
 sweep: $(VENV)/.dev
-	for scenario in swarm partition crashes equivocator coalition flood churn cities party nodes; do \
+	for scenario in squall swarm partition crashes equivocator coalition flood churn cities party nodes; do \
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
 	NETSIM_EXAMPLES=$(or $(SEEDS),1999) $(BIN)/python -m pytest -q tests/netsim/test_stateful.py
+
+# A quarter of an hour of real processes; `SEED` draws other faults.
+soak: $(VENV)/.dev
+	$(BIN)/netsim run soak --seed $(or $(SEED),1)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json

@@ -303,6 +303,6 @@ def test_a_step_taken_now_and_one_read_from_a_file_are_the_same() -> None:
     machine.teardown()
     outcome, finished = simulate(machine.scenario, 2)
     assert outcome.verdict == "ok"
-    [again] = finished.tables
-    assert again.trace.marks == machine.table.trace.marks
-    assert again.trace.digest == machine.table.trace.digest
+    [again] = finished.traces.values()
+    assert again.marks == machine.table.trace.marks
+    assert again.digest == machine.table.trace.digest
