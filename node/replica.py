@@ -560,14 +560,8 @@ class Replica:
             self._sync = self._new_sync(now)
 
     def _new_sync(self, now: Now) -> StateSync:
-        execution = self._epoch.execution
-        trusted = Trusted(
-            self.setup.chain_id,
-            self._epoch.number,
-            execution.validators,
-            self.final.height,
-            execution.base,
-        )
+        chain_id, number, at = self.setup.chain_id, self._epoch.number, self._epoch.execution
+        trusted = Trusted(chain_id, number, at.validators, self.final.height, at.base)
         return StateSync(self._terms, trusted, self._linked, now.mono_ms)
 
     def _resume_sync(self, now: Now) -> None:
