@@ -5,9 +5,9 @@ books after every block are on: nothing is left out that a node does to the game
 crapssim, the simulator a craps player would take, if it is installed (extra `bench`), with the same
 strategies; on the same dice both must end with the same money (`chips_apart`).
 
-Eight players sit at two tables: a busy one, where each has up to thirteen bets of all kinds, and one
-where each plays one style with two or three. The fuller the layout, the better ours compares, so both
-are told.
+Eight players sit at three tables: a busy one, where each has up to thirteen bets of all kinds, one
+where each plays another style with one to four, and one where all play pass with double odds. The
+fuller the layout, the better ours compares, so all are told.
 
 Run `python -m bench.game [--json]`. Figures are medians over the runs, in which both programs take
 turns; rolls a second are of processor time, so that a busy machine slows neither.
@@ -65,73 +65,53 @@ PASS, DONT, COME = _key(Kind.PASS), _key(Kind.DONT_PASS), _key(Kind.COME)
 PASS_ODDS, DONT_ODDS, FIELD = _key(Kind.PASS_ODDS), _key(Kind.DONT_PASS_ODDS), _key(Kind.FIELD)
 COMES = tuple(_key(Kind.COME, number) for number in (4, 5, 6, 8, 9, 10))
 INSIDE = {5: 10, 6: 12, 8: 12, 9: 10}
+CROSS = {5: 10, 6: 12, 8: 12}
+ALL_PLACES = {4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10}
 
 
-def _missing(bets: Bets, *wanted: tuple[BetKey, int]) -> list[tuple[BetKey, int]]:
-    return [(key, chips) for key, chips in wanted if key not in bets]
+def _want(off: Sequence[tuple[BetKey, int]], on: Sequence[tuple[BetKey, int]]) -> Wants:
+    """Return the strategy that keeps these bets up while the puck is off, and these while on."""
+    return lambda point, bets: [want for want in (on if point else off) if want[0] not in bets]
 
 
-def want_pass(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass with double odds."""
-    return _missing(bets, (PASS_ODDS, ODDS)) if point else _missing(bets, (PASS, FLAT))
+def _places(stakes: Mapping[int, int]) -> list[tuple[BetKey, int]]:
+    return [(_key(Kind.PLACE, number), chips) for number, chips in stakes.items()]
 
 
-def want_dont(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Don't pass with double odds laid."""
-    return _missing(bets, (DONT_ODDS, LAY)) if point else _missing(bets, (DONT, FLAT_DONT))
+_LINE, _LINE_ODDS = [(PASS, FLAT)], [(PASS_ODDS, ODDS)]
+_FIELD = [(FIELD, 5)]
+_SIX_EIGHT = [(_key(Kind.HARD, number), 5) for number in (6, 8)]
+_HARDS = [(_key(Kind.HARD, number), 5) for number in (4, 6, 8, 10)]
 
-
-def want_field(_point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Field on every roll."""
-    return _missing(bets, (FIELD, 5))
+want_pass = _want(_LINE, _LINE_ODDS)
+"""Pass with double odds."""
+want_dont = _want([(DONT, FLAT_DONT)], [(DONT_ODDS, LAY)])
+"""Don't pass with double odds laid."""
+want_field = _want(_FIELD, _FIELD)
+"""Field on every roll."""
+want_hards = _want(_SIX_EIGHT, _SIX_EIGHT)
+"""The hard six and eight."""
+want_cross = _want(_FIELD, _FIELD + _places(CROSS))
+"""Field on every roll, and place five, six and eight with a point on."""
+want_much = _want(_LINE + _HARDS + _FIELD, _LINE_ODDS + _places(ALL_PLACES) + _HARDS + _FIELD)
+"""Pass with odds, every number placed, every hardway, and the field: up to 13 bets."""
 
 
 def want_comes(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
     """Pass and up to two come bets."""
     if not point:
-        return _missing(bets, (PASS, FLAT))
+        return [] if PASS in bets else _LINE
     up = (COME in bets) + sum(key in bets for key in COMES)
     return [(COME, FLAT)] if up < 2 and COME not in bets else []
 
 
-def _want_place(stakes: Mapping[int, int]) -> Wants:
-    wanted = tuple((_key(Kind.PLACE, number), chips) for number, chips in stakes.items())
-    return lambda point, bets: _missing(bets, *wanted) if point else []
-
-
-def want_hards(_point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """The hard six and eight."""
-    return _missing(bets, (_key(Kind.HARD, 6), 5), (_key(Kind.HARD, 8), 5))
-
-
-_want_cross = _want_place({5: 10, 6: 12, 8: 12})
-
-
-def want_cross(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Field on every roll, and place five, six and eight with a point on."""
-    return [*want_field(point, bets), *_want_cross(point, bets)]
-
-
-_want_all_places = _want_place({4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10})
-_HARDS = tuple((_key(Kind.HARD, number), 5) for number in (4, 6, 8, 10))
-
-
-def want_much(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass with odds, every number placed, every hardway, and the field: up to 13 bets."""
-    return [
-        *want_pass(point, bets),
-        *_want_all_places(point, bets),
-        *_missing(bets, *_HARDS),
-        *want_field(point, bets),
-    ]
-
-
-BUSY: tuple[Wants, ...] = (want_much,) * 8
-EIGHT: tuple[Wants, ...] = (
-    want_pass, want_dont, _want_place({6: 12, 8: 12}), want_field,
-    want_comes, _want_place(INSIDE), want_hards, want_cross,
-)  # fmt: skip
 ONE: tuple[Wants, ...] = (want_pass,)
+ALIKE: tuple[Wants, ...] = ONE * 8
+EIGHT: tuple[Wants, ...] = (
+    want_pass, want_dont, _want([], _places({6: 12, 8: 12})), want_field,
+    want_comes, _want([], _places(INSIDE)), want_hards, want_cross,
+)  # fmt: skip
+BUSY: tuple[Wants, ...] = (want_much,) * 8
 
 
 class Ours:
@@ -140,6 +120,7 @@ class Ours:
     def __init__(self, players: Sequence[Wants], seed: int) -> None:
         self.players = players
         self.seed = digest("bench", seed.to_bytes(8, "big"))
+        self.closed: tuple[int, ...] = ()
         self.state = GameState.genesis(PARAMS, len(players))
         self.bets = 0
         self.dice: list[tuple[int, ...]] = []
@@ -174,13 +155,14 @@ class Ours:
             assert thrower is not None
             receipt = state.apply(thrower, Roll(0), index)
             assert receipt.code == 0, receipt
-            state.end_block()
+            self.closed = state.end_block()
         state.begin_block(state.height + 1, state.time_ms + BLOCK_MS, can_close=True)
         self._settle()
         state.end_block()
 
     def _settle(self) -> None:
-        if _closed(self.state):
+        if self.closed:
+            self.closed = ()
             self.seed = digest("bench", self.seed)
             self.dice.append(self.state.settle(0, self.seed).dice)
 
@@ -227,10 +209,10 @@ def crapssim_table(players: Sequence[Wants]) -> Any | None:
         Pass2Come(FLAT),
         place(INSIDE),
         hard(6, 5) + hard(8, 5),
-        BetField(5) + place({5: 10, 6: 12, 8: 12}),
+        BetField(5) + place(CROSS),
     ), strict=True))  # fmt: skip
     hards = hard(4, 5) + hard(6, 5) + hard(8, 5) + hard(10, 5)
-    numbers = place({4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10})
+    numbers = place(ALL_PLACES)
     strategies[want_much] = line + numbers + hards + BetField(5)
     table = Table()
     for wants in players:
@@ -407,6 +389,7 @@ def run(runs: int, rolls: int) -> dict[str, object]:
     """Measure everything `runs` times; return the medians."""
     parts: dict[str, Callable[[int], dict[str, object]]] = {
         "eight_players_busy": lambda seed: compare(BUSY, rolls // 4, seed),
+        "eight_players_alike": lambda seed: compare(ALIKE, rolls, seed),
         "eight_players_one_style_each": lambda seed: compare(EIGHT, rolls, seed),
         "one_player": lambda seed: compare(ONE, rolls * 4, seed),
         "block_of_1000": lambda _seed: measure_blocks(1_000),

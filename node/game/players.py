@@ -63,9 +63,12 @@ class Account(msgspec.Struct, gc=False):
 
     def remember(self, session: int, number: int, won: int, lost: int) -> None:
         """Count a settled roll and note it as a `Past`, forgetting the oldest beyond `HISTORY`."""
-        self.rolls = min(self.rolls + 1, INT_MAX)
-        self.won = min(self.won + won, INT_MAX)
-        self.lost = min(self.lost + lost, INT_MAX)
+        self.rolls += 1
+        self.won += won
+        self.lost += lost
+        if max(self.rolls, self.won, self.lost) > INT_MAX:
+            self.rolls, self.won = min(self.rolls, INT_MAX), min(self.won, INT_MAX)
+            self.lost = min(self.lost, INT_MAX)
         self.history = (self.history + _ENTRY.pack(session, number, won, lost))[-_HISTORY_BYTES:]
 
     def past(self) -> tuple[Past, ...]:

@@ -341,7 +341,8 @@ class GameSession(msgspec.Struct, gc=False):
         self.since_ms = self.active_ms = moment.time_ms
 
     def _take_dice(self, moment: Moment) -> None:
-        holder = self.holder()
+        # Who called the roll has the dice.
+        holder = self.holder() if moment.seat == NOBODY else moment.seat
         if holder != NOBODY:
             self._give_dice(holder, moment.time_ms)
 

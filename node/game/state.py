@@ -266,7 +266,7 @@ class GameState:
         assert session is not None, f"no session {slot}"
         moment = Moment(session, seat, self.time_ms, self.can_close, self.params)
         step = MACHINE.fire(session.phase, event, moment)
-        if isinstance(step, Refusal):
+        if type(step) is Refusal:
             return step
         self._own_session(slot).perform(step, moment)
         return None
@@ -354,7 +354,7 @@ class GameState:
 
     def _leave(self, player: int, operation: op.Leave, _index: int) -> Receipt:
         found = self._change(player, operation.session)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         return Receipt(Code.DONE, (self._vacate(operation.session, found[1]),))
 
@@ -411,7 +411,7 @@ class GameState:
         # The hot path: nothing is looked up twice, and nothing is written before all is checked.
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, seat_index, seat = found
         amount = operation.amount
@@ -475,7 +475,7 @@ class GameState:
     def _take(self, player: int, slot: int, kind: int, number: int, amount: int | None) -> Receipt:
         """Take `amount` off a bet, or all of it; what depends on a whole bet comes down too."""
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
         key = key_of(kind, number)
@@ -508,7 +508,7 @@ class GameState:
     def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
         key, working = key_of(operation.kind, operation.number), operation.working
@@ -538,7 +538,7 @@ class GameState:
     def _ready(self, player: int, operation: op.Ready, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         seat = self._own_session(slot).own_seat(found[1])
         seat.ready, seat.last_ms = True, self.time_ms
