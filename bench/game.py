@@ -23,7 +23,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,8 +53,18 @@ PARAMS = GameParams(
     absent_ms=TIMER_MS_MAX,
 )
 
-Wants = Callable[[int, Bets], list[tuple[BetKey, int]]]
-"""What a player puts down with the puck there and these bets up."""
+Wants = tuple[tuple[BetKey, Operation], ...]
+"""Bets that a player wants to be up, each with the operation that places it."""
+
+
+class Style(NamedTuple):
+    """How a player bets: what shall be up while the puck is off, and while it is on.
+
+    At most two come bets are up at once.
+    """
+
+    off: Wants
+    on: Wants
 
 
 def _key(kind: Kind, number: int = 0) -> BetKey:
@@ -69,55 +79,51 @@ CROSS = {5: 10, 6: 12, 8: 12}
 ALL_PLACES = {4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10}
 
 
-def _want(off: Sequence[tuple[BetKey, int]], on: Sequence[tuple[BetKey, int]]) -> Wants:
-    """Return the strategy that keeps these bets up while the puck is off, and these while on."""
-    return lambda point, bets: [want for want in (on if point else off) if want[0] not in bets]
+def _wants(*wanted: tuple[BetKey, int]) -> Wants:
+    return tuple((key, PlaceBet(0, *key, chips)) for key, chips in wanted)
 
 
-def _places(stakes: Mapping[int, int]) -> list[tuple[BetKey, int]]:
-    return [(_key(Kind.PLACE, number), chips) for number, chips in stakes.items()]
+def _places(stakes: Mapping[int, int]) -> Wants:
+    return _wants(*((_key(Kind.PLACE, number), chips) for number, chips in stakes.items()))
 
 
-_LINE, _LINE_ODDS = [(PASS, FLAT)], [(PASS_ODDS, ODDS)]
-_FIELD = [(FIELD, 5)]
-_SIX_EIGHT = [(_key(Kind.HARD, number), 5) for number in (6, 8)]
-_HARDS = [(_key(Kind.HARD, number), 5) for number in (4, 6, 8, 10)]
-
-want_pass = _want(_LINE, _LINE_ODDS)
-"""Pass with double odds."""
-want_dont = _want([(DONT, FLAT_DONT)], [(DONT_ODDS, LAY)])
-"""Don't pass with double odds laid."""
-want_field = _want(_FIELD, _FIELD)
-"""Field on every roll."""
-want_hards = _want(_SIX_EIGHT, _SIX_EIGHT)
-"""The hard six and eight."""
-want_cross = _want(_FIELD, _FIELD + _places(CROSS))
-"""Field on every roll, and place five, six and eight with a point on."""
-want_much = _want(_LINE + _HARDS + _FIELD, _LINE_ODDS + _places(ALL_PLACES) + _HARDS + _FIELD)
-"""Pass with odds, every number placed, every hardway, and the field: up to 13 bets."""
+def _hards(*numbers: int) -> Wants:
+    return _wants(*((_key(Kind.HARD, number), 5) for number in numbers))
 
 
-def want_comes(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass and up to two come bets."""
-    if not point:
-        return [] if PASS in bets else _LINE
-    up = (COME in bets) + sum(key in bets for key in COMES)
-    return [(COME, FLAT)] if up < 2 and COME not in bets else []
+def _come_bets(bets: Bets) -> int:
+    return sum(key in bets for key in COMES)
 
 
-ONE: tuple[Wants, ...] = (want_pass,)
-ALIKE: tuple[Wants, ...] = ONE * 8
-EIGHT: tuple[Wants, ...] = (
-    want_pass, want_dont, _want([], _places({6: 12, 8: 12})), want_field,
-    want_comes, _want([], _places(INSIDE)), want_hards, want_cross,
+_LINE, _LINE_ODDS, _FIELD = _wants((PASS, FLAT)), _wants((PASS_ODDS, ODDS)), _wants((FIELD, 5))
+
+PASS_WITH_ODDS = Style(_LINE, _LINE_ODDS)
+DONT_WITH_ODDS = Style(_wants((DONT, FLAT_DONT)), _wants((DONT_ODDS, LAY)))
+SIX_AND_EIGHT = Style((), _places({6: 12, 8: 12}))
+FIELD_ALWAYS = Style(_FIELD, _FIELD)
+PASS_AND_COMES = Style(_LINE, _wants((COME, FLAT)))
+PLACE_INSIDE = Style((), _places(INSIDE))
+HARD_SIX_EIGHT = Style(_hards(6, 8), _hards(6, 8))
+FIELD_AND_PLACES = Style(_FIELD, _FIELD + _places(CROSS))
+MUCH = Style(
+    _LINE + _hards(4, 6, 8, 10) + _FIELD,
+    _LINE_ODDS + _places(ALL_PLACES) + _hards(4, 6, 8, 10) + _FIELD,
+)
+"""Up to 13 bets at once."""
+
+ONE = (PASS_WITH_ODDS,)
+ALIKE = ONE * 8
+EIGHT = (
+    PASS_WITH_ODDS, DONT_WITH_ODDS, SIX_AND_EIGHT, FIELD_ALWAYS,
+    PASS_AND_COMES, PLACE_INSIDE, HARD_SIX_EIGHT, FIELD_AND_PLACES,
 )  # fmt: skip
-BUSY: tuple[Wants, ...] = (want_much,) * 8
+BUSY = (MUCH,) * 8
 
 
 class Ours:
     """One session of the game with its players, driven block by block without a node."""
 
-    def __init__(self, players: Sequence[Wants], seed: int) -> None:
+    def __init__(self, players: Sequence[Style], seed: int) -> None:
         self.players = players
         self.seed = digest("bench", seed.to_bytes(8, "big"))
         self.closed: tuple[int, ...] = ()
@@ -142,12 +148,15 @@ class Ours:
             self._settle()
             session = state.sessions[0]
             assert session is not None
-            point, index = session.board[POINT], 0
-            for player, wants in enumerate(self.players):
+            on, index = session.board[POINT] > 0, 0
+            for player, style in enumerate(self.players):
                 seat = session.seats[player]
                 assert seat is not None
-                for key, chips in wants(point, seat.bets):
-                    receipt = state.apply(player, PlaceBet(0, *key, chips), index)
+                bets = seat.bets
+                for key, operation in style[on]:
+                    if key in bets or (key is COME and _come_bets(bets) == 2):
+                        continue
+                    receipt = state.apply(player, operation, index)
                     assert receipt.code == 0, (player, key, receipt)
                     index += 1
             self.bets += index
@@ -177,7 +186,7 @@ class Ours:
         return racks
 
 
-def crapssim_table(players: Sequence[Wants]) -> Any | None:
+def crapssim_table(players: Sequence[Style]) -> Any | None:
     """Return a table of the other program with the same players, None if it is not installed."""
     try:
         from crapssim.strategy.examples import Pass2Come
@@ -213,10 +222,10 @@ def crapssim_table(players: Sequence[Wants]) -> Any | None:
     ), strict=True))  # fmt: skip
     hards = hard(4, 5) + hard(6, 5) + hard(8, 5) + hard(10, 5)
     numbers = place(ALL_PLACES)
-    strategies[want_much] = line + numbers + hards + BetField(5)
+    strategies[MUCH] = line + numbers + hards + BetField(5)
     table = Table()
-    for wants in players:
-        table.add_player(BUY_IN, strategies[wants])
+    for style in players:
+        table.add_player(BUY_IN, strategies[style])
     return table
 
 
@@ -230,7 +239,7 @@ class Side:
 
 
 def play_ours(
-    players: Sequence[Wants], rolls: int, seed: int
+    players: Sequence[Style], rolls: int, seed: int
 ) -> tuple[Side, list[tuple[int, ...]]]:
     """Play one run of ours; return also the dice."""
     game = Ours(players, seed)
@@ -241,7 +250,7 @@ def play_ours(
 
 
 def play_theirs(
-    players: Sequence[Wants], dice: Iterable[tuple[int, ...]], rolls: int
+    players: Sequence[Style], dice: Iterable[tuple[int, ...]], rolls: int
 ) -> Side | None:
     """Play so many rolls at the other program's table with its own dice; the money is of ours."""
     table, same = crapssim_table(players), crapssim_table(players)
@@ -254,7 +263,7 @@ def play_theirs(
     return Side(rolls / seconds, 0, [round(player.total_player_cash) for player in same.players])
 
 
-def compare(players: Sequence[Wants], rolls: int, seed: int) -> dict[str, object]:
+def compare(players: Sequence[Style], rolls: int, seed: int) -> dict[str, object]:
     """Measure both programs once on one seed."""
     ours, dice = play_ours(players, rolls, seed)
     theirs = play_theirs(players, dice, rolls)

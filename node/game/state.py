@@ -36,6 +36,9 @@ from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, sha
 INDEX_MAX = 0xFFFF
 """Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
 
+# Looked up for every bet, and a member of an Enum is found slowly.
+_OPEN, _CLOSING, _CLOSED = Phase.OPEN, Phase.CLOSING, Phase.CLOSED
+
 _NOT_SEATED = Receipt(Code.NOT_SEATED)
 _NO_MORE_BETS = Receipt(Code.NO_MORE_BETS)
 _OWN_ROLL = Receipt(Code.OWN_ROLL)
@@ -149,12 +152,12 @@ class GameState:
     def end_block(self) -> tuple[int, ...]:
         """Close the betting where the roll was called, assert the books, return those sessions."""
         layouts = prizes = 0
-        closed, closing = [], Phase.CLOSING
+        closed = []
         for slot, session in enumerate(self.sessions):
             if session is not None:
                 layouts += session.layout
                 prizes += session.prizes
-                if session.phase == closing:
+                if session.phase == _CLOSING:
                     closed.append(slot)
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
@@ -272,8 +275,12 @@ class GameState:
         return None
 
     def _must(self, slot: int, event: Event) -> None:
-        refusal = self._fire(slot, event)
-        assert refusal is None, refusal
+        """Perform what follows from an event that nothing can stand against."""
+        session = self._own_session(slot)
+        moment = Moment(session, NOBODY, self.time_ms, self.can_close, self.params)
+        step = MACHINE.fire(session.phase, event, moment)
+        assert type(step) is not Refusal, step
+        session.perform(step, moment)
 
     def _session(self, slot: int) -> GameSession | None:
         return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
@@ -288,7 +295,7 @@ class GameState:
         seat = None if index is None else session.seats[index]
         if seat is None or index is None or seat.riding:
             return _NOT_SEATED
-        if session.phase >= Phase.CLOSED:
+        if session.phase >= _CLOSED:
             return _NO_MORE_BETS
         return _OWN_ROLL if session.caller == index else (session, index, seat)
 
@@ -454,7 +461,7 @@ class GameState:
         seat.bets[key] = placed
         seat.ready = False
         seat.last_ms = self.time_ms
-        if session.phase == Phase.OPEN:
+        if session.phase == _OPEN:
             self._must(slot, Event.BET)
         return DONE
 

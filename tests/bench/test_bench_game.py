@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.game import ALIKE, BUSY, EIGHT, ONE, Ours, Wants, crapssim_table, play_theirs
+from bench.game import ALIKE, BUSY, EIGHT, ONE, Ours, Style, crapssim_table, play_theirs
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -33,7 +33,7 @@ def test_game_is_measured_from_the_command_line() -> None:
 @pytest.mark.parametrize("players", [ONE, ALIKE, EIGHT, BUSY])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_same_bets_on_the_same_dice_win_the_same_at_another_program(
-    players: tuple[Wants, ...], seed: int
+    players: tuple[Style, ...], seed: int
 ) -> None:
     game = Ours(players, seed)
     game.play(400)

@@ -57,6 +57,7 @@ GAME_NAME = "craps"
 THROWER_NEEDS = "a pass or don't pass bet"
 
 _BEFORE = attrgetter("before")
+_WIN_AND_STAY = Effect.WIN_AND_STAY  # a member of an Enum is found slowly
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
 # When a bet may be made.
@@ -378,14 +379,14 @@ class CrapsRules:
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
         stake, vig = bet.stake, bet.vig
-        profit = verdict.odds.profit(stake)
-        if key.kind not in VIG_KINDS and verdict.effect is Effect.WIN:
+        profit, stays = verdict.odds.profit(stake), verdict.effect is _WIN_AND_STAY
+        if key.kind not in VIG_KINDS:
+            if stays:
+                return Settlement(key, 0, profit, 0, profit, key, stake, 0)
             return Settlement(key, 0, profit, 0, stake + profit, key, 0, 0)
-        taken = vig
-        if key.kind in VIG_KINDS and self.params.vig_on_win:
-            taken = vig_due(self.params, key, stake)
+        taken = vig_due(self.params, key, stake) if self.params.vig_on_win else vig
         # A bet that stays up has its next vig taken from the win as well.
-        left, left_vig = (stake, vig) if verdict.effect is Effect.WIN_AND_STAY else (0, 0)
+        left, left_vig = (stake, vig) if stays else (0, 0)
         returned = stake + vig + profit - taken - left - left_vig
         assert returned >= 0, f"{key} wins {profit} with a vig of {taken}"
         return Settlement(key, 0, profit, taken, returned, key, left, left_vig)
