@@ -5,13 +5,13 @@ two finalize votes for different blocks, or a nullify and a finalize vote. It is
 anybody who has the chain id and the epoch's keys can check it, whoever hands it over.
 
 What is compared is what was signed. A second valid signature under the same statement proves
-nothing, and the id of an offence leaves the signatures out, for a signer can make many.
+nothing.
 """
 
 import enum
 from dataclasses import dataclass
 
-from consensus.encoding import Bytes32, DecodeError, Digest, Record, decode_as, digest, encode
+from consensus.encoding import DecodeError, Record, decode_as, encode
 from consensus.messages import NO_DIGEST, VoteKind, VotePayload
 from consensus.signing import Domain, Envelope, Verify, parse_envelope, verify_envelope
 from consensus.validators import ValidatorIndex, Validators
@@ -36,18 +36,10 @@ class Evidence(Record, frozen=True):
     second: bytes
 
 
-class _OffenceId(Record, frozen=True):
-    offender: Bytes32
-    kind: int
-    epoch: int
-    view: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offence:
-    """What a proof proves. The id is committed at most once."""
+    """What a proof proves."""
 
-    id: Digest
     offender: ValidatorIndex
     kind: OffenceKind
     epoch: int
@@ -104,14 +96,7 @@ def verify_evidence(
         verify_envelope(verify, key, Domain.VOTE, chain_id, half) for half in (first, second)
     ):
         return "evidence with a vote that its signer did not sign"
-    named = _OffenceId(digest("key", key), kind, epoch, votes[0].view)
-    return Offence(
-        id=digest("offence", encode(named)),
-        offender=offender,
-        kind=kind,
-        epoch=epoch,
-        view=votes[0].view,
-    )
+    return Offence(offender=offender, kind=kind, epoch=epoch, view=votes[0].view)
 
 
 def _vote(envelope: Envelope) -> VotePayload:

@@ -19,6 +19,8 @@ from consensus.effects import (
     Effect,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     LogRecord,
     Now,
     Persist,
@@ -64,7 +66,7 @@ from node.game.params import GameParams
 from node.game.receipts import DONE, BlockResult, Code, Receipt
 from node.game.state import GameState
 from node.limits import TokenBucket
-from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys
+from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
 from node.state_sync import (
@@ -90,6 +92,8 @@ RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
 RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
+NO_SESSION = -1
+"""What is due is no game's."""
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
 VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
@@ -207,6 +211,7 @@ class Replica:
         self._server = StateServer(records)
         self._linked: dict[int, None] = {}
         self._sync: StateSync | None = None
+        self._fetched = [one for one in records if isinstance(one, FetchedLogged)]
         self._sync_ms = 0  # not before then another state is asked for
         self._spent: dict[int, TokenBucket] = {}
         self._is_over = False
@@ -243,6 +248,7 @@ class Replica:
     def start(self, now: Now) -> list[ReplicaEffect]:
         """Begin, or resume after a restart."""
         self._epoch.start(now)
+        self._resume_sync(now)
         self._push(None)
         return self._step(now)
 
@@ -341,6 +347,7 @@ class Replica:
             muted=self.engine.muted,
             floor=self.engine.floor,
             standing=self.engine.standing(),
+            fetched=(self._sync.height, self._sync.leaves) if self._sync is not None else None,
             rolls=self._epoch.rolls_waiting(),
             final=final,
             voters=final.membership.voters,
@@ -450,6 +457,7 @@ class Replica:
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
+        assert not self._is_leaping, "while a state is fetched nothing else writes the chain"
         state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
         result, own = state.result, state.membership.slot_of(self._kid)
@@ -549,15 +557,23 @@ class Replica:
         """Ask for a state when somebody claims to be far ahead; only a proof will count."""
         is_far = status.final_height >= self.final.height + BEHIND_BLOCKS
         if is_far and self._sync is None and now.mono_ms >= self._sync_ms:
-            final, execution = self.final, self._epoch.execution
-            trusted = Trusted(
-                self.setup.chain_id,
-                self._epoch.number,
-                execution.validators,
-                final.height,
-                execution.base,
-            )
-            self._sync = StateSync(self._terms, trusted, self._linked, now.mono_ms)
+            self._sync = self._new_sync(now)
+
+    def _new_sync(self, now: Now) -> StateSync:
+        chain_id, number, at = self.setup.chain_id, self._epoch.number, self._epoch.execution
+        trusted = Trusted(chain_id, number, at.validators, self.final.height, at.base)
+        return StateSync(self._terms, trusted, self._linked, now.mono_ms)
+
+    def _resume_sync(self, now: Now) -> None:
+        """Go on with a fetch that a restart has interrupted, if it leads far ahead still."""
+        fetched, self._fetched = self._fetched, []
+        if not fetched:
+            return
+        sync = self._new_sync(now)
+        if sync.resume(fetched):
+            self._sync = sync
+        else:
+            self._records.append(FetchEnded())
 
     def _take_state(self, sender: ValidatorIndex, message: Anchor | StateChunk) -> str | None:
         if self._sync is None:
@@ -573,12 +589,15 @@ class Replica:
         sync = self._sync
         if sync is None:
             return
+        self._records += sync.take_fresh()
         if sync.block is not None:
+            assert self.final.height == sync.base, "a block was made final beside the fetch"
             self._records += sync.records()
             self._effects.append(Rebased(sync.block.header.height))
             self._is_over = True
         elif sync.is_over(now.mono_ms):
             self._sync, self._sync_ms = None, now.mono_ms + GIVE_UP_MS
+            self._records.append(FetchEnded())
         elif (request := sync.ask(now.mono_ms)) is not None:
             self._effects.append(Send(ValidatorIndex(request[0]), request[1]))
 
@@ -745,15 +764,15 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, state.game.due())
+            self._due = (state, _next_due(state))
         due = self._due[1]
         player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
             self._tick_ms = None
             return
         due_ms, session = due
-        voters = state.membership.voters
-        turn = (voters.index(player) - state.height) % len(voters)
+        membership = state.membership
+        turn = (membership.voters.index(player) - state.height) % len(membership.voters)
         wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
@@ -761,4 +780,16 @@ class Replica:
         self._tick_ms = None
         if self._ticked != (state.height, session):
             self._ticked = (state.height, session)
-            self._waiting.append(Submission(NO_TICKET, Tick(session)))
+            # Any block does for the voters to change: to wish what one wished before makes one.
+            vote = SetVote(membership.members[player].wants)
+            operation = Tick(session) if session != NO_SESSION else vote
+            self._waiting.append(Submission(NO_TICKET, operation))
+
+
+def _next_due(state: ChainState) -> tuple[int, int] | None:
+    """Return agreed time and session of the next timer, `NO_SESSION` if the voters change then."""
+    due = state.game.due()
+    change_ms = state.change_due_ms()
+    if change_ms is not None and (due is None or change_ms < due[0]):
+        return change_ms, NO_SESSION
+    return due
