@@ -4,6 +4,9 @@ A replica hands its frames to the runtime and takes those of others from it. Str
 so a frame that arrives is the oldest on its way that is equal; those before it were lost with a link.
 """
 
+# mypy: disable-error-code="explicit-override"
+# The decorator is of Python 3.12.
+
 from collections import deque
 from collections.abc import Callable, Sequence
 
