@@ -344,12 +344,14 @@ class Terminal:
 
     def throw(self) -> None:
         """Throw, again while it is too early or dice are still prepared, and see the roll."""
-        while True:
+        end = time.monotonic() + SECONDS_MAX
+        while time.monotonic() < end:
             self.type("roll")
-            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|\n  roll: .*\n")
-            if not shown.endswith("\n"):
+            shown = self.read_until(r"(?:^|\n) +1  [1-6] [1-6]  = \d+|\n  roll: .*(?=\n)")
+            if re.search(r"= \d+$", shown):
                 return
             time.sleep(0.2)
+        raise AssertionError("no roll")
 
     def close(self) -> None:
         """Wait for the process to end by itself."""
