@@ -173,6 +173,8 @@ def turn_text(view: TableView) -> str:
     if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
+        if not view.own.bets:
+            return "You have the dice: type a bet, then `roll`."
         return "You have the dice and all are ready: type `roll`."
     thrower = view.players[view.thrower].name
     if view.own.ready:
