@@ -52,7 +52,7 @@ RULES = {
     "payout": "Every bet pays what the independent rule book says.",
     "raised": "No input may make a node raise.",
     "reveal": "Nobody shows shares before the bets are closed for good.",
-    "spent-twice": "No chip is staked twice.",
+    "spent-twice": "No action of a player counts twice, whatever its number says.",
     "start": "All nodes come to the table in time.",
     "store": "A store can be read, whatever happened to its node.",
     "validity": "Every bet was signed by its owner and legal when it was made.",
