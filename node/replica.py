@@ -226,7 +226,11 @@ class Replica:
         return base, open_epoch(state, base) if state.is_sealed else state
 
     def _begin(
-        self, base: BlockHash, state: ChainState, records: Sequence[LogRecord] = ()
+        self,
+        base: BlockHash,
+        state: ChainState,
+        records: Sequence[LogRecord] = (),
+        proofs: Sequence[bytes] = (),
     ) -> Epoch:
         me = Self(
             kid=self._kid,
@@ -236,7 +240,9 @@ class Replica:
             floor=self._floor,
             slots=self.setup.slots,
         )
-        return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
+        return Epoch(
+            self._terms, state, base, me, mempool=self._mempool, records=records, proofs=proofs
+        )
 
     # Inputs.
 
@@ -487,7 +493,7 @@ class Replica:
             self._records.append(
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
-        self._epoch.finalized(state, BlockHash(block.hash), now)
+        self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
 
     # Epochs.
 
@@ -506,7 +512,7 @@ class Replica:
         self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
-        self._epoch = self._begin(seal, open_epoch(state, seal))
+        self._epoch = self._begin(seal, open_epoch(state, seal), proofs=self._epoch.proofs)
         self._preview = None
         self._keys_asked = False
         self._epoch.start(now)
