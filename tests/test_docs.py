@@ -227,7 +227,7 @@ def test_every_bet_of_a_game_is_explained_where_a_player_asks_for_help(game: str
     words = {form.split()[0] for form, _ in rules.bet_words}
     names = {rules.bet_name(key).split()[0] for offer in rules.offers() for key, _ in offer.bets}
     assert names <= words, names - words
-    shown = help_text(rules)
+    shown = help_text(rules, "bets")
     for form, pays in rules.bet_words:
         assert form in shown
         assert pays.split()[0] in shown

@@ -16,6 +16,7 @@ vectors of its bets up to date by addition and subtraction.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
 from consensus.encoding import Record
@@ -30,6 +31,10 @@ class BetKey(NamedTuple):
 
     kind: int
     number: int
+
+
+key_of = lru_cache(None)(BetKey)
+"""The key of these numbers. An operation has bytes for them, so there are few, made once."""
 
 
 class Bet(Record, frozen=True):

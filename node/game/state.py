@@ -20,7 +20,7 @@ from node.game.leaves import GameLeaves
 from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
 from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
-from node.game.rules import Bet, BetKey, GameRules, Refusal
+from node.game.rules import Bet, BetKey, GameRules, Refusal, key_of
 from node.game.session import (
     MACHINE,
     NOBODY,
@@ -148,20 +148,21 @@ class GameState:
 
     def end_block(self) -> tuple[int, ...]:
         """Close the betting where the roll was called, assert the books, return those sessions."""
-        closed = tuple(
-            slot
-            for slot, session in enumerate(self.sessions)
-            if session is not None and session.phase == Phase.CLOSING
-        )
+        layouts = prizes = 0
+        closed, closing = [], Phase.CLOSING
+        for slot, session in enumerate(self.sessions):
+            if session is not None:
+                layouts += session.layout
+                prizes += session.prizes
+                if session.phase == closing:
+                    closed.append(slot)
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
-        sessions = [session for session in self.sessions if session is not None]
-        self.treasury.check(
-            sum([account.chips for account in self.accounts]),
-            sum([session.layout for session in sessions]),
-            sum([session.prizes for session in sessions]),
-        )
-        return closed
+        racks = 0
+        for account in self.accounts:
+            racks += account.chips
+        self.treasury.check(racks, layouts, prizes)
+        return tuple(closed)
 
     def next_seq(self, player: int) -> int:
         """Count an action of a player; return its number."""
@@ -416,7 +417,7 @@ class GameState:
         amount = operation.amount
         if not 0 < amount <= CHIPS_MAX:
             return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
-        key = BetKey(operation.kind, operation.number)
+        key = key_of(operation.kind, operation.number)
         rules, bets = session.rules, seat.bets
         refusal = rules.check_bet(session.board, bets, key, amount)
         if refusal is not None:
@@ -425,29 +426,32 @@ class GameState:
         if bet is None:
             if len(bets) >= self.params.bets_per_seat:
                 return Receipt(Code.BETS, (self.params.bets_per_seat,))
-            bet = Bet(0, self.height << 16 | index)
-        stake = bet.stake + amount
-        vig = rules.vig(key, stake)
-        chips = amount + vig - bet.vig
+            vig, prize = rules.vig(key, amount), rules.prize(key, amount)
+            chips, placed = amount + vig, Bet(amount, self.height << 16 | index, 0, vig)
+        else:
+            stake = bet.stake + amount
+            vig, prize = rules.vig(key, stake), rules.prize(key, stake)
+            prize -= rules.prize(key, bet.stake)
+            chips, placed = amount + vig - bet.vig, Bet(stake, bet.id, bet.working, vig)
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
-        treasury, prize = self.treasury, rules.prize(key, stake) - rules.prize(key, bet.stake)
-        sure, exposure = treasury.covers(treasury.prizes + prize), None
+        treasury, exposure = self.treasury, None
+        sure = treasury.covers(treasury.prizes + prize)
         if not sure or session.known is not None:
-            exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
+            exposure = session.exposed(rules.exposure(session.board, key, placed.working), amount)
             if not sure and (refused := self._uncovered(session, exposure)):
                 return refused
         account = self._own_account(player)
         session = self._own_session(slot)
         seat = session.own_seat(seat_index)
-        treasury.stake(account, chips)
-        treasury.prizes += prize
-        account.open_bets += bet.stake == 0
+        treasury.stake(account, chips, prize)
+        if bet is None:
+            account.open_bets += 1
         session.layout += chips
         session.prizes += prize
         if exposure is not None:
             session.set_exposure(exposure)
-        seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
+        seat.bets[key] = placed
         seat.ready = False
         seat.last_ms = self.time_ms
         if session.phase == Phase.OPEN:
@@ -474,7 +478,7 @@ class GameState:
         if isinstance(found, Receipt):
             return found
         session, index, seat = found
-        key = BetKey(kind, number)
+        key = key_of(kind, number)
         bet = seat.bets.get(key)
         if bet is None:
             return _NO_BET
@@ -507,7 +511,7 @@ class GameState:
         if isinstance(found, Receipt):
             return found
         session, index, seat = found
-        key, working = BetKey(operation.kind, operation.number), operation.working
+        key, working = key_of(operation.kind, operation.number), operation.working
         bet = seat.bets.get(key)
         if bet is None:
             return _NO_BET
@@ -653,9 +657,10 @@ class GameState:
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
         payment = Payment(self.treasury, self.params.rake_bp)
-        for index, seat in enumerate(session.seats):
-            rows = rules.settle(board, seat.bets, outcome) if seat else ()
-            if seat is not None and rows:
+        settle, index = rules.settle, -1
+        for seat in session.seats:
+            index += 1
+            if seat is not None and seat.bets and (rows := settle(board, seat.bets, outcome)):
                 payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
@@ -667,7 +672,7 @@ class GameState:
         if ended:
             session.end_hand(self.time_ms)
         self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
-        next_thrower = self.thrower(slot)
+        holder = session.holder()
         return RollResult(
             session=slot,
             serial=session.serial,
@@ -677,7 +682,7 @@ class GameState:
             board_before=board,
             board=session.board,
             thrower=thrower,
-            next_thrower=() if next_thrower is None else (next_thrower,),
+            next_thrower=() if holder == NOBODY else (session.player_at(holder),),
             hand_ended=int(ended),
             bets=tuple(payment.bets),
             returned=tuple(returned),

@@ -192,6 +192,47 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
     assert "another node" in line.lower()
 
 
+def test_a_port_in_use_is_no_usage_error_and_changes_nothing(folders: list[Path]) -> None:
+    before = contents(folders[0])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        _, errors = once(
+            "host", "--data", folders[0], "--name", "x", "--seats", 2, "--listen", listen, code=1
+        )
+    (line,) = errors.splitlines()
+    assert line == f"bitcraps: cannot listen on {listen}: Address already in use"
+    assert contents(folders[0]) == before
+
+
+def test_an_invite_may_come_on_standard_input_and_is_not_needed_to_come_back(
+    folders: list[Path], ended: list[Process]
+) -> None:
+    anna, ben = folders
+    host = start("host", "--data", anna, "--name", "friday", "--seats", 2)
+    ended.append(host)
+    assert host.stdout is not None
+    guest = start("join", "-", "--data", ben)
+    ended.append(guest)
+    assert guest.stdin is not None
+    guest.stdin.write(host.stdout.readline())
+    guest.stdin.flush()
+    wait_until(lambda: answers(anna) and answers(ben))
+    assert stop(guest) == 0
+    for words in (("join", "--data", ben), ("join", "-", "--data", ben)):
+        again = start(*words)
+        ended.append(again)
+        wait_until(lambda: answers(ben))
+        assert stop(again) == 0
+
+
+def test_a_terminal_asks_for_the_invite(folders: list[Path]) -> None:
+    terminal = Terminal("join", "--data", folders[1])
+    terminal.read_until("Invite: ")
+    terminal.type("hello")
+    terminal.read_until("'hello' is not an invite")
+    terminal.close()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -199,7 +240,7 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
         (["host", "--name", "friday", "--seats", "0"], "0 is not in the range"),
         (["host", "--name", " x", "--seats", "1"], "table name ' x' begins"),
         (["host", "--name", "x" * 25, "--seats", "1"], "has 25 characters; allowed are 1 to 24"),
-        (["host", "--name", "x", "--seats", "1", "--bank", "-1"], "bank = -1"),
+        (["host", "--name", "x", "--seats", "1", "--bank", "-1"], "bank = -1: the least is 0"),
         (["host", "--name", "x", "--seats", "1", "--bank", str(2**53)], f"bank = {2**53}"),
         (["host", "--name", "x", "--seats", "1", "--buy-in", "1.5"], "'1.5' is not a valid int"),
         (["host", "--name", "x", "--seats", "1", "--rule", "bra=2"], "did you mean 'bar'?"),
@@ -218,18 +259,25 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
         (["host", "--name", "x", "--seats", "1", "--rolls", "-1"], "-1 is not in the range"),
         (["host", "--name", "x", "--seats", "1", "--rolls", "3"], "name one with --bot"),
         (["run", "--pace", "3"], "name one with --bot"),
-        (["join", "hello"], "an invite begins with 'bitcraps1:'"),
-        (["join", "bitcraps1:AAAA"], "cut off"),
+        (["join", "hello"], "'hello' is not an invite: one begins with 'bitcraps1:'"),
+        (["join", "bitcraps1:hellohello"], "'bitcraps1:hellohello' is not an invite"),
         (["join", "bitcraps1:!"], "cannot be in one"),
-        (["join"], "Missing argument 'INVITE'"),
-        (["run"], "table.bin"),
-        (["play"], "table.bin"),
-        (["status"], "table.bin"),
-        (["status", "--session", "1"], "table.bin"),
+        (["join"], "no invite: name it, or `-`"),
+        (["run"], "has no table yet: `host` opens one, `join` takes a seat"),
+        (["play"], "has no table yet"),
+        (["status"], "has no table yet"),
+        (["status", "--session", "1"], "has no table yet"),
+        (["fairness"], "has no table yet"),
+        (["invite"], "has no table yet"),
+        (["admit", "ben"], "has no table yet"),
+        (["vote", "on"], "has no table yet"),
+        (["retire"], "has no table yet"),
         (["status", "--roll", "0"], "0 is not in the range x>=1"),
         (["odds", "--with", "pass"], "is not BET:CHIPS"),
         (["odds", "--with", "dance:5"], "'dance' is no bet"),
-        (["odds", "--rule", "odds=1"], "options of craps"),
+        (["odds", "--rule", "odds=1"], "odds = 1: it takes 5 numbers, not 1"),
+        (["odds", "--rule", "line=0"], "rule line: '0' is not LEAST-MOST, such as line=1-500"),
+        (["odds", "--rule", "line=0-5"], "the limits of line are 0 to 5 chips"),
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_refused_in_one_sentence_and_changes_nothing(
@@ -334,7 +382,7 @@ def test_a_person_plays_the_demo_at_a_terminal() -> None:
     terminal.type("x" * 500)
     terminal.read_until(r"a line of 202 characters; the limit is 200")
     terminal.type("help")
-    assert "is no bet" not in terminal.read_until(r"quit +leave the terminal")
+    terminal.read_until(r"quit +end this table and its bots")
     terminal.type("")
     while "nothing" not in (shown := terminal.read_until(r"pending +.*\n")):
         terminal.type("")  # the block is final, its answer is still on its way

@@ -8,6 +8,7 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
+from operator import attrgetter
 from typing import NamedTuple
 
 from node.game.craps import dice, offers, words
@@ -24,7 +25,9 @@ from node.game.craps.bets import (
 )
 from node.game.craps.board import OLD, OPENING, POINT, ROLLS, advance, seen_through, sight
 from node.game.craps.decide import (
+    LOSE,
     NOTHING,
+    RETURN,
     Effect,
     Throw,
     Verdict,
@@ -42,6 +45,7 @@ from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Odds, Offer, Ref
 GAME_NAME = "craps"
 THROWER_NEEDS = "a pass or don't pass bet"
 
+_BEFORE = attrgetter("before")
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
 # When a bet may be made.
@@ -95,6 +99,10 @@ class CrapsRules:
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
         self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
+        # By puck and outcome, what becomes of bets that look at the puck alone and are not called.
+        self._usual: Mapping[int, Sequence[dict[BetKey, Verdict]]] = {
+            point: [{} for _ in dice.PAIRS] for point in (0, *params.points)
+        }
 
     @property
     def bet_words(self) -> Sequence[tuple[str, str]]:
@@ -315,29 +323,37 @@ class CrapsRules:
         """
         rows: list[Settlement] = []
         moved: list[Settlement] = []
-        point, known, sights = board[POINT], self._rows, self._sights
-        for key in sorted(bets):
-            bet = bets[key]
-            row = None if key in sights else known.get((point, key, bet.working))
-            verdict = (row or self._row(board, key, bet.working)).verdicts[outcome]
+        usual = self._usual[board[POINT]][outcome]
+        for key, bet in bets.items():
+            verdict = None if bet.working else usual.get(key)
+            if verdict is None:
+                verdict = self._row(board, key, bet.working).verdicts[outcome]
+                if not bet.working and key not in self._sights:
+                    usual[key] = verdict
             if verdict is NOTHING:
                 continue
-            effect, stake, vig = verdict.effect, bet.stake, bet.vig
-            if effect is Effect.LOSE:
+            stake, vig = bet.stake, bet.vig
+            if verdict is LOSE:
                 rows.append(Settlement(key, stake, 0, vig, 0, key, 0, 0))
-            elif effect is Effect.MOVE:
-                to = BetKey(key.kind, verdict.number)
-                moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
-            elif effect is Effect.RETURN:
+            elif verdict is RETURN:
                 rows.append(Settlement(key, 0, 0, 0, stake + vig, key, 0, 0))
+            elif verdict.number:
+                to = bet_key(ALL_KEYS[key], verdict.number)
+                moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
             else:
                 rows.append(self._won(key, bet, verdict))
-        return (*rows, *moved)
+        if len(rows) > 1:
+            rows.sort(key=_BEFORE)
+        if moved:
+            rows += sorted(moved, key=_BEFORE)
+        return tuple(rows)
 
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
         stake, vig = bet.stake, bet.vig
         profit = verdict.odds.profit(stake)
+        if key.kind not in VIG_KINDS and verdict.effect is Effect.WIN:
+            return Settlement(key, 0, profit, 0, stake + profit, key, 0, 0)
         taken = vig
         if key.kind in VIG_KINDS and self.params.vig_on_win:
             taken = vig_due(self.params, key, stake)
