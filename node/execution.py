@@ -38,6 +38,7 @@ from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
 from node.game.state import GameState
 from node.membership import (
+    EPOCH_MS_MIN,
     MEMBER_OPERATIONS,
     Admit,
     Membership,
@@ -50,6 +51,8 @@ from node.mempool import OPERATIONS_PER_BLOCK_MAX, Action, AnyOperation, Mempool
 
 SYSTEM_ITEMS_MAX = 256
 """System items in one block: two batches of every dealer, with room for settlements."""
+MEMBER_OPERATIONS_MAX = 8
+"""Of one player in one block: each may cost the check of a key or a signature, 0.1 ms or more."""
 RECEIPTS_PER_LEAF = 64
 """One leaf of the receipts tree: small enough for a proof, large enough to hash rarely."""
 RECEIPTS_REMEMBERED = 1_024
@@ -110,6 +113,12 @@ class ChainState:
     def is_sealed(self) -> bool:
         """Whether the epoch ends here: only tails may follow in it."""
         return self.place.flags != Flag.PLAIN
+
+    def change_due_ms(self) -> int | None:
+        """Return the agreed time from which on a block seals the epoch, None if none would yet."""
+        if self.is_sealed or self.closed or not self.membership.differs:
+            return None
+        return self.membership.began_ms + EPOCH_MS_MIN
 
 
 class Snapshot(Record, frozen=True):
@@ -366,6 +375,7 @@ class _Change:
         self._rolls: list[RollResult] = []
         self._proved: list[ProvedRoll] = []
         self._actions: list[tuple[int, int, tuple[Receipt, ...]]] = []
+        self._member_operations: dict[int, int] = {}
 
     def take_item(self, item: bytes) -> str | None:
         """Apply one system item, or change nothing and say why it is invalid here."""
@@ -405,8 +415,13 @@ class _Change:
         """Open the block for settlements and actions: what was certified before them counts."""
         if not self._began:
             self._began = True
-            can_close = self.beacon.can_close() and not self.membership.is_changing()
+            can_close = self.beacon.can_close() and not self._is_changing()
             self.game.begin_block(self.height, self.time_ms, can_close)
+
+    def _is_changing(self) -> bool:
+        """Say whether the voters have to change; who bets, or saw dice, plays in the epoch."""
+        in_play = self.game.has_bets() or self.beacon.next_roll > 0
+        return self.membership.is_changing(self.time_ms, in_play=in_play)
 
     def _settle(self, settled: Settled) -> None:
         for session in self.closed.pop(settled.roll):
@@ -430,20 +445,25 @@ class _Change:
             receipts = []
             left = self.membership.has_left(action.player)
             for operation in action.operations:
-                if left or type(operation) in MEMBER_OPERATIONS:
-                    receipt = self._apply_member(action.player, operation, left=left)
+                if left:
+                    receipt = Receipt(Code.HAS_LEFT)
+                elif type(operation) in MEMBER_OPERATIONS:
+                    receipt = self._apply_member(action.player, operation)
+                    left = self.membership.has_left(action.player)
                 else:
                     receipt = game.apply(action.player, operation, index)
-                    if receipt.code == Code.NO_DICE and self.membership.is_changing():
+                    if receipt.code == Code.NO_DICE and self._is_changing():
                         receipt = Receipt(Code.VOTERS_CHANGE)
                 receipts.append(receipt)
                 index += 1
             self._actions.append((action.player, action.seq, tuple(receipts)))
         return None
 
-    def _apply_member(self, player: int, operation: AnyOperation, *, left: bool) -> Receipt:
-        if left:
-            return Receipt(Code.HAS_LEFT)
+    def _apply_member(self, player: int, operation: AnyOperation) -> Receipt:
+        count = self._member_operations.get(player, 0)
+        if count >= MEMBER_OPERATIONS_MAX:
+            return Receipt(Code.OPERATIONS, (MEMBER_OPERATIONS_MAX,))
+        self._member_operations[player] = count + 1
         match operation:
             case Admit(join):
                 return self._admit(player, join)
@@ -458,6 +478,8 @@ class _Change:
         rule, voters = self._terms.params.join_rule, len(self.membership.voters)
         if rule == JoinRule.CLOSED:
             return Receipt(Code.CLOSED_TABLE)
+        if not self.membership.may_approve(player):
+            return Receipt(Code.NO_VOTE)
         if len(join) == DIGEST_BYTES:
             newcomer = self.membership.proposed(join)
         else:
@@ -481,9 +503,9 @@ class _Change:
         if closed:
             self.closed[self.beacon.close(self.height)] = closed
         flags = Flag.PLAIN
-        if not self.closed and self.membership.is_changing():
+        if not self.closed and self._is_changing():
             flags = Flag.SEAL
-            self.membership.seal()
+            self.membership.seal(self.time_ms)
             self.beacon = BeaconState.genesis(self._terms.beacon_context(self.membership))
         result = BlockResult(
             self.height,

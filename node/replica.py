@@ -64,7 +64,7 @@ from node.game.params import GameParams
 from node.game.receipts import DONE, BlockResult, Code, Receipt
 from node.game.state import GameState
 from node.limits import TokenBucket
-from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys
+from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
 from node.state_sync import (
@@ -90,6 +90,8 @@ RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
 RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
+NO_SESSION = -1
+"""What is due is no game's."""
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
 VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
@@ -751,15 +753,15 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, state.game.due())
+            self._due = (state, _next_due(state))
         due = self._due[1]
         player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
             self._tick_ms = None
             return
         due_ms, session = due
-        voters = state.membership.voters
-        turn = (voters.index(player) - state.height) % len(voters)
+        membership = state.membership
+        turn = (membership.voters.index(player) - state.height) % len(membership.voters)
         wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
@@ -767,4 +769,16 @@ class Replica:
         self._tick_ms = None
         if self._ticked != (state.height, session):
             self._ticked = (state.height, session)
-            self._waiting.append(Submission(NO_TICKET, Tick(session)))
+            # Any block does for the voters to change: to wish what one wished before makes one.
+            vote = SetVote(membership.members[player].wants)
+            operation = Tick(session) if session != NO_SESSION else vote
+            self._waiting.append(Submission(NO_TICKET, operation))
+
+
+def _next_due(state: ChainState) -> tuple[int, int] | None:
+    """Return agreed time and session of the next timer, `NO_SESSION` if the voters change then."""
+    due = state.game.due()
+    change_ms = state.change_due_ms()
+    if change_ms is not None and (due is None or change_ms < due[0]):
+        return change_ms, NO_SESSION
+    return due
