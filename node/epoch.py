@@ -36,7 +36,7 @@ _BEACON_NUMBERS = (
     Number.SYSTEM_ITEMS,
 )
 PROOFS_BYTES_MAX = 64 << 10
-"""Proofs of fault in one block or message; the largest is 22 KiB. Others wait for the next one."""
+"""Proofs of fault in one block or message; the largest is 23 KiB. Others wait for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
