@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage sweep bench twins clean
+.PHONY: demo test check coverage sweep soak bench twins clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -26,6 +26,10 @@ sweep: $(VENV)/.dev
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
+
+# A quarter of an hour of real processes; `SEED` draws other faults.
+soak: $(VENV)/.dev
+	$(BIN)/netsim run soak --seed $(or $(SEED),1)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json

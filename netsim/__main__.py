@@ -73,7 +73,10 @@ def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: boo
     chosen = _load(scenario)
     if seed is None:
         seed = time.time_ns() % 2**SEED_BITS
-    outcome, finished = _run_with_progress(chosen, seed, keep=0 if no_save else KEPT)
+    # No two runs of real nodes are the same, so each has a folder of its own.
+    real = chosen.tier == "real" and not no_save
+    own = runs / f"{chosen.name}-{seed}-{time.time_ns() // 1_000_000}" if real else None
+    outcome, finished = _run_with_progress(chosen, seed, keep=0 if no_save else KEPT, folder=own)
     folder = None if no_save else save_run(runs, outcome, finished)
     _tell(outcome, as_json=as_json, extra={"run": str(folder) if folder else ""})
     sys.exit(EXIT[outcome.verdict])
@@ -98,7 +101,7 @@ def replay(token: str, until: str | None, node: int | None, table: int, as_json:
     outcome, finished = _run_with_progress(known.scenario, known.seed, keep=keep, until_ms=until_ms)
     same = until_ms is not None or outcome.digest == known.digest
     if node is not None and not as_json:
-        _print_node(finished.tables[table].trace.happenings(), node)
+        _print_node(finished.traces[table].happenings(), node)
     _tell(outcome, as_json=as_json, extra={"same": same})
     if not same:
         click.echo(f"another run than the token's: digest {known.digest}, here {outcome.digest}; "
@@ -287,7 +290,12 @@ def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
 
 
 def _run_with_progress(
-    scenario: Scenario, seed: int, *, keep: int, until_ms: int | None = None
+    scenario: Scenario,
+    seed: int,
+    *,
+    keep: int,
+    until_ms: int | None = None,
+    folder: Path | None = None,
 ) -> tuple[Outcome, Run]:
     started = last = time.perf_counter()
     shows = sys.stderr.isatty()
@@ -302,7 +310,7 @@ def _run_with_progress(
             click.echo(f"\r{now_ms / 1000:.0f} s simulated, {rate:.1f} s/s, {left:.0f} s left   ",
                        nl=False, err=True)  # fmt: skip
 
-    found = simulate(scenario, seed, keep=keep, until_ms=until_ms, progress=progress)
+    found = simulate(scenario, seed, keep=keep, until_ms=until_ms, progress=progress, folder=folder)
     if shows:
         click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
     return found
@@ -320,11 +328,14 @@ def _tell(outcome: Outcome, *, as_json: bool, extra: dict[str, Any]) -> None:
         click.echo(json.dumps({**outcome.plain(), **extra}))
         return
     speed = outcome.events / max(outcome.wall_seconds, 1e-6)
+    lived = "lived" if outcome.note else "simulated"
     click.echo(
         f"{outcome.name} seed {outcome.seed}: {outcome.verdict}\n"
-        f"  {outcome.sim_seconds:.1f} s simulated in {outcome.wall_seconds:.2f} s, "
+        f"  {outcome.sim_seconds:.1f} s {lived} in {outcome.wall_seconds:.2f} s, "
         f"{outcome.events:,} events, {speed:,.0f} events/s"
     )
+    if outcome.note:
+        click.echo(f"  {outcome.note}")
     told = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.marks.items()) if count)
     click.echo(f"  {told}")
     for missing in outcome.missing:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from netsim.chance import Length, Spread, Window, parse_length
+from netsim.chance import US_PER_S, Length, Spread, Window, parse_length
 from netsim.topology import CITIES
 
 NODES_MAX = 100_000
@@ -30,7 +30,11 @@ Range: TypeAlias = tuple[Probability, Probability]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Node = Annotated[int, msgspec.Meta(ge=0, lt=TABLE_MAX)]
 Nodes: TypeAlias = tuple[Node, ...] | Literal["random", "all"]
-Tier: TypeAlias = Literal["core", "node"]
+Tier: TypeAlias = Literal["core", "node", "real"]
+REAL_NODES_MAX = 16
+"""Processes of one real table: what a laptop runs beside their proxies."""
+REAL_US_MAX = 2 * 3_600 * US_PER_S
+"""A real run takes its whole length in real time."""
 Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
@@ -39,7 +43,8 @@ Strategy: TypeAlias = Literal[
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
-    "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses",
+    "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
+    "corruptions", "wipes",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -151,6 +156,12 @@ class Clog(Fault, tag="clog", frozen=True):
     swizzle: bool = False
 
 
+class Reset(Fault, tag="reset", frozen=True):
+    """The connections of nodes break off at once, whatever is under way on them."""
+
+    nodes: Nodes = "random"
+
+
 class Spike(Fault, tag="spike", frozen=True):
     """The links of nodes take so much longer."""
 
@@ -241,8 +252,8 @@ class Retire(Fault, tag="retire", frozen=True):
 
 
 AnyFault: TypeAlias = (
-    Weather | Partition | Clog | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full | Lying
-    | Rot | Wipe | Restore | Join | Retire
+    Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
+    | Lying | Rot | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
 
@@ -447,24 +458,76 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "$.expect.marks", f"{mark!r} is not one of {', '.join(MARKS)}"
     if scenario.heals_at.us > scenario.duration.us:
         yield "$.liveness.at", f"{scenario.heals_at} is after the end at {scenario.duration}"
-    if scenario.tier == "node":
-        yield from _whole_problems(scenario)
+    yield from _tier_problems(scenario)
     yield from _fault_problems(scenario)
     yield from _damage_problems(scenario)
 
 
-def _whole_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Yield what whole nodes cannot be put through."""
+_NETWORK = (Weather, Partition, Clog, Reset, Spike, Squeeze)
+_TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
+    "node": (*_NETWORK, Crash, Pause),
+    "real": (*_NETWORK, Crash, Pause, Wipe),
+}
+"""What whole nodes can be put through. Everything that is not of the network, a signal, or an empty
+folder needs a host whose disk and clocks are the simulator's own."""
+_NOT_OF_STREAMS = ("duplication", "replay", "reorder")
+
+
+def _tier_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what the nodes of a tier cannot be put through."""
+    tier = scenario.tier
+    if tier == "core":
+        for index, fault in enumerate(scenario.fault):
+            if isinstance(fault, Reset):
+                yield f"$.fault[{index}].kind", "a reset needs connections: tier node or real"
+        return
     for index, fault in enumerate(scenario.fault):
-        if not isinstance(fault, Weather | Partition | Clog | Spike | Squeeze | Crash | Pause):
+        if not isinstance(fault, _TIER_FAULTS[tier]):
             kind = type(fault).__struct_config__.tag
-            yield f"$.fault[{index}].kind", f"a fault of kind {kind} needs tier core"
+            yield f"$.fault[{index}].kind", f"a fault of kind {kind} needs {_tier_of(fault)}"
+        for name in _NOT_OF_STREAMS:
+            if getattr(fault, name, 0):
+                yield f"$.fault[{index}].{name}", f"TCP hides {name}: it needs tier core"
+    for name in _NOT_OF_STREAMS:
+        if getattr(scenario.link, name):
+            yield f"$.link.{name}", f"TCP hides {name}: it needs tier core"
     if scenario.byzantine:
         yield "$.byzantine[0]", "traitors need tier core"
     if scenario.topology.kind == "room":
         yield "$.topology.kind", "a room needs tier core"
     if scenario.nodes.newcomers:
         yield "$.nodes.newcomers", "newcomers need tier core"
+    if scenario.clocks != ClocksPart():
+        yield "$.clocks", "clocks that go wrong need tier core"
+    if scenario.nodes.cpu.us or scenario.nodes.write.us:
+        yield "$.nodes", "slow processors and disks need tier core"
+    if scenario.workload.kind == "bets":
+        yield "$.workload.kind", "bets alone need tier core"
+    if tier == "real":
+        yield from _real_problems(scenario)
+    elif scenario.liveness.down:
+        yield "$.liveness.down", "nodes that stay down need tier core or real"
+
+
+def _tier_of(fault: Fault) -> str:
+    return "tier core or real" if isinstance(fault, _TIER_FAULTS["real"]) else "tier core"
+
+
+def _real_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what would be too much for real processes, or nothing that they could be told."""
+    count, workload = scenario.nodes.count, scenario.workload
+    if scenario.tables > 1:
+        yield "$.nodes.table", "real nodes sit at one table"
+    if count > REAL_NODES_MAX:
+        yield "$.nodes.count", f"{count} real processes; {REAL_NODES_MAX} at most"
+    if scenario.duration.us > REAL_US_MAX:
+        yield "$.duration", f"{scenario.duration} of real time; {Length(REAL_US_MAX)} at most"
+    if workload.kind == "idle":
+        yield "$.workload.kind", "nodes without players prove nothing: idle needs tier core or node"
+    if workload.sessions > 1 or workload.leave_per_min:
+        yield "$.workload", "bots sit at one game and stay: further games need tier core or node"
+    if scenario.nodes.faulty == "f+1":
+        yield "$.nodes.faulty", "more damage than the table stands needs tier core"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

@@ -25,12 +25,14 @@ import trio.testing
 from consensus.effects import LogRecord, Persist, SealLogged
 from consensus.signing import key_id
 from netsim import scenario as s
-from netsim.fabric import Fabric, Links, Rates, pairs_between, pairs_of
+from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
 from netsim.players import Player
+from netsim.simulation import Found
 from netsim.sockets import HOST, PORT, Wires, address_of
-from netsim.world import Violation, links_of
+from netsim.strikes import fabric_of_streams, strike_network
+from netsim.world import Violation
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params
@@ -136,10 +138,7 @@ class WholeTable:
         accepts = tuple(sign_accept(keys, descriptor) for keys in self._keys)
         addresses = tuple((f"{address_of(i)}:{PORT}",) for i in range(n))
         self.table = Table(descriptor, accepts, addresses)
-        link = scenario.link
-        stream = links_of(s.LinkPart(**{**_fields(link), "stream": True}))
-        rates = Rates(link.up, link.down, link.queue)
-        self._fabric = Fabric(n, random.Random(f"wires {self._name}"), links=stream, rates=rates)
+        self._fabric = fabric_of_streams(scenario, random.Random(f"wires {self._name}"))
         self.wires = Wires(self._fabric)
         self._nodes = [_Node(i, root / f"{table}-{i}") for i in range(n)]
         self.invariants = Invariants(
@@ -234,48 +233,29 @@ class WholeTable:
 
     async def _strike(self, fault: s.AnyFault) -> None:
         await trio.sleep(fault.at.first_us / 1_000_000)
-        fabric, nodes = self._fabric, s.nodes_named(fault)
+        nodes = s.nodes_named(fault)
         seconds = fault.duration.mean_us / 1_000_000
-        end_us = self.wires.now_us + fault.duration.mean_us
         match fault:
-            case s.Partition():
-                pairs = pairs_between(fault.groups, one_way=fault.oneway)
-                fabric.block(pairs)
-                self._mark("partitions")
-                await trio.sleep(seconds)
-                self.wires.mended(pairs)
-            case s.Clog():
-                out, into = fault.direction != "in", fault.direction != "out"
-                fabric.clog(pairs_of(nodes, fabric.nodes, out=out, into=into), end_us)
-            case s.Spike():
-                fabric.spike(pairs_of(nodes, fabric.nodes), fault.delay.us, end_us)
             case s.Pause():
                 # A stopped process: its links stand and nothing passes.
-                fabric.clog(pairs_of(nodes, fabric.nodes), end_us)
+                end_us = self.wires.now_us + fault.duration.mean_us
+                self._fabric.clog(pairs_of(nodes, self._fabric.nodes), end_us)
                 self._mark("pauses")
-            case s.Squeeze():
-                fabric.set_rates(nodes, Rates(fault.up, fault.down))
-                await trio.sleep(seconds)
-                fabric.set_rates(nodes, None)
-            case s.Weather():
-                fabric.set_links(
-                    Links(
-                        latency=fault.latency or self.scenario.link.latency,
-                        loss=fault.loss * 1000,
-                        corruption=fault.corruption * 1000,
-                        stream=True,
-                    )
-                )
-                await trio.sleep(seconds)
-                fabric.set_links(None)
             case s.Crash():
                 for index in nodes:
                     self._crash(self._nodes[index])
                 await trio.sleep(seconds)
                 for index in nodes:
                     self._nodes[index].down.set()
+            case s.Reset():
+                self.marks["resets"] = self.marks.get("resets", 0) + self.wires.break_off(nodes)
             case _:
-                raise AssertionError(f"{fault} at a table of whole nodes")
+                if isinstance(fault, s.Partition):
+                    self._mark("partitions")
+                await strike_network(
+                    self._fabric, fault, self.scenario.link, self.wires.now_us,
+                    self.wires.mended,
+                )  # fmt: skip
 
     def _crash(self, node: _Node) -> None:
         self._mark("crashes")
@@ -333,22 +313,7 @@ class WholeTable:
         )
 
 
-def _fields(part: s.LinkPart) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in part.__struct_fields__}
-
-
-@dataclass(frozen=True, slots=True)
-class WholeResult:
-    """What a run of whole nodes came to."""
-
-    violations: tuple[Violation, ...]
-    digest: str
-    events: int
-    sim_seconds: float
-    marks: dict[str, int]
-
-
-def run_whole(scenario: s.Scenario, seed: int) -> WholeResult:
+def run_whole(scenario: s.Scenario, seed: int) -> Found:
     """Run a resolved scenario of tier `node`: one table after the other, each in its own time."""
     violations: list[Violation] = []
     digest = blake2b(digest_size=16)
@@ -371,4 +336,10 @@ def run_whole(scenario: s.Scenario, seed: int) -> WholeResult:
             violations.append(table.violation)
         for name, count in table.marks.items():
             marks[name] = marks.get(name, 0) + count
-    return WholeResult(tuple(violations), digest.hexdigest(), events, round(seconds, 3), marks)
+    return Found(
+        violations=tuple(violations),
+        digest=digest.hexdigest(),
+        events=events,
+        sim_seconds=round(seconds, 3),
+        marks=marks,
+    )

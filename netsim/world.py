@@ -254,7 +254,7 @@ class TableRun:
         for_ms = fault.duration.mean_us // US_PER_MS
         end_ms = now_ms + for_ms
         nodes = s.nodes_named(fault)
-        self.trace.note(now_ms, nodes[0] if len(nodes) == 1 else -1, "fault", _describe(fault))
+        self.trace.note(now_ms, nodes[0] if len(nodes) == 1 else -1, "fault", describe(fault))
         match fault:
             case s.Weather():
                 self._change_weather(fault, end_ms)
@@ -554,7 +554,7 @@ def links_of(link: s.LinkPart) -> Links:
     )
 
 
-def _describe(fault: s.AnyFault) -> str:
+def describe(fault: s.AnyFault) -> str:
     """Return a fault as one line for people."""
     fields = s.plain(fault)
     skipped = {"kind", "at", "tables", "every", "until"}

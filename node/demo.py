@@ -66,7 +66,9 @@ class NodeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started it, which then ends it
+                # Ctrl-C is for whoever started it, which then ends it. A group of its own, not a
+                # session: whoever it is that dies, the system wakes what that one had stopped.
+                process_group=0,
             )
         if typed:
             assert self.process.stdin is not None, "its input is a pipe"

@@ -18,7 +18,7 @@ from node.identity import load_keys
 from transport.base import Address
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS_MAX = 20
+SECONDS_MAX = 60
 
 
 def bitcraps(
