@@ -93,7 +93,7 @@ def false_share(**fields: Any) -> FalseShare:
     return msgspec.structs.replace(decode_as(proof, FalseShare), **fields)
 
 
-TWO_ROOTS = {"root": digest("another", b"root")}
+TWO_ROOTS: dict[str, Any] = {"root": digest("another", b"root")}
 
 
 def test_two_headers_two_acks_and_a_false_share_are_offences_of_their_signer() -> None:
