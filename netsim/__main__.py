@@ -354,6 +354,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = USAGE
+    except OSError as error:
+        click.echo(f"Error: {error.strerror}: {error.filename}", err=True)
+        code = USAGE
     except click.Abort:
         code = 130
     sys.exit(code)

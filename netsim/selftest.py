@@ -311,7 +311,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("shared-seat", "a fork shares a seat that it changes", _shared_seat, "stormy", 20),
     Bug("nonce", "an action's number may come twice", _nonce_unchecked, "party4", 5),
     Bug("signature", "anybody bets for anybody", _signature_unchecked, "thief", 20),
-    Bug("set-order", "players act in the order of a set", _set_order, "party4", 5, True),
+    Bug("set-order", "players act in the order of a set", _set_order, "eager", 5, True),
     Bug("impure", "the state depends on more than the block", _clock_in_state, "party4", 10),
 )
 
