@@ -57,12 +57,12 @@ class FalseSharer(Quiet):
         """Replace the shares of a reveal."""
         if send.frame[0] != Number.REVEAL:
             return (send,)
-        epoch, roll, close_hash, shares = _read(parse_envelope(send.frame[1:]).payload)
+        *names, shares = _read(parse_envelope(send.frame[1:]).payload)
         spoiled = [
             share if not share or me.rng.random() < 0.5 else digest("false", share)
             for share in shares
         ]
-        payload = encode((epoch, roll, close_hash, spoiled))
+        payload = encode((*names, spoiled))
         seat = me.seat
         said = sign_envelope(seat.key, Domain.REVEAL, seat.chain_id, payload)
         return (Send(send.to, frame(Number.REVEAL, said)),)
