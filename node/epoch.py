@@ -85,12 +85,10 @@ class Epoch:
         *,
         mempool: Mempool,
         records: Sequence[LogRecord] = (),
-        proofs: Sequence[bytes] = (),
     ) -> None:
         """Begin on the final block `base`, or resume above it from `records`.
 
-        The node votes with the one of its keys that the membership names. `proofs` are those of
-        fault that it holds from the epoch before.
+        The node votes with the one of its keys that the membership names.
         """
         membership = state.membership
         self.number = membership.epoch
@@ -142,8 +140,6 @@ class Epoch:
                 # Who may have dealt and forgotten it would deal the same batch a second time.
                 remembers=vote_above == 0,
             )
-        for proof in proofs:
-            self._take_proof(proof)
 
     def _grow(self, membership: Membership) -> None:
         self._members = len(membership.members)
@@ -248,15 +244,23 @@ class Epoch:
 
     # Proofs of fault.
 
+    def inherit(self, ended: "Epoch") -> None:
+        """Go on with what could be proven of the epoch before."""
+        for proof in ended.proofs:
+            self._take_proof(proof)
+
     @property
     def proofs(self) -> tuple[bytes, ...]:
-        """What this node can prove of this epoch and the one before: one proof for each member."""
-        self._show_found()
-        return tuple(self._proofs.values())
+        """Every proof that this node holds, also of what the table was shown already."""
+        return (*self._proofs.values(), *self._found())
+
+    def _found(self) -> tuple[bytes, ...]:
+        own = self.beacon.evidence if self.beacon is not None else ()
+        return (*self.engine.evidence, *own)
 
     def _show_found(self) -> list[Effect]:
         """Take over what engine and beacon have found, and show it to all, so any may propose it."""
-        found = (*self.engine.evidence, *(self.beacon.evidence if self.beacon is not None else ()))
+        found = self._found()
         if len(found) == self._gathered:
             return []
         self._gathered = len(found)

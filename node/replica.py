@@ -231,11 +231,7 @@ class Replica:
         return base, open_epoch(state, base) if state.is_sealed else state
 
     def _begin(
-        self,
-        base: BlockHash,
-        state: ChainState,
-        records: Sequence[LogRecord] = (),
-        proofs: Sequence[bytes] = (),
+        self, base: BlockHash, state: ChainState, records: Sequence[LogRecord] = ()
     ) -> Epoch:
         me = Self(
             kid=self._kid,
@@ -245,9 +241,7 @@ class Replica:
             floor=self._floor,
             slots=self.setup.slots,
         )
-        return Epoch(
-            self._terms, state, base, me, mempool=self._mempool, records=records, proofs=proofs
-        )
+        return Epoch(self._terms, state, base, me, mempool=self._mempool, records=records)
 
     # Inputs.
 
@@ -520,7 +514,8 @@ class Replica:
         self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
-        self._epoch = self._begin(seal, open_epoch(state, seal), proofs=self._epoch.proofs)
+        ended, self._epoch = self._epoch, self._begin(seal, open_epoch(state, seal))
+        self._epoch.inherit(ended)
         self._preview = None
         self._keys_asked = False
         self._epoch.start(now)

@@ -14,8 +14,7 @@ import netsim.playing
 from consensus.effects import Send
 from consensus.messages import Number, frame
 from consensus.signing import PublicKey, SigningKey, build_envelope, parse_envelope, verify
-from netsim.adversaries import Adversary, flip, to_each
-from netsim.byzantine import Quiet
+from netsim.adversaries import Adversary, Quiet, flip, to_each
 from netsim.scenario import parse_scenario
 from netsim.simulation import simulate
 from netsim.tables import StandInKey, StandInScheme
