@@ -277,10 +277,10 @@ class Epoch:
         if proof in self._proofs.values():
             return None
         validators = self.execution.validators
-        slot = find_offender(proof, self._membership, validators, self._terms)
-        if isinstance(slot, str):
-            return slot
-        self._proofs.setdefault(slot, proof)
+        found = find_offender(proof, self._membership, validators, self._terms)
+        if isinstance(found, str):
+            return found
+        self._proofs.setdefault(found[0], proof)
         return None
 
     def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:

@@ -299,7 +299,9 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
     texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
     for old, new in zip(before.players, after.players, strict=False):
         if new.cheated and not old.cheated:
-            texts.append(f"{new.name} was caught cheating and loses the vote.")
+            texts.append(
+                f"{new.name} was caught cheating and loses the vote: {new.name} {new.offence}."
+            )
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:
