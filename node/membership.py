@@ -93,7 +93,7 @@ class Member(Record, frozen=True):
     previous_key: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     wants: Flag = 1
     missed: Uint = 0
-    cheated: Annotated[int, msgspec.Meta(ge=0, le=max(OffenceKind))] = 0
+    cheated: Annotated[int, msgspec.Meta(ge=0, le=OffenceKind.FALSE_DEALING.value)] = 0
     left: Flag = 0
 
 
@@ -358,7 +358,7 @@ class Membership:
         member = self.members[slot]
         if member.cheated:
             return f"an offence of member {slot}, who is convicted"
-        self._replace(slot, msgspec.structs.replace(member, cheated=kind, wants=0))
+        self._replace(slot, msgspec.structs.replace(member, cheated=kind.value, wants=0))
         return None
 
     # Epochs.

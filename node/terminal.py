@@ -122,12 +122,15 @@ def standing_texts(view: TableView) -> list[str]:
          ("plays without a vote", "play without a vote")),
         ([p.name for p in staying if p.wants_vote and not p.votes],
          ("waits for a vote", "wait for a vote")),
-        ([p.name for p in view.players if p.cheated],
-         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
         ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
     ):  # fmt: skip
         if names:
             texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} was caught cheating and votes no more: {player.name} {player.offence}."
+        for player in view.players
+        if player.cheated
+    ]
     texts += [
         f"{player.name} missed {player.missed} turns in a row."
         for player in view.players

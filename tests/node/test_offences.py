@@ -6,14 +6,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from click.testing import CliRunner
 
 from consensus.evidence import OffenceKind
 from consensus.signing import verify
 from netsim.byzantine import adversary_of
 from netsim.playing import PlayingTable
 from node.audit import Conviction, audit_folder
-from node.cli import main
+from node.cli import run_command
+from node.commands.inspect import _member_text
 from node.config import Folder
 from node.descriptor import save_table
 from node.membership import OFFENCES, member_facts
@@ -21,8 +21,6 @@ from node.proof import check_bundle
 from node.prover import list_bets, prove_bet
 from node.replay import chain_of_records
 from node.store import Journal
-from node.terminal import changes, standing_texts
-from node.view import look
 
 CHEATS = {
     "equivocator": OffenceKind.TWO_NOTARIZE,
@@ -45,7 +43,7 @@ def play_with(strategy: str) -> PlayingTable:
 
 @pytest.mark.parametrize("strategy", CHEATS)
 def test_a_stranger_is_shown_who_cheated_and_that_the_bets_stand(
-    strategy: str, tmp_path: Path
+    strategy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = play_with(strategy)
     assert table.table is not None
@@ -64,11 +62,12 @@ def test_a_stranger_is_shown_who_cheated_and_that_the_bets_stand(
     assert 0 < found.height < table.replicas[0].final.height
     facts = member_facts(table.replicas[0].final.membership, 3)
     assert (facts["cheated"], facts["offence"]) == (True, found.offence)
-    said = CliRunner().invoke(main, ["verify", str(tmp_path)])
-    assert said.exit_code == 0
-    assert f"cheat   player 3 {found.offence}: proven in block" in said.output
-    as_json = CliRunner().invoke(main, ["verify", str(tmp_path), "--json"])
-    assert json.loads(as_json.output)["convictions"][0]["name"] == "player 3"
+    assert _member_text(facts) == f"player 3 (caught cheating: {found.offence}, no vote)"
+    assert run_command(["verify", str(tmp_path)]) == 0
+    assert f"cheat   player 3 {found.offence}: proven in block" in capsys.readouterr().out
+    assert run_command(["verify", str(tmp_path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["convictions"]
+    assert shown == [{"height": found.height, "name": "player 3", "offence": found.offence}]
     # A bet of the epoch behind the conviction is proven through the seal that came of it.
     chain = chain_of_records(records)
     last_roll = [roll.height for roll in table.results if roll.rolls][-1]
