@@ -26,6 +26,7 @@ sweep: $(VENV)/.dev
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
+	NETSIM_EXAMPLES=$(or $(SEEDS),1999) $(BIN)/python -m pytest -q tests/netsim/test_stateful.py
 
 # A quarter of an hour of real processes; `SEED` draws other faults.
 soak: $(VENV)/.dev

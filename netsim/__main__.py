@@ -15,7 +15,14 @@ import click
 
 from netsim.campaign import LocalEngine, Sweep, parse_seeds, save_sweep
 from netsim.runs import save_run
-from netsim.scenario import Scenario, ScenarioError, format_scenario, load_scenario, shipped
+from netsim.scenario import (
+    SEED_MAX,
+    Scenario,
+    ScenarioError,
+    format_scenario,
+    load_scenario,
+    shipped,
+)
 from netsim.simulation import Outcome, Run, simulate
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening
@@ -63,7 +70,8 @@ def list_scenarios(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("scenario")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Random unless given.")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX),
+              help="The scenario's own unless given, else random.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where to keep what happened.")  # fmt: skip
@@ -71,6 +79,8 @@ def list_scenarios(as_json: bool) -> None:
 def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: bool) -> None:
     """Run a scenario, a shipped one by its name or a TOML file, with one seed."""
     chosen = _load(scenario)
+    if seed is None:
+        seed = chosen.seed
     if seed is None:
         seed = time.time_ns() % 2**SEED_BITS
     # No two runs of real nodes are the same, so each has a folder of its own.

@@ -110,7 +110,7 @@ def simulate(
         case "node":
             from netsim.whole import run_whole
 
-            found = run_whole(resolved, seed)
+            found = run_whole(run, keep=keep, until_ms=until_ms, progress=progress)
         case "real":
             from netsim.real import run_real
 
