@@ -29,8 +29,9 @@ from consensus.signing import key_id
 from netsim.host import Disk
 from node.descriptor import Table
 from node.identity import Keys
-from node.replica import BEHIND_BLOCKS, Setup
+from node.replica import Setup
 from node.serving import setup_of
+from node.state_sync import BEHIND_BLOCKS
 from node.store import Journal
 
 NODES = 4
@@ -50,7 +51,9 @@ class Chain(Bench):
         super().__init__(NODES, up=NODES - 1)
         self.agree(blocks)
 
-    def setup(self, keys: Keys) -> Setup:
+    def setup(  # type: ignore[explicit-override]  # typing.override is 3.12
+        self, keys: Keys
+    ) -> Setup:
         """Return what the node with these keys starts with."""
         if self.table is None:
             self.ports = free_ports(NODES)
