@@ -6,9 +6,9 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
+from time import perf_counter, time_ns
 from typing import Any
 
 import click
@@ -82,10 +82,10 @@ def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: boo
     if seed is None:
         seed = chosen.seed
     if seed is None:
-        seed = time.time_ns() % 2**SEED_BITS
+        seed = time_ns() % 2**SEED_BITS
     # No two runs of real nodes are the same, so each has a folder of its own.
     real = chosen.tier == "real" and not no_save
-    own = runs / f"{chosen.name}-{seed}-{time.time_ns() // 1_000_000}" if real else None
+    own = runs / f"{chosen.name}-{seed}-{time_ns() // 1_000_000}" if real else None
     outcome, finished = _run_with_progress(chosen, seed, keep=0 if no_save else KEPT, folder=own)
     folder = None if no_save else save_run(runs, outcome, finished)
     _tell(outcome, as_json=as_json, extra={"run": str(folder) if folder else ""})
@@ -160,7 +160,7 @@ def sweep(  # noqa: PLR0917  (its options)
         run_on_dask(str(scheduler), chosen, numbers, take)
     else:
         cores = len(os.sched_getaffinity(0))
-        until = None if seconds is None else time.perf_counter() + seconds
+        until = None if seconds is None else perf_counter() + seconds
         LocalEngine(chosen, jobs or cores).run(numbers, take, until)
     if seconds is not None:
         found.planned = len(found.results)
@@ -259,7 +259,7 @@ class _SweepProgress:
         self._shows = sys.stderr.isatty()
 
     def update(self) -> None:
-        now = time.perf_counter()
+        now = perf_counter()
         if not self._shows or now - self._last < 0.5:
             return
         self._last = now
@@ -307,12 +307,12 @@ def _run_with_progress(
     until_ms: int | None = None,
     folder: Path | None = None,
 ) -> tuple[Outcome, Run]:
-    started = last = time.perf_counter()
+    started = last = perf_counter()
     shows = sys.stderr.isatty()
 
     def progress(now_ms: int) -> None:
         nonlocal last
-        now = time.perf_counter()
+        now = perf_counter()
         if shows and now - last > 0.5:
             last = now
             rate = now_ms / 1000 / (now - started)

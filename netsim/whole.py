@@ -31,6 +31,7 @@ from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
 from netsim.players import Player
+from netsim.sealing import EVERYWHERE, sealed
 from netsim.simulation import Found, Run
 from netsim.sockets import HOST, PORT, Wires, address_of
 from netsim.strikes import fabric_of_streams, strike_network
@@ -88,7 +89,8 @@ def virtual(seed: int) -> Iterator[None]:
     try:
         for owner, name, value in replaced:
             setattr(owner, name, value)
-        yield
+        with sealed(EVERYWHERE):
+            yield
     finally:
         for owner, name, value in held:
             setattr(owner, name, value)
