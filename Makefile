@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage sweep bench twins clean
+.PHONY: demo test check coverage sweep soak bench twins absence clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -22,20 +22,31 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage report
 
 sweep: $(VENV)/.dev
-	for scenario in swarm partition crashes equivocator coalition flood churn cities party nodes; do \
+	for scenario in squall swarm partition crashes equivocator coalition flood churn cities party nodes; do \
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
+	NETSIM_EXAMPLES=$(or $(SEEDS),1999) $(BIN)/python -m pytest -q tests/netsim/test_stateful.py
+
+# A quarter of an hour of real processes; `SEED` draws other faults.
+soak: $(VENV)/.dev
+	$(BIN)/netsim run soak --seed $(or $(SEED),1)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.commit --nodes 4 --clients 256 --seconds 5 --json
 	$(BIN)/python -m bench.runtime --json
 	$(BIN)/python -m bench.agreement --voters 4 16 31 --json
 	$(BIN)/python -m bench.game --json
+	$(BIN)/python -m bench.catch_up --blocks 2500 --processes --json
+	$(BIN)/python -m bench.proofs --json
 
 # Every scenario of one validator that is two, at a table of four over three views.
 twins: $(VENV)/.dev
 	$(BIN)/python -m netsim.twins
+
+# A voter that missed 10,000 blocks and a newcomer with nothing, with one honest peer to learn from.
+absence: $(VENV)/.dev
+	$(BIN)/python -m netsim.absence
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

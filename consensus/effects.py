@@ -147,6 +147,17 @@ class SealLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     step: bytes
 
 
+class FetchedLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An answer that counted in a fetch of a state, as it was framed: it is not asked for again."""
+
+    part: int
+    message: bytes
+
+
+class FetchEnded(msgspec.Struct, frozen=True, gc=False):
+    """The fetched answers have done their work, or lead nowhere any more: forget them."""
+
+
 LogRecord: TypeAlias = (
     VoteLogged
     | FloorLogged
@@ -162,6 +173,8 @@ LogRecord: TypeAlias = (
     | EpochKeysLogged
     | EpochKeysErased
     | SealLogged
+    | FetchedLogged
+    | FetchEnded
 )
 
 

@@ -401,28 +401,14 @@ class Engine:
         if found is None:
             return False
         block, is_final = found
-        if not is_final:
+        if not is_final or block.header.flags != Flag.PLAIN:
+            # A seal waits for the tails up to the one that made it final: they show it to others.
             self._chain.add(block)
             return True
         path, root = self._chain.trace(block.parent, executed=False)
         if root == self.final.hash:
-            path.append(block)
-            if self._waits_for_tail(path):
-                self._chain.add(block)
-            else:
-                self._apply(path)
+            self._apply([*path, block])
         return True
-
-    def _waits_for_tail(self, path: list[Block]) -> bool:
-        """Say whether a seal is final by a tail alone: all up to that is then applied at once (R8).
-
-        Who is behind will be shown the seal with that proof, so its blocks have to be held.
-        """
-        for block in path:
-            if block.header.flags == Flag.SEAL:
-                known = self._rounds.get(block.header.view)
-                return known is None or known.finalization is None
-        return False
 
     def _moved_final(self) -> bool:
         """R8: apply a finalized block and its ancestors, or fetch what is missing."""
@@ -431,17 +417,21 @@ class Engine:
         if better is None:
             return False
         path, root = self._chain.trace(BlockHash(better.digest), executed=False)
-        if root != self.final.hash:
-            self._seek(path, root, final=True)
-            return False
-        self._apply(path)
-        return True
+        if root == self.final.hash:
+            self._apply(path)
+            return True
+        if self._is_beside(path):
+            self._halt(f"two chains are final at height {path[0].header.height}")
+        self._seek(root, final=True)
+        return False
 
-    def _seek(self, path: list[Block], root: BlockHash, *, final: bool) -> None:
-        if path and path[0].header.height <= self.final.height:
-            self._halt(f"two chains are certified at height {path[0].header.height}")
-        elif self._missing is None:
-            self._missing, self._missing_is_final = root, final
+    def _is_beside(self, path: list[Block]) -> bool:
+        """Say whether a path leads to the final block's height without holding that block."""
+        return bool(path) and path[0].header.height <= self.final.height
+
+    def _seek(self, missing: BlockHash, *, final: bool) -> None:
+        if self._missing is None and (final or not self._outside.fetcher.is_barren(missing)):
+            self._missing, self._missing_is_final = missing, final
 
     def _apply(self, path: list[Block]) -> None:
         for at, block in enumerate(path, 1):
@@ -574,7 +564,10 @@ class Engine:
             if self._chain.tip_of(held.digest) is None:
                 path, root = self._chain.trace(BlockHash(held.digest), executed=True)
                 if self._chain.tip_of(root) is None:
-                    self._seek(path, root, final=False)
+                    # Notarized beside the final chain it is no offence: its view was given up, and
+                    # a later one built on the chain that became final.
+                    if not self._is_beside(path):
+                        self._seek(root, final=False)
                     continue
                 if not all(self._executed(block) for block in path):
                     return False

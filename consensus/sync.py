@@ -47,7 +47,7 @@ class Fetch:
         self._hashes: deque[BlockHash] = deque(maxlen=HASHES_MAX)  # newest first
         self._wanted = target  # the next header
         self.is_connected = False
-        self.conflicts = False  # a certified chain that does not hold the final block
+        self.is_beside = False  # a certified chain that does not hold the final block
         self._blocks: dict[BlockHash, Block] = {}
 
     def ask(self) -> GetBlocks:
@@ -99,7 +99,7 @@ class Fetch:
         self._hashes.append(found)
         self._wanted = BlockHash(Digest(header.parent_hash))
         self.is_connected = knows(header.parent_hash)
-        self.conflicts = not self.is_connected and header.height <= self.height
+        self.is_beside = not self.is_connected and header.height <= self.height
         return ""
 
     def _take_body(self, found: BlockHash, header_bytes: bytes, body_bytes: bytes) -> str | None:
@@ -131,9 +131,13 @@ class Fetch:
         return self.is_connected and not self._hashes
 
     @property
-    def is_too_deep(self) -> bool:
-        """Whether a target that is not final has more ancestors than an honest chain leaves open."""
-        return not self.final and len(self._hashes) > OPEN_HASHES_MAX
+    def is_barren(self) -> bool:
+        """Whether a target that is not final leads nowhere: beside the final block or too deep.
+
+        An honest chain leaves `OPEN_HASHES_MAX` blocks open at most; and a view that was given up
+        may have a notarized block that nobody built on.
+        """
+        return not self.final and (self.is_beside or len(self._hashes) > OPEN_HASHES_MAX)
 
 
 def serve(chain: Chain, ask: GetBlocks) -> Blocks | None:
@@ -161,9 +165,9 @@ class Fetcher:
         self._peer = ValidatorIndex(0)
         self._asked = 0
         self._silences = 0
-        self._too_deep: BlockHash | None = None
+        self._barren: dict[BlockHash, None] = {}  # not sought again on this final block
         self.deadline_ms: int | None = None
-        self.conflict = False  # two certified chains: more than f validators lie
+        self.conflict = False  # two final chains: more than f validators lie
 
     def seek(self, target: BlockHash | None, *, final: bool, leader: ValidatorIndex) -> None:
         """Fetch `target` next, from its proposer first; None when nothing is missing.
@@ -177,7 +181,7 @@ class Fetcher:
             return
         self._fetch = None
         self.deadline_ms = None
-        if target is not None and target != self._too_deep:
+        if target is not None and (final or not self.is_barren(target)):
             self._fetch = Fetch(target, final=final, height=self._chain.final.height)
             self._peer = leader if leader != self._peers.me else self._peers.after(leader)
             self._silences = 0
@@ -185,7 +189,7 @@ class Fetcher:
 
     def moved(self) -> None:
         """The final block moved: begin anew where the headers do not reach down to it yet."""
-        self._too_deep = None
+        self._barren.clear()
         if self._fetch is not None and not self._fetch.is_connected:
             self._fetch = self.deadline_ms = None
 
@@ -214,10 +218,15 @@ class Fetcher:
         if sender == self._peer and (fault or (taken and short)):
             self._peer = self._peers.after(self._peer)
             self.deadline_ms = 0
-        self.conflict = fetch.conflicts
-        if fetch.is_too_deep:
-            self._too_deep, self._fetch, self.deadline_ms = fetch.target, None, None
+        self.conflict = fetch.final and fetch.is_beside
+        if fetch.is_barren:
+            self._barren[fetch.target] = None
+            self._fetch = self.deadline_ms = None
         return fault
+
+    def is_barren(self, target: BlockHash) -> bool:
+        """Say whether a fetch of `target` that is not final came to nothing on this final block."""
+        return target in self._barren
 
     def next_block(self) -> tuple[Block, bool] | None:
         """Return the next block in order of height, and whether it is known to be final."""

@@ -21,13 +21,13 @@ _SCHEMA = (
 
 
 def save_run(root: Path, outcome: Outcome, run: Run) -> Path:
-    """Write a run's folder below `root` and return it."""
-    folder = root / f"{outcome.name}-{outcome.seed}-{outcome.digest[:8]}"
+    """Write a run's folder, below `root` unless it has one, and return it."""
+    folder = run.folder or root / f"{outcome.name}-{outcome.seed}-{outcome.digest[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SCENARIO_FILE).write_text(format_scenario(run.resolved), encoding="utf-8")
     result = json.dumps(outcome.plain(), indent=1)
     (folder / RESULT_FILE).write_text(result + "\n", encoding="utf-8")
-    write_happenings(folder / EVENTS_FILE, run.traces())
+    write_happenings(folder / EVENTS_FILE, run.traces)
     (folder / TABLES_FILE).unlink(missing_ok=True)
     with closing(sqlite3.connect(folder / TABLES_FILE)) as db, db:
         _fill(db, outcome, run)
@@ -49,7 +49,7 @@ def _fill(db: sqlite3.Connection, outcome: Outcome, run: Run) -> None:
         [(v.rule, v.text, v.table, v.at_ms) for v in outcome.violations],
     )
     db.executemany("INSERT INTO mark VALUES (?, ?)", sorted(outcome.marks.items()))
-    for table, trace in run.traces().items():
+    for table, trace in run.traces.items():
         sums: dict[tuple[int, str], list[int]] = {}
         for one in trace.happenings():
             if one.other >= 0:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from netsim.chance import Length, Spread, Window, parse_length
+from netsim.chance import US_PER_S, Length, Spread, Window, parse_length
 from netsim.topology import CITIES
 
 NODES_MAX = 100_000
@@ -25,21 +25,28 @@ TABLE_MAX = 64
 FAULTS_MAX = 20_000
 """Faults of one resolved scenario; more says nothing that fewer do not."""
 
+SEED_MAX = 2**63 - 1
+
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Range: TypeAlias = tuple[Probability, Probability]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Node = Annotated[int, msgspec.Meta(ge=0, lt=TABLE_MAX)]
 Nodes: TypeAlias = tuple[Node, ...] | Literal["random", "all"]
-Tier: TypeAlias = Literal["core", "node"]
+Tier: TypeAlias = Literal["core", "node", "real"]
+REAL_NODES_MAX = 16
+"""Processes of one real table: what a laptop runs beside their proxies."""
+REAL_US_MAX = 2 * 3_600 * US_PER_S
+"""A real run takes its whole length in real time."""
 Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
-    "vote-withholder", "withholder", "false-sharer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
+    "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
-    "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses",
+    "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
+    "corruptions", "wipes",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -151,6 +158,12 @@ class Clog(Fault, tag="clog", frozen=True):
     swizzle: bool = False
 
 
+class Reset(Fault, tag="reset", frozen=True):
+    """The connections of nodes break off at once, whatever is under way on them."""
+
+    nodes: Nodes = "random"
+
+
 class Spike(Fault, tag="spike", frozen=True):
     """The links of nodes take so much longer."""
 
@@ -241,8 +254,8 @@ class Retire(Fault, tag="retire", frozen=True):
 
 
 AnyFault: TypeAlias = (
-    Weather | Partition | Clog | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full | Lying
-    | Rot | Wipe | Restore | Join | Retire
+    Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
+    | Lying | Rot | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
 
@@ -256,6 +269,19 @@ class Byzantine(_Part, frozen=True):
     nodes: tuple[Node, ...] = ()
     count: Literal["f", "f+1"] | Annotated[int, msgspec.Meta(ge=0, le=TABLE_MAX)] = 1
     tables: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+
+
+class Act(_Part, frozen=True):
+    """What one member does at a moment, whether it can or not; `kind` and `number` are of a bet."""
+
+    at: Length
+    node: Node
+    does: Literal[
+        "open", "sit", "leave", "bet", "reduce", "take-down", "ready", "roll", "pass-dice"
+    ]
+    kind: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    number: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    chips: Count = 0
 
 
 class LivenessPart(_Part, frozen=True):
@@ -292,11 +318,12 @@ class ExpectPart(_Part, frozen=True):
 
 
 class Scenario(_Part, frozen=True):
-    """A whole scenario."""
+    """A whole scenario. One with a `seed` is run with it, unless another one is asked for."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
     format: Literal[1] = 1
     about: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
     tier: Tier = "core"
     duration: Length = Length(30_000_000)
     signatures: Literal["stand-in", "memo", "ed25519"] = "stand-in"
@@ -305,6 +332,7 @@ class Scenario(_Part, frozen=True):
     topology: TopologyPart = TopologyPart()
     link: LinkPart = LinkPart()
     workload: WorkloadPart = WorkloadPart()
+    act: tuple[Act, ...] = ()
     fault: tuple[AnyFault, ...] = ()
     byzantine: tuple[Byzantine, ...] = ()
     liveness: LivenessPart = LivenessPart()
@@ -447,24 +475,83 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "$.expect.marks", f"{mark!r} is not one of {', '.join(MARKS)}"
     if scenario.heals_at.us > scenario.duration.us:
         yield "$.liveness.at", f"{scenario.heals_at} is after the end at {scenario.duration}"
-    if scenario.tier == "node":
-        yield from _whole_problems(scenario)
+    for index, act in enumerate(scenario.act):
+        if act.node >= table:
+            yield f"$.act[{index}].node", f"node {act.node} at a table of {table}"
+        if act.at.us > scenario.duration.us:
+            yield f"$.act[{index}].at", f"{act.at} is after the end at {scenario.duration}"
+    yield from _tier_problems(scenario)
     yield from _fault_problems(scenario)
     yield from _damage_problems(scenario)
 
 
-def _whole_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Yield what whole nodes cannot be put through."""
+_NETWORK = (Weather, Partition, Clog, Reset, Spike, Squeeze)
+_TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
+    "node": (*_NETWORK, Crash, Pause),
+    "real": (*_NETWORK, Crash, Pause, Wipe),
+}
+"""What whole nodes can be put through. Everything that is not of the network, a signal, or an empty
+folder needs a host whose disk and clocks are the simulator's own."""
+_NOT_OF_STREAMS = ("duplication", "replay", "reorder")
+
+
+def _tier_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what the nodes of a tier cannot be put through."""
+    tier = scenario.tier
+    if tier == "core":
+        for index, fault in enumerate(scenario.fault):
+            if isinstance(fault, Reset):
+                yield f"$.fault[{index}].kind", "a reset needs connections: tier node or real"
+        return
     for index, fault in enumerate(scenario.fault):
-        if not isinstance(fault, Weather | Partition | Clog | Spike | Squeeze | Crash | Pause):
+        if not isinstance(fault, _TIER_FAULTS[tier]):
             kind = type(fault).__struct_config__.tag
-            yield f"$.fault[{index}].kind", f"a fault of kind {kind} needs tier core"
+            yield f"$.fault[{index}].kind", f"a fault of kind {kind} needs {_tier_of(fault)}"
+        for name in _NOT_OF_STREAMS:
+            if getattr(fault, name, 0):
+                yield f"$.fault[{index}].{name}", f"TCP hides {name}: it needs tier core"
+    for name in _NOT_OF_STREAMS:
+        if getattr(scenario.link, name):
+            yield f"$.link.{name}", f"TCP hides {name}: it needs tier core"
     if scenario.byzantine:
         yield "$.byzantine[0]", "traitors need tier core"
+    if scenario.act:
+        yield "$.act[0]", "acts of single members need tier core"
     if scenario.topology.kind == "room":
         yield "$.topology.kind", "a room needs tier core"
     if scenario.nodes.newcomers:
         yield "$.nodes.newcomers", "newcomers need tier core"
+    if scenario.clocks != ClocksPart():
+        yield "$.clocks", "clocks that go wrong need tier core"
+    if scenario.nodes.cpu.us or scenario.nodes.write.us:
+        yield "$.nodes", "slow processors and disks need tier core"
+    if scenario.workload.kind == "bets":
+        yield "$.workload.kind", "bets alone need tier core"
+    if tier == "real":
+        yield from _real_problems(scenario)
+    elif scenario.liveness.down:
+        yield "$.liveness.down", "nodes that stay down need tier core or real"
+
+
+def _tier_of(fault: Fault) -> str:
+    return "tier core or real" if isinstance(fault, _TIER_FAULTS["real"]) else "tier core"
+
+
+def _real_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what would be too much for real processes, or nothing that they could be told."""
+    count, workload = scenario.nodes.count, scenario.workload
+    if scenario.tables > 1:
+        yield "$.nodes.table", "real nodes sit at one table"
+    if count > REAL_NODES_MAX:
+        yield "$.nodes.count", f"{count} real processes; {REAL_NODES_MAX} at most"
+    if scenario.duration.us > REAL_US_MAX:
+        yield "$.duration", f"{scenario.duration} of real time; {Length(REAL_US_MAX)} at most"
+    if workload.kind == "idle":
+        yield "$.workload.kind", "nodes without players prove nothing: idle needs tier core or node"
+    if workload.sessions > 1 or workload.leave_per_min:
+        yield "$.workload", "bots sit at one game and stay: further games need tier core or node"
+    if scenario.nodes.faulty == "f+1":
+        yield "$.nodes.faulty", "more damage than the table stands needs tier core"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -573,24 +660,31 @@ def format_scenario(scenario: Scenario) -> str:
             if rows:
                 sections.append("\n".join((f"[{key}]", *rows)))
         elif isinstance(value, list | tuple):
-            sections += ["\n".join((f"[[{key}]]", *_rows(each))) for each in value]
+            sections += ["\n".join((f"[[{key}]]", *_rows(key, each))) for each in value]
         elif value != usual[key] or key in {"format", "name"}:
             heads.append(f"{key} = {_toml(value)}")
     return "\n\n".join(("\n".join(heads), *sections)) + "\n"
 
 
-def _rows(fields: Mapping[str, Any]) -> Iterator[str]:
-    usual = _usual(fields.get("kind"))
+def _rows(section: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    usual = _usual(section, fields)
     for key, value in fields.items():
-        if value is not None and (key == "kind" or value != usual.get(key, ...)):
+        if value is not None and value != usual.get(key, ...):
             yield f"{key} = {_toml(value)}"
 
 
-def _usual(kind: str | None) -> Mapping[str, Any]:
-    if kind is None:
-        return plain(Byzantine(strategy="silent", nodes=())) | {"strategy": ...}
-    fault = msgspec.convert({"kind": kind, "at": "0s"}, AnyFault, dec_hook=_decode_hook)
-    return plain(fault) | {"at": ...}
+def _usual(section: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an entry of a section may leave out."""
+    match section:
+        case "byzantine":
+            return plain(Byzantine(strategy="silent", nodes=())) | {"strategy": ...}
+        case "act":
+            usual = plain(Act(at=Length(0), node=0, does="sit"))
+            return usual | {"at": ..., "node": ..., "does": ...}
+        case _:
+            least = {"kind": fields["kind"], "at": "0s"}
+            fault = msgspec.convert(least, AnyFault, dec_hook=_decode_hook)
+            return plain(fault) | {"at": ..., "kind": ...}
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401  (any plain value)

@@ -197,8 +197,10 @@ def _pay(name: str, key: int, odds: Odds) -> Plant:
 def _paid_one_more(planter: Planter) -> None:
     pay = TreasuryManager.pay
 
-    def generous(self: TreasuryManager, account: Any, profit: int, rake: int) -> None:
-        pay(self, account, profit + (profit > 0), rake)
+    def generous(
+        self: TreasuryManager, account: Any, collected: int, stakes: int, won: int
+    ) -> None:
+        pay(self, account, collected, stakes, won + (won > 0))
 
     planter.put(TreasuryManager, "pay", generous)
 
@@ -221,8 +223,8 @@ def _bets_after_close(planter: Planter) -> None:
 def _stake_not_taken(planter: Planter) -> None:
     stake = TreasuryManager.stake
 
-    def free(self: TreasuryManager, account: Any, chips: int) -> None:
-        stake(self, account, chips)
+    def free(self: TreasuryManager, account: Any, chips: int, prize: int) -> None:
+        stake(self, account, chips, prize)
         if chips > 10:
             account.chips += 1
             self.bank -= 1
@@ -309,7 +311,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("shared-seat", "a fork shares a seat that it changes", _shared_seat, "stormy", 20),
     Bug("nonce", "an action's number may come twice", _nonce_unchecked, "party4", 5),
     Bug("signature", "anybody bets for anybody", _signature_unchecked, "thief", 20),
-    Bug("set-order", "players act in the order of a set", _set_order, "party4", 5, True),
+    Bug("set-order", "players act in the order of a set", _set_order, "eager", 5, True),
     Bug("impure", "the state depends on more than the block", _clock_in_state, "party4", 10),
 )
 

@@ -4,24 +4,19 @@ Whatever could bring something from outside into a run (clocks, the system's ran
 raises while one is under way.
 """
 
-import os
 import platform
-import random
-import secrets
 import subprocess
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import netsim
 from netsim.scenario import Scenario
+from netsim.sealing import sealed
 from netsim.tokens import describe_scenario
 from netsim.trace import Trace
 from netsim.weather import resolve
@@ -49,6 +44,8 @@ class Outcome:
     marks: Mapping[str, int]
     missing: tuple[str, ...]
     """What the run should have gone through and did not: then it proves nothing."""
+    note: str = ""
+    """What the digest does not promise, in words; empty where the whole run comes again."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, as scripts read them."""
@@ -68,21 +65,22 @@ class Outcome:
             "events_per_s": round(self.events / max(self.wall_seconds, 1e-6)),
             "marks": dict(sorted(self.marks.items())),
             "missing": list(self.missing),
+            "note": self.note,
         }
 
 
 @dataclass(slots=True)
 class Run:
-    """A run under way: its resolved scenario and its tables."""
+    """A run under way: its resolved scenario, and what each table records.
+
+    `folder` is the run's own, for tiers that write into it meanwhile.
+    """
 
     scenario: Scenario
     resolved: Scenario
     seed: int
-    tables: list[TableRun] = field(default_factory=list)
-
-    def traces(self) -> dict[int, Trace]:
-        """Return what each table recorded."""
-        return {one.table: one.trace for one in self.tables}
+    folder: Path | None = None
+    traces: dict[int, Trace] = field(default_factory=dict)
 
 
 def simulate(
@@ -92,50 +90,79 @@ def simulate(
     keep: int = 0,
     until_ms: int | None = None,
     progress: Callable[[int], None] = lambda _ms: None,
-    tables: range | None = None,
+    folder: Path | None = None,
 ) -> tuple[Outcome, Run]:
-    """Run a scenario to its end, or up to `until_ms`; `keep` happenings of each table are kept."""
+    """Run a scenario to its end, or up to `until_ms`; `keep` happenings of each table are kept.
+
+    Real nodes keep their data in `folder`, as `nodes`; without one it is gone in the end.
+    """
     started = time.perf_counter()
     resolved = resolve(scenario, seed)
-    run = Run(scenario, resolved, seed)
-    if scenario.tier == "node":
-        return _simulate_whole(run, started)
+    run = Run(scenario, resolved, seed, folder)
+    match scenario.tier:
+        case "core":
+            found = _simulate_cores(run, keep, until_ms, progress)
+        case "node":
+            from netsim.whole import run_whole
+
+            found = run_whole(run, keep=keep, until_ms=until_ms, progress=progress)
+        case "real":
+            from netsim.real import run_real
+
+            found = run_real(run, keep=keep, until_ms=until_ms, progress=progress)
+        case _:
+            assert_never(scenario.tier)
+    return _judge(run, found, time.perf_counter() - started), run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a run of any tier came to. `done` says whether it was not cut short."""
+
+    violations: tuple[Violation, ...]
+    digest: str
+    events: int
+    sim_seconds: float
+    marks: Mapping[str, int]
+    done: bool = True
+    note: str = ""
+
+
+def _simulate_cores(
+    run: Run, keep: int, until_ms: int | None, progress: Callable[[int], None]
+) -> Found:
+    """Run all tables, in windows of virtual time."""
     with sealed():
-        for table in tables if tables is not None else range(resolved.tables):
-            run.tables.append(TableRun(resolved, seed, table, keep=keep))
+        tables = [
+            TableRun(run.resolved, run.seed, number, keep=keep)
+            for number in range(run.resolved.tables)
+        ]
+        run.traces.update((one.table, one.trace) for one in tables)
         now_ms = 0
-        while any(not one.is_done for one in run.tables):
+        while any(not one.is_done for one in tables):
             now_ms += WINDOW_MS
             if until_ms is not None:
                 now_ms = min(now_ms, until_ms)
-            for one in run.tables:
+            for one in tables:
                 one.advance(now_ms)
             progress(now_ms)
-            broken = sum(one.violation is not None for one in run.tables)
+            broken = sum(one.violation is not None for one in tables)
             if now_ms == until_ms or broken >= VIOLATIONS_MAX:
                 break
-    return _judge(run, time.perf_counter() - started), run
-
-
-def _simulate_whole(run: Run, started: float) -> tuple[Outcome, Run]:
-    from netsim.whole import run_whole
-
-    found = run_whole(run.resolved, run.seed)
-    missing = _missing(run.resolved, found.marks)
-    outcome = Outcome(
-        name=run.resolved.name,
-        seed=run.seed,
-        verdict="violated" if found.violations else "unknown" if missing else "ok",
-        digest=found.digest,
-        token=make_token(run.scenario, run.seed, found.digest),
-        violations=found.violations,
-        events=found.events,
-        sim_seconds=found.sim_seconds,
-        wall_seconds=time.perf_counter() - started,
-        marks=found.marks,
-        missing=tuple(missing),
+    whole = blake2b(digest_size=16)
+    marks: dict[str, int] = {}
+    for one in tables:
+        whole.update(bytes.fromhex(one.trace.digest))
+        for name, count in one.trace.marks.items():
+            marks[name] = marks.get(name, 0) + count
+    return Found(
+        violations=tuple(one.violation for one in tables if one.violation is not None),
+        digest=whole.hexdigest(),
+        events=sum(one.trace.events for one in tables),
+        sim_seconds=max((one.network.now_ms for one in tables), default=0) / 1000,
+        marks=marks,
+        done=all(one.is_done for one in tables),
     )
-    return outcome, run
 
 
 def _missing(scenario: Scenario, marks: Mapping[str, int]) -> list[str]:
@@ -151,79 +178,24 @@ def _missing(scenario: Scenario, marks: Mapping[str, int]) -> list[str]:
     return missing
 
 
-def _judge(run: Run, wall_seconds: float) -> Outcome:
-    scenario = run.resolved
-    violations = tuple(one.violation for one in run.tables if one.violation is not None)
-    marks: dict[str, int] = {}
-    whole = blake2b(digest_size=16)
-    for one in run.tables:
-        whole.update(bytes.fromhex(one.trace.digest))
-        for name, count in one.trace.marks.items():
-            marks[name] = marks.get(name, 0) + count
-    missing = _missing(scenario, marks)
-    if not all(one.is_done for one in run.tables):
+def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
+    missing = _missing(run.resolved, found.marks)
+    if not found.done:
         missing.append("the end")
-    verdict = "violated" if violations else "unknown" if missing else "ok"
-    digest = whole.hexdigest()
     return Outcome(
-        name=scenario.name,
+        name=run.resolved.name,
         seed=run.seed,
-        verdict=verdict,
-        digest=digest,
-        token=make_token(run.scenario, run.seed, digest),
-        violations=violations,
-        events=sum(one.trace.events for one in run.tables),
-        sim_seconds=max((one.network.now_ms for one in run.tables), default=0) / 1000,
+        verdict="violated" if found.violations else "unknown" if missing else "ok",
+        digest=found.digest,
+        token=make_token(run.scenario, run.seed, found.digest),
+        violations=found.violations,
+        events=found.events,
+        sim_seconds=found.sim_seconds,
         wall_seconds=wall_seconds,
-        marks=marks,
+        marks=found.marks,
         missing=tuple(missing),
+        note=found.note,
     )
-
-
-# Nothing from outside.
-
-
-class LeakError(BaseException):
-    """Something from outside was about to enter a run, which then could not be repeated."""
-
-
-def _forbid(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    thread = threading.get_ident()
-
-    def refuse(*args: object, **kwargs: object) -> object:
-        if threading.get_ident() != thread:
-            return original(*args, **kwargs)  # whatever else the process does is no part of a run
-        raise LeakError(f"{name} inside a run: it differs from run to run")
-
-    return refuse
-
-
-_LEAKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (time, ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
-    (os, ("urandom", "getrandom")),
-    (secrets, ("token_bytes", "randbelow", "token_hex")),
-    (random, ("random", "randrange", "randint", "choice", "shuffle", "getrandbits", "uniform")),
-    (uuid, ("uuid1", "uuid4")),
-    (threading.Thread, ("start",)),
-)
-
-
-@contextmanager
-def sealed() -> Iterator[None]:
-    """Let clocks, the system's randomness and threads raise `LeakError`."""
-    held = []
-    for owner, names in _LEAKS:
-        for name in names:
-            if hasattr(owner, name):
-                original = getattr(owner, name)
-                held.append((owner, name, original))
-                full_name = f"{getattr(owner, '__name__', owner)}.{name}"
-                setattr(owner, name, _forbid(full_name, original))
-    try:
-        yield
-    finally:
-        for owner, name, original in held:
-            setattr(owner, name, original)
 
 
 # Tokens.
@@ -252,4 +224,4 @@ def make_token(scenario: Scenario, seed: int, digest: str) -> str:
     return f"netsim1:{describe_scenario(scenario)}:{seed}:{commit()}:{python}:{digest}"
 
 
-__all__ = ["LeakError", "Outcome", "Run", "commit", "sealed", "simulate"]
+__all__ = ["Outcome", "Run", "commit", "simulate"]

@@ -14,14 +14,14 @@ import errno
 import heapq
 import socket as real
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from hashlib import blake2b
 
 import trio
 
 from netsim.chance import US_PER_S
-from netsim.fabric import Fabric, Mutation
+from netsim.fabric import RETRANSMIT_US, Fabric, Mutation
 
 HOST: ContextVar[int] = ContextVar("host")
 """Which host the running task belongs to."""
@@ -86,22 +86,43 @@ class Wires(trio.abc.SocketFactory):
         """Send one segment from a host to another."""
         self.segments += 1
         self.digest.update(f"{self.now_us} {a} {b} {len(data)} ".encode() + data)
-        if (a, b) in self.fabric.blocked:
-            held = self._held.setdefault((a, b), [])
-            held.append(lambda: self.carry(a, b, data, arrive))
+
+        def again() -> None:
+            self.carry(a, b, data, arrive)
+
+        if (a, b) in self.fabric.blocked or (a, b) in self._held:
+            self._held.setdefault((a, b), []).append(again)
             return
-        for at_us, state in self.fabric.submit(self.now_us, a, b, len(data)):
+        deliveries = self.fabric.submit(self.now_us, a, b, len(data))
+        if not deliveries:  # a queue on the way is full: TCP sends it again, and the rest behind it
+            self._held[a, b] = [again]
+            self.at(self.now_us + RETRANSMIT_US, lambda: self._let_go((a, b)))
+        for at_us, state in deliveries:
             arrived = data
             if state is Mutation.CORRUPT and data:
                 at = len(data) // 2
                 arrived = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
             self.at(at_us, lambda arrived=arrived: arrive(arrived))  # type: ignore[misc]
 
-    def mended(self, pairs: list[tuple[int, int]]) -> None:
+    def mended(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Undo one cut of each link; what waited on those that work again goes on its way."""
         for pair in self.fabric.unblock(pairs):
-            for again in self._held.pop(pair, []):
-                again()
+            self._let_go(pair)
+
+    def _let_go(self, pair: tuple[int, int]) -> None:
+        for again in self._held.pop(pair, []):
+            again()
+
+    def break_off(self, hosts: Sequence[int]) -> int:
+        """Reset every connection of these hosts; return how many there were."""
+        broken = [
+            one
+            for one in self.open
+            if one.host in hosts or (one._peer is not None and one._peer.host in hosts)
+        ]
+        for one in broken:
+            one.break_off()
+        return len(broken) // 2
 
     def kill(self, host: int) -> None:
         """Take a host away: its sockets say nothing more, the other ends learn it."""
@@ -258,6 +279,14 @@ class VirtualSocket(trio.socket.SocketType):
     def shutdown(self, how: int) -> None:
         """Nothing is half closed here."""
         del how
+
+    def break_off(self) -> None:
+        """Take a reset: whoever reads or writes here is told at once."""
+        if self in self._wires.open:
+            self._wires.open.remove(self)
+        self._ended = ConnectionResetError(errno.ECONNRESET, "reset")
+        self._peer = None
+        self._change()
 
     def close(self) -> None:
         """Close; the other end learns it behind everything that is under way."""

@@ -74,6 +74,11 @@ class Trace:
             name = NAMES.get(data[0], str(data[0]))
             self._kept.append(Happening(ms, host, name, peer, at_ms, len(data)))
 
+    def piece(self, ms: int, host: int, peer: int, at_ms: int, size: int) -> None:
+        """Note a piece of a sealed stream, which nobody between the two can read."""
+        self.events += 1
+        self._kept.append(Happening(ms, host, "sealed", peer, at_ms, size))
+
     def note(self, ms: int, host: int, what: str, text: str = "") -> None:
         """Note anything else: -1 for the host is the whole table."""
         self._hash.update(f"{ms} {host} {what} {text}".encode())
@@ -81,8 +86,8 @@ class Trace:
             self._kept.append(Happening(ms, host, what, text=text))
 
     def happenings(self) -> Iterator[Happening]:
-        """Yield what is kept, in order."""
-        yield from self._kept
+        """Yield what is kept, by when it began."""
+        yield from sorted(self._kept, key=lambda one: one.ms)
 
 
 def write_happenings(path: Path, tables: dict[int, Trace]) -> int:

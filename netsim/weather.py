@@ -43,6 +43,8 @@ def resolve(scenario: Scenario, seed: int) -> Scenario:
                 continue
             stream = random.Random(f"fault {seed} {table} {index}")
             faults += _occurrences(scenario, replace(fault, tables=(table,)), stream, pool)
+    # What shifts or swizzles may come to begin when all is over.
+    faults = [fault for fault in faults if fault.at.first_us <= scenario.duration.us]
     faults.sort(key=lambda fault: (fault.at.first_us, fault.tables))
     return replace(
         scenario, fault=tuple(faults[:FAULTS_MAX]), byzantine=tuple(byzantine), swarm=SwarmPart()

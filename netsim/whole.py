@@ -6,6 +6,7 @@ seed. Two runs of one seed are the same to the last byte on every wire.
 """
 
 import logging
+import math
 import os
 import random
 import secrets
@@ -22,15 +23,21 @@ from typing import Any
 import trio
 import trio.testing
 
-from consensus.effects import LogRecord, Persist, SealLogged
+from consensus.effects import FinalLogged, LogRecord, Persist, SealLogged
 from consensus.signing import key_id
 from netsim import scenario as s
-from netsim.fabric import Fabric, Links, Rates, pairs_between, pairs_of
+from netsim.chance import US_PER_MS
+from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
 from netsim.players import Player
+from netsim.sealing import EVERYWHERE, sealed
+from netsim.simulation import Found, Run
 from netsim.sockets import HOST, PORT, Wires, address_of
-from netsim.world import Violation, links_of
+from netsim.strikes import fabric_of_streams, strike_network
+from netsim.trace import Trace
+from netsim.wiretap import TappedReplica, Wiretap
+from netsim.world import Violation, describe
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params
@@ -82,7 +89,8 @@ def virtual(seed: int) -> Iterator[None]:
     try:
         for owner, name, value in replaced:
             setattr(owner, name, value)
-        yield
+        with sealed(EVERYWHERE):
+            yield
     finally:
         for owner, name, value in held:
             setattr(owner, name, value)
@@ -116,11 +124,15 @@ class _Node:
 class WholeTable:
     """One table of whole nodes."""
 
-    def __init__(self, scenario: s.Scenario, seed: int, table: int, root: Path) -> None:
+    def __init__(
+        self, scenario: s.Scenario, seed: int, table: int, root: Path, keep: int = 0
+    ) -> None:
         """Make keys, consents and folders; `run` does the rest."""
         self.scenario = scenario
         self.violation: Violation | None = None
-        self.marks: dict[str, int] = {}
+        self.done = False
+        """Whether the run came to its end."""
+        self.trace = Trace(keep)
         self._number = table
         self._name = f"{seed} {table}"
         n = scenario.table
@@ -136,33 +148,35 @@ class WholeTable:
         accepts = tuple(sign_accept(keys, descriptor) for keys in self._keys)
         addresses = tuple((f"{address_of(i)}:{PORT}",) for i in range(n))
         self.table = Table(descriptor, accepts, addresses)
-        link = scenario.link
-        stream = links_of(s.LinkPart(**{**_fields(link), "stream": True}))
-        rates = Rates(link.up, link.down, link.queue)
-        self._fabric = Fabric(n, random.Random(f"wires {self._name}"), links=stream, rates=rates)
+        self._fabric = fabric_of_streams(scenario, random.Random(f"wires {self._name}"))
         self.wires = Wires(self._fabric)
         self._nodes = [_Node(i, root / f"{table}-{i}") for i in range(n)]
         self.invariants = Invariants(
             self.table.validators(), self.table.chain_id, setup_of(self.table, self._keys[0]).verify
         )
         self._playing = True
+        self._tap = Wiretap(self.trace, n, self._now_ms) if keep else None
+        self._height = 0
 
-    def _mark(self, name: str) -> None:
-        self.marks[name] = self.marks.get(name, 0) + 1
+    def _now_ms(self) -> int:
+        return self.wires.now_us // US_PER_MS
 
-    async def run(self) -> None:
-        """Run the table to its rest."""
+    async def run(self, until_ms: int | None, progress: Callable[[int], None]) -> None:
+        """Run the table to its rest, or up to `until_ms`."""
         trio.socket.set_custom_socket_factory(self.wires)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.wires.run)
+                nursery.start_soon(self._tell, progress)
                 for node in self._nodes:
                     nursery.start_soon(self._live, node)
                     nursery.start_soon(self._play, node.index)
                 for fault in self.scenario.fault:
                     if not fault.tables or self._number in fault.tables:
                         nursery.start_soon(self._strike, fault)
-                await self._see_it_end()
+                with trio.move_on_after(math.inf if until_ms is None else until_ms / 1_000):
+                    await self._see_it_end()
+                    self.done = True
                 nursery.cancel_scope.cancel()
         except* ViolatedError as group:
             error: BaseException = group
@@ -171,10 +185,18 @@ class WholeTable:
             self._broken(str(error).split(maxsplit=1)[0].rstrip(":"), str(error))
         except* Exception as group:  # noqa: BLE001  (a node that raises is a finding)
             self._broken("raised", f"raised {group.exceptions!r}"[:500])
+        if self._tap is not None:
+            self._tap.end()
+
+    async def _tell(self, progress: Callable[[int], None]) -> None:
+        while True:
+            await trio.sleep(1)
+            progress(self._now_ms())
 
     def _broken(self, rule: str, text: str) -> None:
-        at_ms = round(trio.current_time() * 1000)
-        self.violation = self.violation or Violation(rule, text, self._number, at_ms)
+        if self.violation is None:
+            self.violation = Violation(rule, text, self._number, self._now_ms())
+            self.trace.note(self._now_ms(), -1, "violation", text)
 
     # A node.
 
@@ -193,10 +215,12 @@ class WholeTable:
     async def _run_node(self, node: _Node) -> None:
         keys = self._keys[node.index]
         node.boots += 1
+        self.trace.note(self._now_ms(), node.index, "boot")
         journal = Journal(node.folder, self.table.chain_id, key_id(keys.identity.public_key))
         try:
             setup = setup_of(self.table, keys)
-            replica = node.replica = Replica(setup, journal.load(), journal.block)
+            replica = node.replica = TappedReplica(setup, journal.load(), journal.block)
+            replica.tap, replica.host = self._tap, node.index
             final = replica.final
             self._note_epoch(replica)
             self.invariants.restarted(node.index, replica.engine.final.height, final.root)
@@ -206,6 +230,11 @@ class WholeTable:
                 if any(isinstance(one, SealLogged) for one in records):
                     self._note_epoch(replica)
                 self.invariants.observe(node.index, Persist(tuple(records)))
+                for one in records:
+                    if isinstance(one, FinalLogged) and one.height > self._height:
+                        self._height = one.height
+                        text = f"{one.height} view {one.view} by node {node.index}"
+                        self.trace.note(self._now_ms(), -1, "final", text)
 
             runtime = node.runtime = ProtocolRuntime(
                 replica, _WatchedJournal(journal, watch), self.table, credentials_of(keys)
@@ -234,51 +263,35 @@ class WholeTable:
 
     async def _strike(self, fault: s.AnyFault) -> None:
         await trio.sleep(fault.at.first_us / 1_000_000)
-        fabric, nodes = self._fabric, s.nodes_named(fault)
+        nodes = s.nodes_named(fault)
         seconds = fault.duration.mean_us / 1_000_000
-        end_us = self.wires.now_us + fault.duration.mean_us
+        host = nodes[0] if len(nodes) == 1 else -1
+        self.trace.note(self._now_ms(), host, "fault", describe(fault))
         match fault:
-            case s.Partition():
-                pairs = pairs_between(fault.groups, one_way=fault.oneway)
-                fabric.block(pairs)
-                self._mark("partitions")
-                await trio.sleep(seconds)
-                self.wires.mended(pairs)
-            case s.Clog():
-                out, into = fault.direction != "in", fault.direction != "out"
-                fabric.clog(pairs_of(nodes, fabric.nodes, out=out, into=into), end_us)
-            case s.Spike():
-                fabric.spike(pairs_of(nodes, fabric.nodes), fault.delay.us, end_us)
             case s.Pause():
                 # A stopped process: its links stand and nothing passes.
-                fabric.clog(pairs_of(nodes, fabric.nodes), end_us)
-                self._mark("pauses")
-            case s.Squeeze():
-                fabric.set_rates(nodes, Rates(fault.up, fault.down))
-                await trio.sleep(seconds)
-                fabric.set_rates(nodes, None)
-            case s.Weather():
-                fabric.set_links(
-                    Links(
-                        latency=fault.latency or self.scenario.link.latency,
-                        loss=fault.loss * 1000,
-                        corruption=fault.corruption * 1000,
-                        stream=True,
-                    )
-                )
-                await trio.sleep(seconds)
-                fabric.set_links(None)
+                end_us = self.wires.now_us + fault.duration.mean_us
+                self._fabric.clog(pairs_of(nodes, self._fabric.nodes), end_us)
+                self.trace.mark("pauses")
             case s.Crash():
                 for index in nodes:
                     self._crash(self._nodes[index])
                 await trio.sleep(seconds)
                 for index in nodes:
                     self._nodes[index].down.set()
+            case s.Reset():
+                self.trace.mark("resets", self.wires.break_off(nodes))
             case _:
-                raise AssertionError(f"{fault} at a table of whole nodes")
+                if isinstance(fault, s.Partition):
+                    self.trace.mark("partitions")
+                await strike_network(
+                    self._fabric, fault, self.scenario.link, self.wires.now_us,
+                    self.wires.mended,
+                )  # fmt: skip
 
     def _crash(self, node: _Node) -> None:
-        self._mark("crashes")
+        self.trace.mark("crashes")
+        self.trace.note(self._now_ms(), node.index, "crash", "power")
         self.wires.kill(node.index)
         if node.scope is not None:
             node.scope.cancel()
@@ -292,6 +305,7 @@ class WholeTable:
             [pair for pair, cuts in self._fabric.blocked.items() for _ in range(cuts)]
         )
         self._fabric.heal()
+        self.trace.note(self._now_ms(), -1, "heal")
         for node in self._nodes:
             node.down.set()
         limit = trio.current_time() + scenario.liveness.within.us / 1_000_000
@@ -302,10 +316,11 @@ class WholeTable:
                 self._playing = False
             if trio.current_time() > limit:
                 raise ViolatedError(f"L not at rest: {self._stand()}")
-        self.marks["rolls"] = self._rolls()
-        self.marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
+        marks = self.trace.marks
+        marks["rolls"] = self._rolls()
+        marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
         replicas = [node.replica for node in self._nodes if node.replica is not None]
-        self.marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)
+        marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)
 
     def _rolls(self) -> int:
         return max(
@@ -333,42 +348,36 @@ class WholeTable:
         )
 
 
-def _fields(part: s.LinkPart) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in part.__struct_fields__}
-
-
-@dataclass(frozen=True, slots=True)
-class WholeResult:
-    """What a run of whole nodes came to."""
-
-    violations: tuple[Violation, ...]
-    digest: str
-    events: int
-    sim_seconds: float
-    marks: dict[str, int]
-
-
-def run_whole(scenario: s.Scenario, seed: int) -> WholeResult:
+def run_whole(
+    run: Run, *, keep: int, until_ms: int | None, progress: Callable[[int], None]
+) -> Found:
     """Run a resolved scenario of tier `node`: one table after the other, each in its own time."""
-    violations: list[Violation] = []
+    scenario, seed = run.resolved, run.seed
+    tables: list[WholeTable] = []
     digest = blake2b(digest_size=16)
-    events, seconds = 0, 0.0
+    seconds = 0.0
     marks: dict[str, int] = {}
     for number in range(scenario.tables):
         with tempfile.TemporaryDirectory(prefix="netsim-") as root, virtual(seed):
-            table = WholeTable(scenario, seed, number, Path(root))
+            table = WholeTable(scenario, seed, number, Path(root), keep)
             clock = trio.testing.MockClock(rate=0, autojump_threshold=0)
 
             async def live(table: WholeTable = table) -> float:
                 started = trio.current_time()
-                await table.run()
+                await table.run(until_ms, progress)
                 return trio.current_time() - started
 
             seconds = max(seconds, trio.run(live, clock=clock))
         digest.update(table.wires.digest.digest())
-        events += table.wires.segments
-        if table.violation is not None:
-            violations.append(table.violation)
-        for name, count in table.marks.items():
+        tables.append(table)
+        run.traces[number] = table.trace
+        for name, count in table.trace.marks.items():
             marks[name] = marks.get(name, 0) + count
-    return WholeResult(tuple(violations), digest.hexdigest(), events, round(seconds, 3), marks)
+    return Found(
+        violations=tuple(one.violation for one in tables if one.violation is not None),
+        digest=digest.hexdigest(),
+        events=sum(one.wires.segments for one in tables),
+        sim_seconds=round(seconds, 3),
+        marks=marks,
+        done=all(one.done or one.violation is not None for one in tables),
+    )

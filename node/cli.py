@@ -1,7 +1,8 @@
 """The command line: which commands there are, and what their outcomes are worth as exit codes.
 
-0 is success, 2 is a usage error or an input that cannot be used, 1 is everything that went wrong
-later, 130 an interruption; `verify` and `prove` give verdicts. Each refusal is one sentence on stderr that names the value and the limit.
+0 is success. 2 says that the words, a setting or a file cannot be used: nothing was begun. 1 is what
+was begun and refused or went wrong, such as a port in use; 130 an interruption. `verify`, `prove` and
+`receipt` give verdicts. Each refusal is one sentence on stderr that names the value and the limit.
 """
 
 from collections.abc import Sequence
@@ -23,14 +24,25 @@ from node.commands.table import play, run
 from node.errors import OperatorError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """A group that lists its commands as they were added: the first ones first."""
+
+    # `typing.override` came with Python 3.12.
+    def list_commands(self, ctx: click.Context) -> list[str]:  # type: ignore[explicit-override]
+        """Return the names."""
+        del ctx
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bitcraps", message="BitCraps %(version)s")
 def commands() -> None:
     """A dice table with no house and no server, among friends."""
 
 
 for command in (
-    demo, init, host, join, play, run, status, odds, simulate, fairness, verify, prove,
-    limits, receipt, invite, admit, vote, retire,
+    demo, init, host, join, play, status, run, limits, invite, admit, vote, retire,
+    odds, simulate, fairness, verify, prove, receipt,
 ):  # fmt: skip
     commands.add_command(command)
 

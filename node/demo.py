@@ -7,7 +7,7 @@ leash is their standard input: it ends with the process that holds it, however t
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -54,25 +54,27 @@ class NodeProcess:
     process: trio.Process | None = field(default=None, init=False)
 
     @property
-    def words(self) -> str:
-        """What a person would type to start this node."""
-        return " ".join(("bitcraps", *self.arguments))
-
-    @property
     def log(self) -> Path:
         """Where its standard error goes."""
         return self.folder.root / "node.log"
 
-    async def start(self) -> None:
-        """Start the process, or start it again."""
+    async def start(self, typed: str = "") -> None:
+        """Start the process, or start it again; `typed` goes to its standard input."""
         with self.log.open("ab") as log:
             self.process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "node", *self.arguments, "--leash"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started it, which then ends it
+                # Ctrl-C is for whoever started it, which then ends it. A group of its own, not a
+                # session: whoever it is that dies, the system wakes what that one had stopped.
+                process_group=0,
             )
+        if typed:
+            assert self.process.stdin is not None, "its input is a pipe"
+            # Whoever waits for the node finds out that it has ended, and why.
+            with suppress(trio.BrokenResourceError):
+                await self.process.stdin.send_all(typed.encode())
 
     async def stop(self) -> None:
         """End the process in good order, within 10 s, else by force."""
@@ -159,8 +161,8 @@ async def _start(plan: Plan, nodes: Sequence[NodeProcess]) -> None:
         await host.start()
         invite = await _read_invite(host)
         for guest in guests:
-            guest.arguments = ("join", invite, *guest.arguments)
-            await guest.start()
+            guest.arguments = ("join", "-", *guest.arguments)
+            await guest.start(f"{invite}\n")
         await _all_seated(nodes)
         return
     late = next((node for node in nodes if not node.folder.table.exists()), host)
@@ -207,8 +209,8 @@ async def _grow(nodes: Sequence[NodeProcess], newcomers: Sequence[NodeProcess]) 
         with trio.move_on_after(START_SECONDS):
             async with await open_control(nodes[0].folder.root) as client:
                 invite = await client.invite()
-            newcomer.arguments = ("join", invite, *newcomer.arguments)
-            await newcomer.start()
+            newcomer.arguments = ("join", "-", *newcomer.arguments)
+            await newcomer.start(f"{invite}\n")
             await _all_seated([newcomer])
             async with await open_control(newcomer.folder.root) as client:
                 await _see(client, lambda view: view.me >= 0)

@@ -54,6 +54,8 @@ LOBBY_INVITE, TABLE_INVITE = 1, 2
 """Versions of an invite: to a lobby, to a table that plays."""
 INVITE_PREFIX = "bitcraps1:"
 INVITE_CHARS_MAX = 2048
+INVITE_BYTES_MIN = 80
+"""Its lobby, key and secret alone take as many: what names less was never one."""
 _CHECK_BYTES = 4
 _TABLE_TAG = "table-file"
 
@@ -360,7 +362,7 @@ def parse_invite(text: str) -> Invite:
     """
     compact = "".join(text.split())
     if not compact.startswith(INVITE_PREFIX):
-        raise OperatorError(f"an invite begins with {INVITE_PREFIX!r}, not {compact[:12]!r}")
+        raise OperatorError(f"{compact[:24]!r} is not an invite: one begins with {INVITE_PREFIX!r}")
     if len(compact) > INVITE_CHARS_MAX:
         raise OperatorError(f"an invite of {len(compact)} characters; {INVITE_CHARS_MAX} at most")
     coded = compact[len(INVITE_PREFIX) :].rstrip("=")
@@ -392,6 +394,11 @@ def _uncover_invite(coded: str) -> bytes:
         raise OperatorError(f"the invite is damaged: {error}") from None
     size = int.from_bytes(data[:2], "big")
     chars = (8 * (head + size) + 5) // 6
+    if len(data) >= 2 and not (
+        size >= INVITE_BYTES_MIN and chars + len(INVITE_PREFIX) <= INVITE_CHARS_MAX
+    ):
+        shown = (INVITE_PREFIX + coded)[:24]
+        raise OperatorError(f"{shown!r} is not an invite: copy all of the line that the host sent")
     if len(data) < head or len(coded) < chars:
         raise OperatorError(
             f"the invite is cut off: it has {len(coded) + len(INVITE_PREFIX)} characters"

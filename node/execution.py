@@ -28,15 +28,17 @@ from consensus.encoding import (
     encode_array,
 )
 from consensus.engine import Built
-from consensus.evidence import ITEM_EVIDENCE, verify_evidence
+from consensus.evidence import ITEM_EVIDENCE, OffenceKind, epoch_of, verify_evidence
 from consensus.merkle import merkle_root
 from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
 from consensus.signing import Verify
+from consensus.validators import Validators
 from node.game.leaves import GameLeaves
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
 from node.game.state import GameState
 from node.membership import (
+    EPOCH_MS_MIN,
     MEMBER_OPERATIONS,
     Admit,
     Membership,
@@ -49,6 +51,8 @@ from node.mempool import OPERATIONS_PER_BLOCK_MAX, Action, AnyOperation, Mempool
 
 SYSTEM_ITEMS_MAX = 256
 """System items in one block: two batches of every dealer, with room for settlements."""
+MEMBER_OPERATIONS_MAX = 8
+"""Of one player in one block: each may cost the check of a key or a signature, 0.1 ms or more."""
 RECEIPTS_PER_LEAF = 64
 """One leaf of the receipts tree: small enough for a proof, large enough to hash rarely."""
 RECEIPTS_REMEMBERED = 1_024
@@ -109,6 +113,12 @@ class ChainState:
     def is_sealed(self) -> bool:
         """Whether the epoch ends here: only tails may follow in it."""
         return self.place.flags != Flag.PLAIN
+
+    def change_due_ms(self) -> int | None:
+        """Return the agreed time from which on a block seals the epoch, None if none would yet."""
+        if self.is_sealed or self.closed or not self.membership.differs:
+            return None
+        return self.membership.began_ms + EPOCH_MS_MIN
 
 
 class Snapshot(Record, frozen=True):
@@ -321,11 +331,16 @@ class Execution:
         return self._finalized.popleft()
 
     def has_work(self, tip: BlockHash) -> bool:
-        """Say whether something valid waits that the chain ending at `tip` does not hold."""
+        """Say whether something valid waits that the chain ending at `tip` does not hold.
+
+        Evidence waits for other work: whoever alone holds it would be awake alone (PROTOCOL 8).
+        """
         state = self._states[tip]
         if state.is_sealed:
             return False
-        return self.has_actions(state) or bool(self._system_items(state))
+        return self.has_actions(state) or any(
+            kind_of(item) != ITEM_EVIDENCE for item in self._system_items(state)
+        )
 
     def has_actions(self, state: ChainState) -> bool:
         """Say whether some action waits that could follow on a state; asked of the tip each time."""
@@ -373,6 +388,7 @@ class _Change:
         self._rolls: list[RollResult] = []
         self._proved: list[ProvedRoll] = []
         self._actions: list[tuple[int, int, tuple[Receipt, ...]]] = []
+        self._member_operations: dict[int, int] = {}
 
     def take_item(self, item: bytes) -> str | None:
         """Apply one system item, or change nothing and say why it is invalid here."""
@@ -394,25 +410,16 @@ class _Change:
 
     def _convict(self, item: bytes) -> str | None:
         """Note a proven offence of this epoch, or of the one before."""
-        membership, terms = self.membership, self._terms
-        epoch = membership.epoch
-        offence = verify_evidence(item, self._validators, terms.chain_id, epoch, terms.verify)
-        if not isinstance(offence, str):
-            return membership.convict(offence.id, membership.voters[offence.offender])
-        before = membership.previous_validators()
-        if before is None:
-            return offence
-        offence = verify_evidence(item, before, terms.chain_id, epoch - 1, terms.verify)
-        if isinstance(offence, str):
-            return offence
-        key = before.keys[offence.offender]
-        [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
-        return membership.convict(offence.id, slot)
+        found = find_offender(item, self.membership, self._validators, self._terms)
+        return found if isinstance(found, str) else self.membership.convict(*found)
 
     def _take_settle(self, item: bytes) -> str | None:
         settled = self.beacon.settle(item)
         if isinstance(settled, str):
             return settled
+        for dealer in settled.faulty:
+            # The settle proves it, whether or not the dealer was convicted of something before.
+            self.membership.convict(self.membership.voters[dealer], OffenceKind.FALSE_DEALING)
         self._begin()
         self._settle(settled)
         return None
@@ -421,8 +428,13 @@ class _Change:
         """Open the block for settlements and actions: what was certified before them counts."""
         if not self._began:
             self._began = True
-            can_close = self.beacon.can_close() and not self.membership.is_changing()
+            can_close = self.beacon.can_close() and not self._is_changing()
             self.game.begin_block(self.height, self.time_ms, can_close)
+
+    def _is_changing(self) -> bool:
+        """Say whether the voters have to change; who bets, or saw dice, plays in the epoch."""
+        in_play = self.game.has_bets() or self.beacon.next_roll > 0
+        return self.membership.is_changing(self.time_ms, in_play=in_play)
 
     def _settle(self, settled: Settled) -> None:
         for session in self.closed.pop(settled.roll):
@@ -446,20 +458,25 @@ class _Change:
             receipts = []
             left = self.membership.has_left(action.player)
             for operation in action.operations:
-                if left or type(operation) in MEMBER_OPERATIONS:
-                    receipt = self._apply_member(action.player, operation, left=left)
+                if left:
+                    receipt = Receipt(Code.HAS_LEFT)
+                elif type(operation) in MEMBER_OPERATIONS:
+                    receipt = self._apply_member(action.player, operation)
+                    left = self.membership.has_left(action.player)
                 else:
                     receipt = game.apply(action.player, operation, index)
-                    if receipt.code == Code.NO_DICE and self.membership.is_changing():
+                    if receipt.code == Code.NO_DICE and self._is_changing():
                         receipt = Receipt(Code.VOTERS_CHANGE)
                 receipts.append(receipt)
                 index += 1
             self._actions.append((action.player, action.seq, tuple(receipts)))
         return None
 
-    def _apply_member(self, player: int, operation: AnyOperation, *, left: bool) -> Receipt:
-        if left:
-            return Receipt(Code.HAS_LEFT)
+    def _apply_member(self, player: int, operation: AnyOperation) -> Receipt:
+        count = self._member_operations.get(player, 0)
+        if count >= MEMBER_OPERATIONS_MAX:
+            return Receipt(Code.OPERATIONS, (MEMBER_OPERATIONS_MAX,))
+        self._member_operations[player] = count + 1
         match operation:
             case Admit(join):
                 return self._admit(player, join)
@@ -474,6 +491,8 @@ class _Change:
         rule, voters = self._terms.params.join_rule, len(self.membership.voters)
         if rule == JoinRule.CLOSED:
             return Receipt(Code.CLOSED_TABLE)
+        if not self.membership.may_approve(player):
+            return Receipt(Code.NO_VOTE)
         if len(join) == DIGEST_BYTES:
             newcomer = self.membership.proposed(join)
         else:
@@ -497,9 +516,9 @@ class _Change:
         if closed:
             self.closed[self.beacon.close(self.height)] = closed
         flags = Flag.PLAIN
-        if not self.closed and self.membership.is_changing():
+        if not self.closed and self._is_changing():
             flags = Flag.SEAL
-            self.membership.seal()
+            self.membership.seal(self.time_ms)
             self.beacon = BeaconState.genesis(self._terms.beacon_context(self.membership))
         result = BlockResult(
             self.height,
@@ -522,6 +541,31 @@ class _Change:
             result=result,
             rolls=tuple(self._proved),
         )
+
+
+def find_offender(
+    proof: bytes, membership: Membership, validators: Validators, terms: Terms
+) -> tuple[int, OffenceKind] | str:
+    """Return the member whom a proof convicts, and of what, or why it proves nothing.
+
+    It is of the membership's epoch, whose voters are `validators`, or of the one before.
+    """
+    epoch = epoch_of(proof)
+    if isinstance(epoch, str):
+        return epoch
+    accused = validators if epoch == membership.epoch else None
+    if epoch == membership.epoch - 1:
+        accused = membership.previous_validators()
+    if accused is None:
+        return f"evidence of epoch {epoch} in epoch {membership.epoch}"
+    offence = verify_evidence(proof, accused, terms.chain_id, epoch, terms.verify)
+    if isinstance(offence, str):
+        return offence
+    if accused is validators:
+        return membership.voters[offence.offender], offence.kind
+    key = accused.keys[offence.offender]
+    [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
+    return slot, offence.kind
 
 
 def approvals_needed(rule: int, voters: int) -> int:

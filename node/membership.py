@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from consensus.encoding import Bytes32, DecodeError, Digest, Record, Uint, decode_as, encode
+from consensus.evidence import OffenceKind
 from consensus.merkle import merkle_root
 from consensus.signing import (
     Domain,
@@ -30,8 +31,12 @@ from node.game.receipts import DONE, Code, Receipt
 
 MISSED_TURNS_MAX = 3
 """Turns in a row that a voter may miss, proven by nullifications, before it counts as vanished."""
-APPROVALS_MAX = 16
-"""Requests to join that may wait for approval at once."""
+EPOCH_MS_MIN = 20_000
+"""Agreed time that an epoch lasts in which somebody bets: its dice are made, and thrown several times.
+Without it, who asks for a vote and gives it up over and over would end each before its first roll."""
+REQUESTS_PER_VOTER = 4
+"""Requests to join that one voter may have waiting; another takes the place of its oldest, so no
+voter's requests keep those of others out."""
 JOIN_BYTES_MAX = 1024
 NAME_BYTES_MAX = 96
 """24 characters of any script."""
@@ -75,7 +80,8 @@ class Member(Record, frozen=True):
     """One slot. `wants` is the wish for a vote, `next_*` are the keys from the next epoch on.
 
     `previous_key` voted in the epoch before, so that its offences can still be proven. `missed`
-    counts turns in a row. A member that `cheated` never votes again; one that `left` never acts.
+    counts turns in a row. `cheated` is the kind of the
+    offence that was proven, if one was: such a member never votes again. One that `left` never acts.
     """
 
     identity: Bytes32
@@ -87,7 +93,7 @@ class Member(Record, frozen=True):
     previous_key: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     wants: Flag = 1
     missed: Uint = 0
-    cheated: Flag = 0
+    cheated: Annotated[int, msgspec.Meta(ge=0, le=OffenceKind.FALSE_DEALING.value)] = 0
     left: Flag = 0
 
 
@@ -121,21 +127,17 @@ class Newcomer(Record, frozen=True):
 
 
 class _Electorate(Record, frozen=True):
-    """The leaf of what belongs to no one member."""
+    """The leaf of what belongs to no one member. The epoch began at the agreed time `began_ms`."""
 
     epoch: Uint
+    began_ms: Uint
     voters: tuple[Slot, ...]
     newcomers: tuple[Newcomer, ...]
-    offences: tuple[Bytes32, ...]
 
 
 def voters_of(leaf: bytes) -> tuple[int, ...]:
     """Return the slots of the voters from the electorate's leaf; raises `DecodeError`."""
     return decode_as(leaf, _Electorate).voters
-
-
-OFFENCES_MAX = 2 * VALIDATORS_MAX
-"""Offences remembered of one epoch: enough for each voter to be caught twice."""
 
 
 class Membership:
@@ -145,10 +147,10 @@ class Membership:
         "_following",
         "_kids",
         "_root",
+        "began_ms",
         "epoch",
         "members",
         "newcomers",
-        "offences",
         "voters",
     )
 
@@ -156,10 +158,11 @@ class Membership:
         """Use `genesis`, `from_leaves` or `fork`."""
         self.members = tuple(members)
         self.epoch = electorate.epoch
+        self.began_ms = electorate.began_ms
+        """When the epoch began, in agreed time."""
         self.voters = electorate.voters
         """Slots of this epoch's voters, in the order of their consensus keys."""
         self.newcomers = electorate.newcomers
-        self.offences = electorate.offences
         self._root: Digest | None = None
         self._following: tuple[tuple[Member, ...], tuple[int, ...]] | None = None
         self._kids: dict[KeyId, int] = {
@@ -170,7 +173,7 @@ class Membership:
     def genesis(cls, members: Sequence[Member], voters: Sequence[int]) -> "Membership":
         """Return epoch 0 as the descriptor has it."""
         ordered = sorted(voters, key=lambda slot: members[slot].consensus_key)
-        return cls(members, _Electorate(0, tuple(ordered), (), ()))
+        return cls(members, _Electorate(0, 0, tuple(ordered), ()))
 
     @classmethod
     def from_leaves(cls, leaves: Sequence[bytes]) -> "Membership":
@@ -188,7 +191,7 @@ class Membership:
 
     def leaves(self) -> tuple[bytes, ...]:
         """Return one leaf for each member, then that of the electorate."""
-        electorate = _Electorate(self.epoch, self.voters, self.newcomers, self.offences)
+        electorate = _Electorate(self.epoch, self.began_ms, self.voters, self.newcomers)
         return (*map(encode, self.members), encode(electorate))
 
     def root(self) -> Digest:
@@ -232,12 +235,12 @@ class Membership:
             case SetVote(vote):
                 if vote and member.cheated:
                     return Receipt(Code.CHEATED)
-                if not vote and self._is_last(slot):
+                if not vote and self._is_needed(slot):
                     return Receipt(Code.LAST_VOTER)
-                self._replace(slot, msgspec.structs.replace(member, wants=vote, missed=0))
+                self._replace(slot, msgspec.structs.replace(member, wants=vote))
                 return DONE
             case Retire():
-                if self._is_last(slot):
+                if self._is_needed(slot):
                     return Receipt(Code.LAST_VOTER)
                 self._replace(slot, msgspec.structs.replace(member, wants=0, left=1))
                 return DONE
@@ -280,7 +283,7 @@ class Membership:
         `needed` is the number of voters that have to approve. Without enough of them yet the
         receipt is DONE; a refusal names what forbids it.
         """
-        if slot not in self.voters:
+        if not self.may_approve(slot):
             return Receipt(Code.NO_VOTE)
         if refusal := self.refusal_of(newcomer):
             return refusal
@@ -289,17 +292,22 @@ class Membership:
         if slot in known.approvers:
             return Receipt(Code.APPROVED_ALREADY)
         approvers = (*known.approvers, slot)
-        if len(approvers) >= needed:
+        self._root = None
+        if sum(map(self.may_approve, approvers)) >= needed:
             self.newcomers = tuple(waiting.values())
             self._kids = {**self._kids, key_id(newcomer.identity): len(self.members)}
             self.members = (*self.members, newcomer)
-            self._root = None
             return len(self.members) - 1
-        if len(waiting) >= APPROVALS_MAX:
-            return Receipt(Code.NEWCOMERS, (APPROVALS_MAX,))
+        if not known.approvers:
+            own = [other.member for other in waiting.values() if other.approvers[0] == slot]
+            for oldest in own[: max(len(own) - REQUESTS_PER_VOTER + 1, 0)]:
+                del waiting[oldest]
         self.newcomers = (*waiting.values(), Newcomer(newcomer, approvers))
-        self._root = None
         return DONE
+
+    def may_approve(self, slot: int) -> bool:
+        """Say whether a member lets newcomers in: it votes, and was not convicted."""
+        return slot in self.voters and not self._banned(slot)
 
     def refusal_of(self, newcomer: Member) -> Receipt | None:
         """Return why nobody could approve a request, or None."""
@@ -321,11 +329,12 @@ class Membership:
                 return newcomer.member
         return None
 
-    def _is_last(self, slot: int) -> bool:
-        return all(
-            other == slot or not member.wants or member.cheated or member.left
-            for other, member in enumerate(self.members)
-        )
+    def _is_needed(self, slot: int) -> bool:
+        """Say whether the voters could not go on without this one, as far as the chain knows."""
+        if slot not in self.voters:
+            return False
+        staying = self._staying(without=slot)
+        return not staying or len(self._vanished(staying)) > faults_tolerated(len(staying))
 
     def _replace(self, slot: int, member: Member) -> None:
         if member != self.members[slot]:
@@ -344,15 +353,12 @@ class Membership:
             slot = self.voters[led]
             self._replace(slot, msgspec.structs.replace(self.members[slot], missed=0))
 
-    def convict(self, offence: Digest, slot: int) -> str | None:
-        """Note a proven offence, once; the text says why it cannot be noted."""
-        if offence in self.offences:
-            return "an offence that is known"
-        if len(self.offences) >= OFFENCES_MAX:
-            return f"{len(self.offences)} offences in one epoch; the limit is {OFFENCES_MAX}"
-        self.offences = (*self.offences, offence)
-        self._replace(slot, msgspec.structs.replace(self.members[slot], cheated=1, wants=0))
-        self._root = None
+    def convict(self, slot: int, kind: OffenceKind) -> str | None:
+        """Note how a member cheated, once for ever; the text says why there is nothing to note."""
+        member = self.members[slot]
+        if member.cheated:
+            return f"an offence of member {slot}, who is convicted"
+        self._replace(slot, msgspec.structs.replace(member, cheated=kind.value, wants=0))
         return None
 
     # Epochs.
@@ -361,8 +367,8 @@ class Membership:
         """Return the slots that vote next, in slot order: what a seal now would lead to.
 
         Who cheated goes. The vanished go together, and only if those that stay then stand more
-        absences than the present voters have left. At most max(1, f) newcomers come at a time, so
-        that a majority of the known stays.
+        absences than the present voters have left. At most max(1, f) newcomers come at a time, f
+        of those that stay, so that the known decide; those that wait take turns in being first.
         """
         # Asked for every block, while members change rarely; voters only change with them.
         if self._following is None or self._following[0] is not self.members:
@@ -370,32 +376,54 @@ class Membership:
         return self._following[1]
 
     def _choose(self) -> tuple[int, ...]:
-        staying = [
-            slot for slot in self.voters if self.members[slot].wants and not self._banned(slot)
-        ]
-        vanished = [slot for slot in staying if self.members[slot].missed >= MISSED_TURNS_MAX]
-        n, gone = len(staying), len(vanished)
-        if n > gone and faults_tolerated(n - gone) > max(faults_tolerated(n) - gone, 0):
-            staying = [slot for slot in staying if slot not in vanished]
+        staying = self._staying()
         coming = [
             slot
             for slot, member in enumerate(self.members)
             if slot not in self.voters and member.wants and not self._banned(slot)
         ]
-        places = min(max(1, faults_tolerated(len(self.voters))), VALIDATORS_MAX - len(staying))
-        following = sorted((*staying, *coming[:places]))
-        return tuple(following) or self.voters
+        coming.sort(key=lambda slot: (slot - self.epoch) % len(self.members))
+        places = min(max(1, faults_tolerated(len(staying))), VALIDATORS_MAX - len(staying))
+        following = sorted((*staying, *coming[:places]) if staying else self.voters)
+        return tuple(following)
+
+    def _staying(self, without: int = -1) -> list[int]:
+        """Return the voters that stay voters, if `without` goes as well."""
+        staying = [
+            slot
+            for slot in self.voters
+            if slot != without and self.members[slot].wants and not self._banned(slot)
+        ]
+        vanished = self._vanished(staying)
+        n, gone = len(staying), len(vanished)
+        if n > gone and faults_tolerated(n - gone) > max(faults_tolerated(n) - gone, 0):
+            staying = [slot for slot in staying if slot not in vanished]
+        return staying
+
+    def _vanished(self, slots: Sequence[int]) -> list[int]:
+        return [slot for slot in slots if self.members[slot].missed >= MISSED_TURNS_MAX]
 
     def _banned(self, slot: int) -> bool:
         member = self.members[slot]
         return bool(member.cheated or member.left)
 
-    def is_changing(self) -> bool:
-        """Say whether the voters have to change: from now on no betting closes until the seal."""
+    @property
+    def differs(self) -> bool:
+        """Whether the next voters are others than the present ones."""
         return self.next_voters() != tuple(sorted(self.voters))
 
-    def seal(self) -> None:
-        """Begin the next epoch: its voters, their next keys, no offences and no missed turns."""
+    def is_changing(self, time_ms: int, *, in_play: bool) -> bool:
+        """Say whether the voters have to change: from now on no betting closes until the seal.
+
+        An epoch `in_play` is left its time, whoever comes and goes.
+        """
+        return self.differs and not (in_play and time_ms < self.began_ms + EPOCH_MS_MIN)
+
+    def seal(self, time_ms: int) -> None:
+        """Begin the next epoch: its voters, their next keys, no missed turns.
+
+        Approvals by those who vote no more are forgotten.
+        """
         following = self.next_voters()
         before = self.voters
         members = []
@@ -413,9 +441,31 @@ class Membership:
             )
         self.members = tuple(members)
         self.epoch += 1
+        self.began_ms = time_ms
         self.voters = tuple(sorted(following, key=lambda slot: members[slot].consensus_key))
-        self.offences = ()
+        counted = [
+            Newcomer(known.member, tuple(filter(self.may_approve, known.approvers)))
+            for known in self.newcomers
+        ]
+        self.newcomers = tuple(known for known in counted if known.approvers)
         self._root = None
+
+
+OFFENCES = {
+    OffenceKind.TWO_NOTARIZE: "voted for two blocks in one view",
+    OffenceKind.NULLIFY_AND_FINALIZE: "voted to skip a view and to make its block final",
+    OffenceKind.TWO_FINALIZE: "voted to make two blocks of one view final",
+    OffenceKind.TWO_DEALINGS: "dealt two sets of secrets for the dice as one",
+    OffenceKind.TWO_ACKS: "vouched for two sets of secrets where there was one",
+    OffenceKind.FALSE_SHARE: "showed a false share of a secret for the dice",
+    OffenceKind.FALSE_DEALING: "dealt secrets for the dice that nobody could open",
+}
+"""What a convicted member did, as the end of a sentence that begins with its name."""
+
+
+def offence_text(member: Member) -> str:
+    """Return what a member was proven to have done, empty if nothing was."""
+    return OFFENCES[OffenceKind(member.cheated)] if member.cheated else ""
 
 
 def member_facts(membership: Membership, slot: int) -> dict[str, object]:
@@ -427,6 +477,7 @@ def member_facts(membership: Membership, slot: int) -> dict[str, object]:
         "wants_vote": bool(member.wants),
         "missed": member.missed,
         "cheated": bool(member.cheated),
+        "offence": offence_text(member),
         "left": bool(member.left),
     }
 

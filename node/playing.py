@@ -18,6 +18,7 @@ from node.membership import Admit
 from node.players import PlayerSession, players_text
 from node.strategies.moves import Move, Strategy
 from node.terminal import (
+    WIDTH,
     Command,
     Help,
     Look,
@@ -28,6 +29,7 @@ from node.terminal import (
     Show,
     asking_text,
     changes,
+    fitted,
     help_text,
     parse_line,
     render_table,
@@ -38,24 +40,36 @@ PENDING_MAX = 16
 """Lines of one person that no final block holds yet."""
 ANSWER_SECONDS = 30
 """How long a line of a script, or the end of the input, waits for what was typed before it."""
+PATIENCE_SECONDS = 2
+"""Before a terminal tells that the table waits: a node that just started has no links yet."""
+LOOK_SECONDS = 0.1
 LINKS_SECONDS = 1
 """How often a terminal looks for links that came or went: no block tells."""
 RETRY_SECONDS = 1
 """Before a bot looks again although nothing has become final: a refusal may have been of the moment."""
 OPENING_SECONDS = 0.3
-"""Times its index, before a bot opens a game: one opens it, the others find it open."""
+"""Times its index, and then its pace, before a bot opens a game: one opens it, the others find it
+open. A bot with a pace plays with a person, who opens it sooner and throws first."""
 
 
 class Terminal:
     """A person's terminal: lines in, text out. `show` prints one text with its line ends."""
 
     def __init__(
-        self, client: ControlClient, rules: GameRules, show: Callable[[str], None]
+        self,
+        client: ControlClient,
+        rules: GameRules,
+        show: Callable[[str], None],
+        *,
+        columns: Callable[[], int],
+        quitting: str,
     ) -> None:
-        """Play over an open client."""
+        """Play over an open client; `columns` says how wide lines may be, `quitting` what it does."""
         self._client = client
         self._rules = rules
-        self._show = show
+        self._print = show
+        self._columns = columns
+        self._quitting = quitting
         self._pending: list[str] = []
         self._changed = trio.Event()
         self._shown = -1
@@ -68,8 +82,8 @@ class Terminal:
         `first` is a line to begin with. `in_turn` waits for what each line leads to before it reads
         the next, the roll included: for input that nobody types.
         """
-        self._view = await self._client.view()
-        self._show(render_table(self._view))
+        self._view = await self._first_view()
+        self._draw()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._attend)
@@ -91,12 +105,32 @@ class Terminal:
                     break
             nursery.cancel_scope.cancel()
 
+    async def _first_view(self) -> TableView:
+        view = await self._client.view()
+        with trio.move_on_after(PATIENCE_SECONDS):
+            while view.waits_for:
+                await trio.sleep(LOOK_SECONDS)
+                view = await self._client.view()
+        return view
+
+    @property
+    def _width(self) -> int:
+        return min(WIDTH, self._columns())
+
+    def _draw(self) -> None:
+        self._show(render_table(self._view, self._pending, self._width))
+
+    def _show(self, text: str) -> None:
+        self._print(fitted(text, self._columns()))
+
     def _obey(self, line: str, command: Command, nursery: trio.Nursery) -> None:
         match command:
             case Show():
-                self._show(render_table(self._view, self._pending))
-            case Help():
-                self._show(help_text(self._rules))
+                self._draw()
+            case Help(topic):
+                self._show(
+                    help_text(self._rules, topic, quitting=self._quitting, width=self._width)
+                )
             case Say(text):
                 self._show(f"  {text}\n")
             case Play() | Look() | Players() if len(self._pending) >= PENDING_MAX:
@@ -183,7 +217,7 @@ class Terminal:
         """Look at this game from now on."""
         self._shown = session
         self._view = await self._client.view(session)
-        self._show(render_table(self._view, self._pending))
+        self._draw()
 
     async def _show_players(self, line: str) -> None:
         try:
@@ -208,7 +242,7 @@ class Terminal:
             return
         before, self._view = self._view, view
         self._changed.set()
-        if lines := changes(before, view):
+        if lines := changes(before, view, self._width):
             self._show("\n".join(lines) + "\n")
 
 
@@ -270,7 +304,7 @@ class Bot:
             while True:
                 view = await self._client.view()
                 if view.session < 0 <= view.me:
-                    await self._pause(OPENING_SECONDS * view.me)
+                    await self._pause(OPENING_SECONDS * view.me + self._pace_seconds)
                     view = await self._client.view()
                 moves: tuple[Move, ...] = ()
                 if rolls_max is None or view.rolls < rolls_max:

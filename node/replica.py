@@ -19,6 +19,8 @@ from consensus.effects import (
     Effect,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     LogRecord,
     Now,
     Persist,
@@ -65,7 +67,7 @@ from node.game.params import GameParams
 from node.game.receipts import DONE, BlockResult, Code, Receipt
 from node.game.state import GameState
 from node.limits import TokenBucket
-from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys
+from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
 from node.pipeline import MessageProcessor
 from node.state_sync import (
@@ -198,9 +200,9 @@ class Replica:
         self._resend_ms: int | None = None
         self._resends = 0
         self._resend_about: tuple[Tip, int] | None = None  # for which tip and mempool
-        self._ticked: tuple[int, int] = (-1, -1)
+        self._ticked: tuple[int, AnyOperation] | None = None  # at which height what was said
         self._tick_ms: int | None = None
-        self._due: tuple[ChainState, tuple[int, int, int] | None] | None = None
+        self._due: tuple[ChainState, tuple[int, int, AnyOperation] | None] | None = None
         self._helped_ms: dict[int, int] = {}
         self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
@@ -209,6 +211,7 @@ class Replica:
         self._server = StateServer(records)
         self._linked: dict[int, None] = {}
         self._sync: StateSync | None = None
+        self._fetched = [one for one in records if isinstance(one, FetchedLogged)]
         self._sync_ms = 0  # not before then another state is asked for
         self._spent: dict[int, TokenBucket] = {}
         self._is_over = False
@@ -247,6 +250,7 @@ class Replica:
     def start(self, now: Now) -> list[ReplicaEffect]:
         """Begin, or resume after a restart."""
         self._epoch.start(now)
+        self._resume_sync(now)
         self._push(None)
         return self._step(now)
 
@@ -334,6 +338,7 @@ class Replica:
             muted=self.engine.muted,
             floor=self.engine.floor,
             standing=self.engine.standing(),
+            fetched=(self._sync.height, self._sync.leaves) if self._sync is not None else None,
             rolls=self._epoch.rolls_waiting(),
             final=final,
             voters=final.membership.voters,
@@ -456,6 +461,7 @@ class Replica:
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
+        assert not self._is_leaping, "while a state is fetched nothing else writes the chain"
         state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
         result, own = state.result, state.membership.slot_of(self._kid)
@@ -493,7 +499,7 @@ class Replica:
             self._records.append(
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
-        self._epoch.finalized(state, BlockHash(block.hash), now)
+        self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
 
     # Epochs.
 
@@ -512,7 +518,8 @@ class Replica:
         self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
-        self._epoch = self._begin(seal, open_epoch(state, seal))
+        ended, self._epoch = self._epoch, self._begin(seal, open_epoch(state, seal))
+        self._epoch.inherit(ended)
         self._preview = None
         self._keys_asked = False
         self._epoch.start(now)
@@ -555,15 +562,23 @@ class Replica:
         """Ask for a state when somebody claims to be far ahead; only a proof will count."""
         is_far = status.final_height >= self.final.height + BEHIND_BLOCKS
         if is_far and self._sync is None and now.mono_ms >= self._sync_ms:
-            final, execution = self.final, self._epoch.execution
-            trusted = Trusted(
-                self.setup.chain_id,
-                self._epoch.number,
-                execution.validators,
-                final.height,
-                execution.base,
-            )
-            self._sync = StateSync(self._terms, trusted, self._linked, now.mono_ms)
+            self._sync = self._new_sync(now)
+
+    def _new_sync(self, now: Now) -> StateSync:
+        chain_id, number, at = self.setup.chain_id, self._epoch.number, self._epoch.execution
+        trusted = Trusted(chain_id, number, at.validators, self.final.height, at.base)
+        return StateSync(self._terms, trusted, self._linked, now.mono_ms)
+
+    def _resume_sync(self, now: Now) -> None:
+        """Go on with a fetch that a restart has interrupted, if it leads far ahead still."""
+        fetched, self._fetched = self._fetched, []
+        if not fetched:
+            return
+        sync = self._new_sync(now)
+        if sync.resume(fetched):
+            self._sync = sync
+        else:
+            self._records.append(FetchEnded())
 
     def _take_state(self, sender: ValidatorIndex, message: Anchor | StateChunk) -> str | None:
         if self._sync is None:
@@ -576,12 +591,15 @@ class Replica:
 
     def _advance_sync(self, now: Now, sync: StateSync) -> None:
         """Ask for what is due; end with a new beginning, or with the insight that nobody helps."""
+        self._records += sync.take_fresh()
         if sync.block is not None:
+            assert self.final.height == sync.base, "a block was made final beside the fetch"
             self._records += sync.records()
             self._effects.append(Rebased(sync.block.header.height))
             self._is_over = True
         elif sync.is_over(now.mono_ms):
             self._sync, self._sync_ms = None, now.mono_ms + GIVE_UP_MS
+            self._records.append(FetchEnded())
         elif (request := sync.ask(now.mono_ms)) is not None:
             self._effects.append(Send(ValidatorIndex(request[0]), request[1]))
 
@@ -756,21 +774,25 @@ class Replica:
         if self._due[1] is None:
             self._tick_ms = None
             return
-        due_ms, session, turn = self._due[1]
+        due_ms, turn, operation = self._due[1]
         engine = self.engine
         wait_ms = due_ms + 2 * turn * engine.delta_ms - engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return
         self._tick_ms = None
-        if self._ticked != (state.height, session):
-            self._ticked = (state.height, session)
-            self._waiting.append(Submission(NO_TICKET, Tick(session)))
+        if self._ticked != (state.height, operation):
+            self._ticked = (state.height, operation)
+            self._waiting.append(Submission(NO_TICKET, operation))
 
-    def _find_due(self, state: ChainState) -> tuple[int, int, int] | None:
-        """Return agreed time and session of the next timer, and how many voters speak up before."""
-        due, player = state.game.due(), self.player
-        if due is None or player is None or not self.votes:
+    def _find_due(self, state: ChainState) -> tuple[int, int, AnyOperation] | None:
+        """Return the next agreed time, how many voters speak up before this one, and what it says."""
+        due, change_ms, player = state.game.due(), state.change_due_ms(), self.player
+        if player is None or not self.votes:
             return None
-        voters = state.membership.voters
-        return *due, (voters.index(player) - state.height) % len(voters)
+        membership = state.membership
+        turn = (membership.voters.index(player) - state.height) % len(membership.voters)
+        if change_ms is not None and (due is None or change_ms < due[0]):
+            # Any block does for the voters to change: to wish what one wished before makes one.
+            return change_ms, turn, SetVote(membership.members[player].wants)
+        return None if due is None else (due[0], turn, Tick(due[1]))

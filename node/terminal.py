@@ -4,6 +4,7 @@ All of it is pure; `node/playing.py` moves these lines between a terminal and a 
 """
 
 import difflib
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +31,16 @@ from node.mempool import AnyOperation
 from node.view import AskingView, BetView, PaidView, PlayerView, RollView, TableView
 
 WIDTH = 78
+"""Of what is drawn, in columns; on a narrower terminal its width."""
+TEXT_WIDTH_MIN = 22
+"""Columns that a text beside something needs; with fewer it stands below."""
 LINE_CHARS_MAX = 200
 NEAR_ENOUGH = 0.7
 """Of a word that is suggested for another: one slip of the finger, not two."""
 _GLUE = "\xa0"
 """Stands between words that stay on one line until the line is made."""
+HEAD_WIDTH = 25
+"""Of a player's line without name and bets: whose dice, who is here, rack and state."""
 BOARD_WIDTH = 12
 """Of the first text of the board; the rest stands beside it."""
 TABLE_WORDS = (
@@ -51,29 +57,32 @@ TABLE_WORDS = (
     ("vote on, vote off", "ask for a vote, or give yours up and only play"),
     ("retire", "leave the table for good; leave your game first"),
     ("table", "show the table again (or just press Enter)"),
-    ("quit", "leave the terminal; bets stay as they are"),
 )
+STAYS = "leave the terminal; the node goes on and your bets stay"
+STOPS = "stop here; your bets stay, and the same command brings you back"
 _FIRST_WORDS = (
     "roll", "ready", "down", "off", "on", "default", "decline", "sit", "leave", "table", "quit", "help",
     "games", "players", "open", "finish", "game", "admit", "vote", "retire",
 )  # fmt: skip
 
 
-def render_table(view: TableView, pending: Sequence[str] = ()) -> str:
-    """Return the table as lines of at most 78 characters.
+def render_table(view: TableView, pending: Sequence[str] = (), width: int = WIDTH) -> str:
+    """Return the table as lines of at most `width` characters.
 
     `pending` are the lines typed here that no final block holds yet; everything else is final.
     """
     parts = [
-        _head(view),
-        _board(view),
+        *_head(view, width),
+        *_board(view, width),
         "",
-        *_players(view),
-        *_rolls(view),
-        *_wrapped("pending  ", " · ".join(pending) or "nothing: all of the above is final", 2),
-        *_wrapped("", absence_text(len(view.players), view.tolerated, len(view.voters)), 2),
-        *(line for text in standing_texts(view) for line in _wrapped("", text, 2)),
-        *_wrapped("", turn_text(view), 2),
+        *_players(view, width),
+        *_rolls(view, width),
+        *_wrapped(
+            "  pending  ", " · ".join(pending) or "nothing: all of the above is final", width
+        ),
+        *_wrapped("  ", absence_text(len(view.players), view.tolerated, len(view.voters)), width),
+        *(line for text in standing_texts(view) for line in _wrapped("  ", text, width)),
+        *_wrapped("  ", turn_text(view), width),
     ]
     return "\n".join(line.rstrip() for line in parts) + "\n"
 
@@ -113,12 +122,15 @@ def standing_texts(view: TableView) -> list[str]:
          ("plays without a vote", "play without a vote")),
         ([p.name for p in staying if p.wants_vote and not p.votes],
          ("waits for a vote", "wait for a vote")),
-        ([p.name for p in view.players if p.cheated],
-         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
         ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
     ):  # fmt: skip
         if names:
             texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} was caught cheating and votes no more: {player.name} {player.offence}."
+        for player in view.players
+        if player.cheated
+    ]
     texts += [
         f"{player.name} missed {player.missed} turns in a row."
         for player in view.players
@@ -164,6 +176,8 @@ def turn_text(view: TableView) -> str:
     if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
+        if not view.own.bets:
+            return "You have the dice: type a bet, then `roll`."
         return "You have the dice and all are ready: type `roll`."
     thrower = view.players[view.thrower].name
     if view.own.ready:
@@ -171,26 +185,47 @@ def turn_text(view: TableView) -> str:
     return f"{thrower} has the dice. Type your bets, then `ready`."
 
 
-def _head(view: TableView) -> str:
+def fitted(text: str, columns: int) -> str:
+    """Return a text with its longer lines broken between words, what follows indented by two."""
+    lines = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        lines += textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False) or [
+            ""
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(view: TableView, width: int) -> list[str]:
     right = f"roll {view.rolls} · block {view.height}"
-    return f"  {view.table:<{WIDTH - 2 - len(right)}}{right}\n  {'─' * (WIDTH - 2)}"
+    return [*_sides(f"  {view.table}", right, width), f"  {'─' * (width - 2)}"]
 
 
-def _board(view: TableView) -> str:
-    left = "  " + "".join(f"{text:<{BOARD_WIDTH}}" for text in view.board_texts)
-    right = f"bank {view.bank:,}"
-    return f"{left:<{WIDTH - len(right)}}{right}"
+def _board(view: TableView, width: int) -> list[str]:
+    whole = (text.rstrip().replace(" ", _GLUE) for text in view.board_texts)
+    texts = "".join(f"{text:<{BOARD_WIDTH}}" for text in whole)
+    return _sides(f"  {texts}", f"bank {view.bank:,}", width)
 
 
-def _players(view: TableView) -> list[str]:
-    width = max(len("player"), *(len(player.name) for player in view.players))
-    lines = [f"    {'player':<{width}} {'rack':>11}         bets"]
+def _sides(left: str, right: str, width: int) -> list[str]:
+    """Return a line with a text at either end, or two where they do not fit on one."""
+    if len(left.rstrip()) + len(right) < width:
+        return [f"{left:<{width - len(right)}}{right}".replace(_GLUE, " ")]
+    lines = textwrap.wrap(left, width, subsequent_indent="  ")
+    return [*(line.replace(_GLUE, " ") for line in lines), f"{right:>{width}}"]
+
+
+def _players(view: TableView, columns: int) -> list[str]:
+    longest = max(len(player.name) for player in view.players)
+    width = max(len("player"), min(longest, columns - HEAD_WIDTH))
+    titles = f"    {'player':<{width}} {'rack':>11}         bets"
+    lines = [titles if len(titles) <= columns else titles.removesuffix("bets")]
     for index, player in enumerate(view.players):
         dice = "*" if index == view.thrower else " "
         you = ">" if index == view.me else " "
         state = ("ready" if player.ready else "") if player.seated else "away"
         head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
-        lines += _wrapped(head, _bets_text(player.bets), 0)
+        lines += _wrapped(head, _bets_text(player.bets), columns)
     return [*lines, ""]
 
 
@@ -200,16 +235,16 @@ def _bets_text(bets: Sequence[BetView]) -> str:
     return " · ".join(text.replace(" ", _GLUE) for text in texts) or "-"
 
 
-def _rolls(view: TableView) -> list[str]:
+def _rolls(view: TableView, width: int) -> list[str]:
     if not view.last:
         return []
     lines = ["  last rolls"]
     for roll in view.last:
-        lines += render_roll(roll, [player.name for player in view.players])
+        lines += render_roll(roll, [player.name for player in view.players], width)
     return [*lines, ""]
 
 
-def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
+def render_roll(roll: RollView, names: Sequence[str], width: int = WIDTH) -> list[str]:
     """Return the lines of one settled roll: the dice, and what every bet was paid."""
     dice = " ".join(map(str, roll.dice))
     head = f"  {roll.number:>5}  {dice}  = {sum(roll.dice):<2}  "
@@ -222,23 +257,25 @@ def render_roll(roll: RollView, names: Sequence[str]) -> list[str]:
         ]
         if own:
             texts.append(f"{name}: {', '.join(own)}")
-    return _wrapped(head, " · ".join(texts) or "no bet decided", 0)
+    return _wrapped(head, " · ".join(texts) or "no bet decided", width)
 
 
-def changes(before: TableView, after: TableView) -> list[str]:
+def changes(before: TableView, after: TableView, width: int = WIDTH) -> list[str]:
     """Return what is new in `after`, a line each: rolls with their pays, bets, whose turn it is."""
     names = [player.name for player in after.players]
     same = before.session in {-1, after.session}
     rolled = [roll for roll in after.last if same and roll.number > before.rolls]
-    lines = [line for roll in rolled for line in render_roll(roll, names)]
+    lines = [line for roll in rolled for line in render_roll(roll, names, width)]
     if after.board_texts[:1] != before.board_texts[:1]:
         lines += [f"  {text}" for text in after.board_texts[:1]]
     for index, (old, new) in enumerate(zip(before.players, after.players, strict=False)):
         done = [] if rolled else _bet_changes(old, new)
         if new.seated != old.seated:
-            done.insert(0, ("take", "a seat") if new.seated else ("leave", "the table"))
+            done.insert(0, ("take", "a seat") if new.seated else ("leave", "the game"))
         if index == after.me:
             lines += [f"  you {verb} {what}" for verb, what in done]
+            if old.seated and not new.seated and new.bets:
+                lines.append(f"  {_riding_text(new.bets)}")
         else:
             lines += [f"  {new.name} {verb}s {what}" for verb, what in done]
     lines += [f"  {text}" for text in _membership_changes(before, after)]
@@ -247,9 +284,17 @@ def changes(before: TableView, after: TableView) -> list[str]:
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.thrower == after.me or not after.betting
     is_new = turn_text(after) != turn_text(before) and not after.waits_for
-    if is_new and after.own.seated and (rolled or mine):
+    if is_new and (before.waits_for or (after.own.seated and (rolled or mine))):
         lines.append(f"  {turn_text(after)}")
     return lines
+
+
+def _riding_text(bets: Sequence[BetView]) -> str:
+    """Say what stays on the layout of who leaves: bets that may not be taken down (R11)."""
+    names = _listed([f"{bet.name} {bet.stake:,}" for bet in bets])
+    if len(bets) == 1:
+        return f"{names} rides on: once it is decided, what it pays is yours"
+    return f"{names} ride on: once they are decided, what they pay is yours"
 
 
 def _membership_changes(before: TableView, after: TableView) -> list[str]:
@@ -257,7 +302,9 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
     texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
     for old, new in zip(before.players, after.players, strict=False):
         if new.cheated and not old.cheated:
-            texts.append(f"{new.name} was caught cheating and loses the vote.")
+            texts.append(
+                f"{new.name} was caught cheating and loses the vote: {new.name} {new.offence}."
+            )
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:
@@ -285,16 +332,19 @@ def _change(paid: PaidView) -> str:
     return f"{paid.chips:+,}" if paid.chips else "back"
 
 
-def _wrapped(head: str, text: str, indent: int) -> list[str]:
-    head = " " * indent + head
+def _wrapped(head: str, text: str, width: int) -> list[str]:
+    """Return a text beside its head, or below it where that leaves too little room."""
+    above: list[str] = []
+    if width - len(head) < TEXT_WIDTH_MIN:
+        above, head = textwrap.wrap(head, width, subsequent_indent="    "), "      "
     lines = textwrap.wrap(
         text,
-        WIDTH,
+        width,
         initial_indent=head,
         subsequent_indent=" " * len(head),
         break_on_hyphens=False,
     )
-    return [line.replace(_GLUE, " ") for line in lines]
+    return above + [line.replace(_GLUE, " ") for line in lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,18 +386,35 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """Show the words."""
+    """Show the words: the usual ones, or those of a `topic`."""
+
+    topic: str = ""
 
 
 Command: TypeAlias = Play | Say | Show | Look | Players | Help | Quit
 
 
-def help_text(rules: GameRules) -> str:
-    """Return every word and what it does; those of the game come with their pays."""
-    words = (*rules.bet_words, *TABLE_WORDS)
-    width = max(len(word) for word, _ in words)
-    lines = [line for word, text in words for line in _wrapped(f"  {word:<{width}}  ", text, 0)]
-    return "\n".join(lines) + "\n"
+def help_text(
+    rules: GameRules, topic: str = "", *, quitting: str = STAYS, width: int = WIDTH
+) -> str:
+    """Return words and what they do: how to bet and all others, or what `topic` asks for.
+
+    Topics are "bets", with what each pays, and any word. `quitting` says what becomes of the table.
+    """
+    bets, others = rules.bet_words, (*TABLE_WORDS, ("quit", quitting))
+    if topic == "bets":
+        rows = bets
+    elif topic:
+        rows = [row for row in (*bets, *others) if topic in re.findall(r"\b[a-z]+\b", row[0])]
+    else:
+        example = f"{bets[0][0].split()[0]} 10"
+        how = f"bet: its word, then chips; `help bets` lists all {len(bets)}"
+        rows = [(example, how), *others, ("help WORD", "what one word does, or what a bet pays")]
+    if not rows:
+        return f"  no word {topic!r}: `help` lists them, `help bets` the bets\n"
+    wide = max(len(word) for word, _ in rows)
+    lines = [line for word, text in rows for line in _wrapped(f"  {word:<{wide}}  ", text, width)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
@@ -360,8 +427,8 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return Show()
         case ["quit" | "exit" | "q"]:
             return Quit()
-        case ["help" | "?"]:
-            return Help()
+        case ["help" | "?", *topic]:
+            return Help(" ".join(topic))
         case ["games"]:
             return Say(games_text(view))
         case ["players"]:
@@ -406,7 +473,7 @@ def admission(name: str, view: TableView) -> Play | Say:
         if asking.name.casefold() == name.casefold():
             return Play((Admit(asking.join),))
     if not view.asking:
-        return Say("nobody asks to join")
+        return Say("nobody asks to join yet: who made the invite says yes first, then others can")
     return Say(f"no {name!r} asks to join; {_listed([one.name for one in view.asking])} would")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from consensus.validators import faults_tolerated, quorum
+from netsim.__main__ import cli as netsim_commands
 from node.cli import commands
 from node.config import Folder
 from node.game.games import NUMBERS, encode_choice, rules_of_table
@@ -212,6 +213,15 @@ def test_every_option_that_a_document_names_exists(path: Path) -> None:
             assert option in known, f"{option} in {code}"
 
 
+def test_the_document_of_the_simulator_shows_every_command_with_options_that_exist() -> None:
+    text = text_of("docs/netsim.md")
+    lines = [shlex.split(line) for line in re.findall(r"^    netsim (.*)$", text, re.MULTILINE)]
+    assert {words[0] for words in lines} == set(netsim_commands.commands)
+    for name, *words in lines:
+        known = {option for one in netsim_commands.commands[name].params for option in one.opts}
+        assert {word for word in words if word.startswith("--")} <= known, name
+
+
 def test_make_targets_that_documents_name_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
     for path in DOCUMENTS:
@@ -227,7 +237,7 @@ def test_every_bet_of_a_game_is_explained_where_a_player_asks_for_help(game: str
     words = {form.split()[0] for form, _ in rules.bet_words}
     names = {rules.bet_name(key).split()[0] for offer in rules.offers() for key, _ in offer.bets}
     assert names <= words, names - words
-    shown = help_text(rules)
+    shown = help_text(rules, "bets")
     for form, pays in rules.bet_words:
         assert form in shown
         assert pays.split()[0] in shown

@@ -30,6 +30,7 @@ SLOW_RULES = ("thrower_ms=600000", "betting_max_ms=600000", "absent_ms=3600000")
 """With a person at the table: nobody is hurried."""
 PACE_SECONDS = 2.0
 """Between a bot's bets and its throw, so that a person can follow."""
+ENDS = "end this table and its bots"
 QUICK_RULES = ("thrower_ms=6000",)
 """With bots alone: a node that is away holds the dice up for seconds only."""
 
@@ -56,9 +57,9 @@ QUICK_RULES = ("thrower_ms=6000",)
 def demo(  # noqa: PLR0917  (click passes all by name)
     game: str, nodes: int, rolls: int | None, keep: Path | None, joining: int, as_json: bool
 ) -> int | None:
-    """Play with bots, each a node of its own on this machine; or let bots play alone.
+    """Play with bots on this machine, or let bots play alone.
 
-    At a terminal you sit at the last node. Without one, or with --rolls, bots play; then every
+    Each is a node of its own. At a terminal you sit at the last node. Without one, or with --rolls, bots play; then every
     node's store is read, and the exit code is 0 only if all hold the same rolls and state root and
     no chip was made or lost. p50_ms is the middle of the nodes' medians from bet to final block,
     p99_ms the worst of their 99th percentiles.
@@ -133,7 +134,7 @@ def _play_along(plan: Plan) -> int | None:
         async with open_table(plan, nodes):
             rules = rules_of(load_table(yours.folder.table))
             async with await open_control(yours.folder.root) as client:
-                await type_at(client, rules, first="sit")
+                await type_at(client, rules, first="sit", quitting=ENDS)
         return 0
 
     click.echo("Seating the bots; `help` lists the words, `quit` ends the table.", err=True)
@@ -154,8 +155,8 @@ def _as_json(report: Report) -> dict[str, object]:
         },
         "chips": _chips(first) if first else {},
         "seconds": round(report.seconds, 3),
-        "p50_ms": report.p50_ms,
-        "p99_ms": report.p99_ms,
+        "p50_ms": round(report.p50_ms, 3),
+        "p99_ms": round(report.p99_ms, 3),
     }
 
 

@@ -4,9 +4,8 @@ import json
 
 import click
 
-from node.commands.inputs import checking_input, data_option
+from node.commands.inputs import checking_input, data_option, table_of
 from node.config import Folder
-from node.descriptor import load_table
 from node.fairness import FairnessMeter, fairness_facts, fairness_text
 from node.inspection import open_store
 from node.remembering import outcomes_above
@@ -25,7 +24,7 @@ def fairness(folder: Folder, as_json: bool) -> int:
     fair dice do at one table in a million, however long it plays.
     """
     with checking_input():
-        rules = rules_of(load_table(folder.table))
+        rules = rules_of(table_of(folder))
     with open_store(folder) as store:
         meter = FairnessMeter.of(rules)
         meter.add_all(outcomes_above(store, rules, 0))

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 import click
 
 from node.config import Folder
+from node.descriptor import INVITE_CHARS_MAX, Table, load_table
 from node.errors import OperatorError
 from node.identity import Keys, is_sealed, load_keys
 
@@ -48,6 +49,32 @@ def checking_input() -> Iterator[None]:
         yield
     except OperatorError as error:
         raise click.UsageError(str(error)) from None
+
+
+def table_of(folder: Folder) -> Table:
+    """Return the folder's table; raises `OperatorError` that says how to get to one."""
+    if folder.table.exists():
+        return load_table(folder.table)
+    if folder.config.exists():
+        raise OperatorError(
+            f"{folder.root} has no table yet: `host` opens one, `join` takes a seat with an invite"
+        )
+    raise OperatorError(f"{folder.root} has no table: make this folder with `init`")
+
+
+def read_invite(word: str | None) -> str:
+    """Return an invite: the word itself, or a line of standard input if it is `-` or None.
+
+    The line keeps the secret out of the list of processes, which others on this computer can read.
+
+    Raises:
+        OperatorError: None was named and there is no terminal to type it.
+    """
+    if word is None and sys.stdin.isatty():
+        return str(click.prompt("Invite", err=True))
+    if word is None:
+        raise OperatorError("no invite: name it, or `-` to have it read from standard input")
+    return sys.stdin.readline(INVITE_CHARS_MAX + 2) if word == "-" else word
 
 
 def ask_new_passphrase() -> str:

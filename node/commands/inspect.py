@@ -11,11 +11,11 @@ from consensus.signing import PublicKey, key_id
 from consensus.validators import faults_tolerated
 from node.addresses import load_book
 from node.agreement import RollFacts
-from node.commands.inputs import checking_input, data_option
+from node.commands.inputs import checking_input, data_option, table_of
 from node.commands.terms import describe_terms
 from node.config import Folder
 from node.control import open_control
-from node.descriptor import Table, load_table
+from node.descriptor import Table
 from node.errors import OperatorError
 from node.fairness import FairnessMeter, fairness_facts, verdict_text
 from node.hall import waiting_text
@@ -52,9 +52,12 @@ from node.waiting import facts_of
 def status(
     folder: Folder, *, as_json: bool, roll: int | None, session: int | None, why: bool
 ) -> None:
-    """Say where this node stands, from its files and, if it runs, from itself."""
+    """Say where this node stands.
+
+    That comes from its files and, if it runs, from itself.
+    """
     with checking_input():
-        table = load_table(folder.table)
+        table = table_of(folder)
         if session is not None and roll is None:
             raise OperatorError("--session belongs to --roll")
         if roll is not None:
@@ -119,7 +122,7 @@ def _member_text(member: Mapping[str, object]) -> str:
     """Return a member's name, and what is out of the ordinary about its vote."""
     notes = []
     if member["cheated"]:
-        notes.append("caught cheating")
+        notes.append(f"caught cheating: {member['offence']}")
     if member["left"]:
         notes.append("left")
     elif not member["votes"]:
@@ -173,6 +176,6 @@ def _node_text(live: object) -> str:
         case None:
             return "does not run"
         case {"waits_for": int(more), "away": list(away)} if more:
-            return f"runs; {waiting_text(more, away)}"
+            return f"runs. {waiting_text(more, away)}"
         case _:
             return "runs"

@@ -20,7 +20,7 @@ NO_LIMIT = "none"
 @click.option("--minutes", metavar="N", help="Minutes to bet at most in 24 hours, or `none`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def limits(folder: Folder, loss: str | None, minutes: str | None, as_json: bool) -> None:
-    """Show or set the limits of the player here, also while the node runs.
+    """Show or set your own limits to losses and time, at any time.
 
     Both count from the first bet of a day of play, which is over 24 hours later. A lower limit holds
     at once, a higher one or none after 24 hours. No other node knows of them.

@@ -12,7 +12,7 @@ import click
 from consensus.validators import faults_tolerated
 from node import lobby
 from node.addresses import AddressBook
-from node.commands.inputs import checking_input, data_option, unlock
+from node.commands.inputs import checking_input, data_option, read_invite, unlock
 from node.commands.running import run_until_ended
 from node.commands.table import Seat, check_style, seat_options, take_part
 from node.commands.terms import Terms, house_rules, problem_of_terms, terms_options
@@ -30,6 +30,7 @@ from node.descriptor import (
     TABLE_INVITE,
     Invite,
     Table,
+    format_invite,
     load_table,
     lobby_id_of,
     parse_invite,
@@ -79,9 +80,9 @@ def host(  # noqa: PLR0917  (click passes all by name)
     public: tuple[str, ...],
     seat: Seat,
 ) -> int | None:
-    """Open a table: prints an invite, starts when all seats are taken, then plays.
+    """Open a table and play: prints an invite for the others.
 
-    The invite goes to standard output, alone on its line. From the start of the table on no node is
+    It starts when all seats are taken. The invite goes to standard output, alone on its line. From the start of the table on no node is
     special, the host's neither. On a folder that holds this table already, the node comes back to it.
     """
     with checking_input():
@@ -123,38 +124,40 @@ def host(  # noqa: PLR0917  (click passes all by name)
 
 @click.command()
 @data_option
-@click.argument("invite")
+@click.argument("invite", required=False)
 @listen_options
 @seat_options
 def join(
-    folder: Folder, invite: str, listen: str | None, public: tuple[str, ...], seat: Seat
+    folder: Folder, invite: str | None, listen: str | None, public: tuple[str, ...], seat: Seat
 ) -> int | None:
     """Take a seat with an INVITE, wait for the others, then play.
 
-    The invite may be to a table that plays already: then its voters decide.
+    Others on this computer can see the words of a command. Without INVITE a terminal asks for it,
+    and `-` reads a line of standard input. It may be to a table that plays already: then its
+    voters decide.
 
-    On a folder that holds this table already, the node comes back to it and asks no lobby.
+    On a folder that holds a table already, the node comes back to it and asks no lobby.
     """
     with checking_input():
-        parsed = parse_invite(invite)
         config = _overridden(read_config(folder), listen, public)
         table = _saved_table(folder)
-        if table is not None:
-            _check_same_lobby(folder, table, parsed)
-        elif parsed.version == TABLE_INVITE and 1000 * parsed.expires_s < wall_clock_ms():
-            raise OperatorError("the invite has expired: ask for a new one")
+        named = invite not in {None, "-"}
+        parsed = parse_invite(read_invite(invite)) if named or table is None else None
+        if parsed is not None:
+            _check_usable(folder, table, parsed)
         keys = unlock(folder)
 
     async def play() -> int:
         at = table
         if at is None:
+            assert parsed is not None, "without a table there is an invite"
             with held_port(config.listen) as address:
                 places = reachable(address, config.public)
                 if parsed.version == TABLE_INVITE:
                     at = await _ask_to_join(folder, keys, config.nickname, parsed, places)
                 else:
                     at = await lobby.join(
-                        keys, config.nickname, invite, places,
+                        keys, config.nickname, format_invite(parsed), places,
                         on_change=_Announcer().show, save=partial(begin_table, folder),
                         problem_of_params=problem_of_terms,
                     )  # fmt: skip
@@ -216,7 +219,12 @@ def _check_same_terms(folder: Folder, table: Table, name: str, seats: int, param
         )
 
 
-def _check_same_lobby(folder: Folder, table: Table, invite: Invite) -> None:
+def _check_usable(folder: Folder, table: Table | None, invite: Invite) -> None:
+    """Check that an invite has not expired, or is to the table that the folder holds already."""
+    if table is None:
+        if invite.version == TABLE_INVITE and 1000 * invite.expires_s < wall_clock_ms():
+            raise OperatorError("the invite has expired: ask for a new one")
+        return
     there = table.descriptor
     lobby_id = table.chain_id
     if invite.version == LOBBY_INVITE:
@@ -242,6 +250,9 @@ class _Announcer:
         if room.invite and not self._invited:
             self._invited = True
             click.echo(room.invite)
-            click.echo("Hand this invite to the others: `bitcraps join INVITE`.", err=True)
+            click.echo(
+                "Send this line to the others; who has it may take a seat: `bitcraps join`.",
+                err=True,
+            )
         names = ", ".join(room.nicknames)
         click.echo(f"{len(room.nicknames)} of {room.seats} seats taken: {names}", err=True)

@@ -6,11 +6,10 @@ All of them speak to the node that runs on the folder, and end when what they as
 import click
 import trio
 
-from node.commands.inputs import checking_input, data_option
+from node.commands.inputs import checking_input, data_option, table_of
 from node.commands.running import run_until_ended
 from node.config import Folder
 from node.control import ControlClient, open_control
-from node.descriptor import load_table
 from node.errors import OperatorError
 from node.game.receipts import describe
 from node.membership import MemberOperation, Retire, SetVote
@@ -33,7 +32,7 @@ def invite(folder: Folder) -> int | None:
         async with await open_control(folder.root) as client:
             click.echo(await client.invite())
         click.echo(
-            "Hand this invite to one person: `bitcraps join INVITE`. When they ask, "
+            "Send this line to one person, for `bitcraps join`. When they ask, "
             "`bitcraps admit NAME` lets them in.",
             err=True,
         )
@@ -46,7 +45,10 @@ def invite(folder: Folder) -> int | None:
 @data_option
 @click.argument("name")
 def admit(folder: Folder, name: str) -> int | None:
-    """Let NAME in, who asks to join; a table may need the word of several voters."""
+    """Let in NAME, who asks to join.
+
+    A table may need the word of several voters.
+    """
     _check_table(folder)
 
     async def let_in() -> int:
@@ -71,7 +73,7 @@ def admit(folder: Folder, name: str) -> int | None:
 @data_option
 @click.argument("wish", type=click.Choice(("on", "off")))
 def vote(folder: Folder, wish: str) -> int | None:
-    """Ask for a vote at the table (on), or give it up and only play (off).
+    """Ask for a vote (on), or give it up and only play (off).
 
     It changes when the table next begins an epoch, which is soon: no betting closes until then.
     """
@@ -81,7 +83,10 @@ def vote(folder: Folder, wish: str) -> int | None:
 @click.command()
 @data_option
 def retire(folder: Folder) -> int | None:
-    """Leave the table for good; your chips stay in its books. Leave your game first."""
+    """Leave the table for good.
+
+    Your chips stay in its books. Leave your game first.
+    """
     return _submit(folder, Retire(), "you have left the table")
 
 
@@ -99,7 +104,7 @@ def _submit(folder: Folder, operation: MemberOperation, done: str) -> int | None
 
 def _check_table(folder: Folder) -> None:
     with checking_input():
-        load_table(folder.table)
+        table_of(folder)
 
 
 async def _do(client: ControlClient, operation: MemberOperation) -> None:

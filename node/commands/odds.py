@@ -52,9 +52,9 @@ def odds(  # noqa: PLR0917  (click passes all by name)
     wagers: str | None,
     as_json: bool,
 ) -> None:
-    """Work out the exact odds of every bet, by following all rolls until it is decided.
+    """Work out the exact odds of every bet.
 
-    The edge is the expected loss for each chip put on, vig included; a push counts as decided. Bets
+    All rolls are followed until it is decided. The edge is the expected loss for each chip put on, vig included; a push counts as decided. Bets
     that may be off are called on. The deviation is that of the result for each chip. Where neither
     game nor rules are named, they are those of the folder's table, if it has one.
     """

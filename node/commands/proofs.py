@@ -13,9 +13,8 @@ import click
 
 from consensus.signing import PublicKey
 from node.audit import Audited, audit_file, audit_folder, chain_of_store, terms_of
-from node.commands.inputs import data_option
+from node.commands.inputs import data_option, table_of
 from node.config import Folder
-from node.descriptor import load_table
 from node.errors import OperatorError
 from node.inspection import open_store
 from node.proof import Proved, ProvedBet
@@ -66,9 +65,9 @@ def _to_bet_id(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(path: Path | None, folder: Folder, *, table_id: bytes | None, as_json: bool) -> int:
-    """Check a proof or the data folder of any node, with no network and no trust but the table id.
+    """Check a proof or the folder of any node.
 
-    In a folder, by default this node's own, every block is executed again from the first one. Exit
+    It needs no network, and no trust but in the table's id. In a folder, by default this node's own, every block is executed again from the first one. Exit
     code 0: proved, 1: refuted, 2: cannot tell.
     """
     target = folder.root if path is None else path
@@ -112,9 +111,9 @@ def prove(
     session: int | None,
     lists: bool,
 ) -> int:
-    """Write a proof of one bet or roll to standard output, for `bitcraps verify` anywhere.
+    """Write a proof of one bet or roll, for `verify` anywhere.
 
-    It is made from this node's own blocks, which are checked and executed again for it.
+    It goes to standard output. It is made from this node's own blocks, which are checked and executed again for it.
     """
     if (bet is not None) + (roll is not None) + lists != 1:
         raise VerdictUsageError("name what to prove: --bet HEIGHT.INDEX (see --list) or --roll N")
@@ -122,7 +121,7 @@ def prove(
         raise VerdictUsageError("--session belongs to --roll")
 
     def make() -> dict[str, object]:
-        table = load_table(folder.table)
+        table = table_of(folder)
         with open_store(folder) as store:
             terms, chain = terms_of(table), chain_of_store(store)
             if lists:
@@ -153,13 +152,13 @@ def prove(
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def receipt(operation: tuple[int, int], folder: Folder, *, as_json: bool) -> int:
-    """Show what became of one operation, and the path to its block's root that proves it.
+    """Show what became of one operation, with its proof.
 
-    Operations count from 0 in their block. The chain up to it is executed again for this.
+    That is the path to the receipts root of its block. Operations count from 0 in their block. The chain up to it is executed again for this.
     """
 
     def make() -> dict[str, object]:
-        table = load_table(folder.table)
+        table = table_of(folder)
         with open_store(folder) as store:
             terms, chain = terms_of(table), chain_of_store(store)
             trusted, part, member = find_receipt(table, terms, chain, *operation)
@@ -204,6 +203,10 @@ def _facts_of_folder(found: Audited) -> dict[str, object]:
         "payouts": found.payouts,
         "chips": found.chips,
         "signatures": found.signatures,
+        "convictions": [
+            {"height": one.height, "name": one.name, "offence": one.offence}
+            for one in found.convictions
+        ],
     }
 
 
@@ -239,15 +242,25 @@ def _facts_of_bet(found: Proved, bet: ProvedBet) -> dict[str, object]:
     }
 
 
+def _convictions(facts: dict[str, object]) -> list[dict[str, object]]:
+    found = facts["convictions"]
+    assert isinstance(found, list), "convictions are a list"
+    return found
+
+
 def _text(facts: dict[str, object]) -> str:
     lines = [f"proved  about table {facts['table']} ({facts['table_id']})"]
     match facts:
         case {"blocks": blocks}:
             lines += [
-                f"blocks  {blocks:,} executed again, in {facts['epochs']:,} epochs; all are final",
+                f"blocks  {blocks:,} executed again, in {_epochs(facts['epochs'])}; all are final",
                 f"signed  {facts['signatures']:,} signatures; {facts['actions']:,} actions",
                 f"rolls   {facts['rolls']:,} with dice and {facts['payouts']:,} pays worked out anew",
                 f"chips   {facts['chips']:,}, as many as were minted, after every block",
+                *(
+                    f"cheat   {one['name']} {one['offence']}: proven in block {one['height']:,}"
+                    for one in _convictions(facts)
+                ),
             ]
         case {"rolls": list(rolls)}:
             lines += [
@@ -266,6 +279,10 @@ def _text(facts: dict[str, object]) -> str:
         case _:
             pass
     return "\n".join(lines)
+
+
+def _epochs(count: object) -> str:
+    return "1 epoch" if count == 1 else f"{count:,} epochs"
 
 
 def _dice(dice: list[int]) -> str:

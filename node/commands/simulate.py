@@ -79,7 +79,7 @@ def simulate(  # noqa: PLR0917  (click passes all by name)
     plot: Path | None,
     table: Path | None,
 ) -> None:
-    """Play strategies against each other's dice, offline, and say what their money comes to.
+    """Play strategies offline and say what their money comes to.
 
     Every sitting is a whole table of the real game; nothing is connected and nothing written. The
     figures are percentiles of the chips at the end of a sitting, bets that still lie included. A

@@ -1,6 +1,7 @@
 """`bitcraps run` and `bitcraps play`: a node at its table, and who sits at it."""
 
 import secrets
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import TypeVar
 import click
 import trio
 
-from node.commands.inputs import checking_input, data_option, unlock
+from node.commands.inputs import checking_input, data_option, table_of, unlock
 from node.commands.running import run_until_ended
 from node.config import Folder, read_config
 from node.control import ControlClient, open_control
-from node.descriptor import Table, load_table
+from node.descriptor import Table
 from node.errors import OperatorError
 from node.game.games import NUMBERS
 from node.game.rules import GameRules
@@ -23,13 +24,16 @@ from node.playing import Bot, Doorman, Terminal
 from node.serving import params_of, rules_of, serve_node
 from node.strategies import STRATEGIES
 from node.strategies.moves import Strategy
-from node.terminal import LINE_CHARS_MAX
+from node.terminal import LINE_CHARS_MAX, STAYS, STOPS
 
 R = TypeVar("R")
 
 _STYLES = tuple(dict.fromkeys(name for styles in STRATEGIES.values() for name in styles))
 _PIECE_CHARS = LINE_CHARS_MAX + 2
 """Enough to see that a line is too long."""
+COLUMNS_MIN = 30
+"""What a terminal is taken for that says it is narrower, or nothing."""
+UNBROKEN = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
 @data_option
 @seat_options
 def run(folder: Folder, seat: Seat) -> int | None:
-    """Run the node of a folder that has a table, without a terminal; a bot may play."""
+    """Run the node without a terminal; a bot may play."""
     with checking_input():
         table, keys, host = _load(folder)
         check_style(rules_of(table), seat.bot)
@@ -120,12 +124,12 @@ def run(folder: Folder, seat: Seat) -> int | None:
 @click.command()
 @data_option
 def play(folder: Folder) -> int | None:
-    """Play on the terminal: at the node that runs on the folder, or running it here.
+    """Play on the terminal, at the running node or running it here.
 
     Lines may also come from a pipe; each is then answered before the next is read.
     """
     with checking_input():
-        table = load_table(folder.table)
+        table = table_of(folder)
         rules = rules_of(table)
 
     async def attach() -> int:
@@ -136,7 +140,7 @@ def play(folder: Folder) -> int | None:
                 _, keys, host = _load(folder)
             return await take_part(folder, table, keys, host, NOBODY, may_type=True)
         async with client:
-            await type_at(client, rules)
+            await type_at(client, rules, quitting=STAYS)
         return 0
 
     return run_until_ended(attach)
@@ -146,7 +150,7 @@ NOBODY = Seat(bot=None, rolls=None, pace=0, leash=False, admit_all=False)
 
 
 def _load(folder: Folder) -> tuple[Table, Keys, str]:
-    return load_table(folder.table), unlock(folder), read_config(folder).listen.host
+    return table_of(folder), unlock(folder), read_config(folder).listen.host
 
 
 def check_style(rules: GameRules, style: str | None) -> None:
@@ -187,7 +191,7 @@ async def take_part(
                     )  # fmt: skip
                     await bot.run(seat.rolls)
                 else:
-                    await type_at(client, rules)
+                    await type_at(client, rules, quitting=STOPS)
             nursery.cancel_scope.cancel()
     return 0
 
@@ -197,10 +201,24 @@ async def _admit_all(folder: Folder) -> None:
         await Doorman(client).run()
 
 
-async def type_at(client: ControlClient, rules: GameRules, *, first: str = "") -> None:
-    """Play on standard input and output; `first` is a line to begin with."""
-    terminal = Terminal(client, rules, lambda text: click.echo(text, nl=False))
+async def type_at(
+    client: ControlClient, rules: GameRules, *, quitting: str, first: str = ""
+) -> None:
+    """Play on standard input and output; `first` is a line to begin with.
+
+    `quitting` says in the help what `quit` does.
+    """
+    terminal = Terminal(
+        client, rules, lambda text: click.echo(text, nl=False), columns=_columns, quitting=quitting
+    )
     await terminal.run(read_line, first=first, in_turn=not sys.stdin.isatty())
+
+
+def _columns() -> int:
+    """Return how long a line of the output may be; a file or pipe has its lines whole."""
+    if not sys.stdout.isatty():
+        return UNBROKEN
+    return max(COLUMNS_MIN, shutil.get_terminal_size().columns)
 
 
 async def read_line() -> str:

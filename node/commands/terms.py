@@ -19,7 +19,7 @@ from node.config import Folder
 from node.errors import OperatorError
 from node.game import odds
 from node.game.games import NUMBERS, OPTIONS, encode_choice, named_options, rules_of_table
-from node.game.options import Limits
+from node.game.options import Limits, field_problem
 from node.game.params import GameParams, decode_params, encode_params, problem_of_params
 from node.game.rules import GameRules
 
@@ -180,7 +180,10 @@ def _split_rule(text: str, usual: Mapping[str, object]) -> tuple[str, object]:
     if not equals or len(value) > VALUE_CHARS_MAX:
         raise OperatorError(f"rule {text[:VALUE_CHARS_MAX]!r} is not NAME=VALUE")
     if isinstance(usual[name], Limits):
-        return name, [_number(name, part) for part in value.split("-", 1)]
+        least, dash, most = value.partition("-")
+        if not dash:
+            raise OperatorError(f"rule {name}: {value!r} is not LEAST-MOST, such as {name}=1-500")
+        return name, [_number(name, least), _number(name, most)]
     if isinstance(usual[name], tuple):
         return name, [_number(name, part) for part in value.split(",") if part]
     return name, _number(name, value)
@@ -215,15 +218,8 @@ def _game_params(buy_in: int, bank: int, table: Mapping[str, object], rules: byt
     try:
         return convert_as(values, GameParams)
     except DecodeError as error:
-        raise OperatorError(_with_name(str(error), values)) from None
-
-
-def _with_name(fault: str, values: Sequence[object]) -> str:
-    """Return a schema's complaint about field `$[i]` with the field's name and value."""
-    for index, (name, value) in enumerate(zip(GameParams.__struct_fields__, values, strict=True)):
-        if fault.endswith(f"`$[{index}]`"):
-            return f"{name} = {value}: {fault.removesuffix(f' - at `$[{index}]`')}"
-    return fault
+        names = GameParams.__struct_fields__
+        raise OperatorError(field_problem(str(error), names, values)) from None
 
 
 def _shown(value: object) -> str:

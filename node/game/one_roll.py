@@ -13,7 +13,7 @@ from typing import NamedTuple
 from consensus.encoding import Record
 from node.game.options import Limits
 from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Odds, Offer, Refusal, Settlement
-from node.game.words import whole_number
+from node.game.words import no_chips, whole_number
 
 
 class Line(NamedTuple):
@@ -235,9 +235,11 @@ class OneRollRules:
         word = words[0] if words else ""
         if word not in forms:
             return f"{word!r} is no bet; `help` lists them"
+        if len(words) == 1:
+            return f"{word!r} needs chips: type `{forms[word]}`"
         chips = whole_number(words[-1])
-        if chips is None or len(words) == 1:
-            return f"{words[-1]!r} is no whole number of chips: type `{forms[word]}`"
+        if chips is None:
+            return f"{no_chips(words[-1])}: type `{forms[word]}`"
         key = self._keys.get(" ".join((word, *sorted(words[1:-1]))))
         if key is None:
             return f"{' '.join(words)!r} is no bet: type `{forms[word]}`"

@@ -4,7 +4,8 @@ The defaults of a record are the usual table. A descriptor names the game and ca
 they are encoded; the usual ones are no bytes, so that one table has one text.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -36,16 +37,39 @@ class Limits(Record, frozen=True):
         return f"the limits of {name} are {self.least} to {self.most} chips"
 
 
+_FIELD = re.compile(r"(.*) - at `\$\[(\d+)\](?:\[\d+\])?`")
+_PLAIN = (
+    (re.compile(r"Expected `int` >= (-?\d+)"), r"the least is \1"),
+    (re.compile(r"Expected `int` <= (-?\d+)"), r"the most is \1"),
+    (re.compile(r"Expected `array` of length (\d+), got (\d+)"), r"it takes \1 numbers, not \2"),
+)
+"""What a schema says of a number, and how a person would."""
+
+
+def field_problem(fault: str, names: Sequence[str], values: Sequence[object]) -> str:
+    """Return a schema's complaint about field `$[i]` in plain words, with its name and value."""
+    found = _FIELD.fullmatch(fault)
+    if found is None:
+        return fault
+    what, index = found[1], int(found[2])
+    for complaint, plain in _PLAIN:
+        what = complaint.sub(plain, what)
+    value = values[index]
+    shown = ",".join(map(str, value)) if isinstance(value, Sequence) else value
+    return f"{names[index]} = {shown}: {what}"
+
+
 def parse_options(kind: type[P], game: str, named: Mapping[str, object]) -> P | str:
     """Return the options of these names (the rest as usual), or what is wrong with one."""
     names = kind.__struct_fields__
     if unknown := [name for name in named if name not in names]:
         return f"{unknown[0]!r} is no option of {game}; the options are {', '.join(names)}"
     usual: dict[str, object] = msgspec.structs.asdict(kind())
+    values = [named.get(name, usual[name]) for name in names]
     try:
-        return convert_as([named.get(name, usual[name]) for name in names], kind)
+        return convert_as(values, kind)
     except DecodeError as error:
-        return f"options of {game}: {error}"
+        return f"options of {game}: {field_problem(str(error), names, values)}"
 
 
 def load_options(kind: type[P], game: str, data: bytes) -> P | str:

@@ -14,6 +14,7 @@ from node.game.params import Chips
 HISTORY = 16
 """Settled rolls that an account remembers: enough for a page, little in every leaf."""
 _ENTRY = struct.Struct(">QQQQ")
+_KEPT_BYTES = (HISTORY - 1) * _ENTRY.size
 
 
 class Past(NamedTuple):
@@ -60,12 +61,13 @@ class Account(msgspec.Struct, gc=False):
             )
         )
 
-    def remember(self, past: Past) -> None:
-        """Count a settled roll and note it, forgetting the oldest beyond `HISTORY`."""
-        self.rolls = min(self.rolls + 1, INT_MAX)
-        self.won = min(self.won + past.won, INT_MAX)
-        self.lost = min(self.lost + past.lost, INT_MAX)
-        self.history = (self.history + _ENTRY.pack(*past))[-HISTORY * _ENTRY.size :]
+    def remember(self, session: int, number: int, won: int, lost: int) -> None:
+        """Count a settled roll and note it as a `Past`, forgetting the oldest beyond `HISTORY`."""
+        rolls, won_all, lost_all = self.rolls + 1, self.won + won, self.lost + lost
+        if rolls | won_all | lost_all > INT_MAX:
+            rolls, won_all, lost_all = (min(n, INT_MAX) for n in (rolls, won_all, lost_all))
+        self.rolls, self.won, self.lost = rolls, won_all, lost_all
+        self.history = self.history[-_KEPT_BYTES:] + _ENTRY.pack(session, number, won, lost)
 
     def past(self) -> tuple[Past, ...]:
         """Return the rolls that the account remembers, oldest first."""

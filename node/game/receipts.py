@@ -6,6 +6,7 @@ Codes from 100 on belong to the game, whose rules make their sentences.
 
 import enum
 from collections.abc import Mapping
+from typing import final
 
 from consensus.encoding import Record
 from node.game.rules import GameRules, Refusal
@@ -62,7 +63,6 @@ class Code(enum.IntEnum):
     TABLE_FULL = 65
     NEWCOMER_KNOWN = 66
     APPROVED_ALREADY = 67
-    NEWCOMERS = 68
     CLOSED_TABLE = 69
     JOIN_INVALID = 70
     HAS_LEFT = 71
@@ -73,6 +73,7 @@ class Code(enum.IntEnum):
     OWN_TIME = 91
 
 
+@final
 class Receipt(Record, frozen=True):
     """What became of one operation. Code 0 is done; `values` are named by `describe`."""
 
@@ -204,14 +205,14 @@ _SENTENCES: Mapping[int, str] = {
     Code.POOL_WAITS: "dice are out, so nobody moves chips of the pool: wait until the roll is paid",
     Code.CHEATED: "this seat signed two votes that exclude each other, so it votes no more: "
     "it may still play",
-    Code.LAST_VOTER: "somebody has to vote: ask another player for a vote first",
+    Code.LAST_VOTER: "somebody has to vote, and the others could not go on without this seat: let "
+    "another player ask for a vote first",
     Code.KEYS_OF_EPOCH: "keys for epoch {} were sent, the next one is {}: send them again for it",
     Code.KEYS_IN_USE: "these keys are not acceptable or known at the table: make new ones",
     Code.NO_VOTE: "only who votes may let newcomers in: ask one who does",
     Code.TABLE_FULL: "the table has had {} members and takes no more: make a new table",
     Code.NEWCOMER_KNOWN: "a member of this table has this name or these keys: take others",
     Code.APPROVED_ALREADY: "you have approved this newcomer: others have to as well",
-    Code.NEWCOMERS: "{} newcomers wait for approval, which is the limit: approve them first",
     Code.CLOSED_TABLE: "this table takes no newcomers: make a new table",
     Code.JOIN_INVALID: "the request to join is not one for this table: ask for a new invite",
     Code.HAS_LEFT: "this seat has left the table for good: join again under new keys",

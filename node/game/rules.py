@@ -16,7 +16,8 @@ vectors of its bets up to date by addition and subtraction.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 from consensus.encoding import Record
 from node.game.lanes import pack
@@ -30,6 +31,10 @@ class BetKey(NamedTuple):
 
     kind: int
     number: int
+
+
+key_of = lru_cache(None)(BetKey)
+"""The key of these numbers. An operation has bytes for them, so there are few, made once."""
 
 
 class Bet(Record, frozen=True):
@@ -63,6 +68,7 @@ class Odds(NamedTuple):
         return profit
 
 
+@final
 class Refusal(Record, frozen=True):
     """Why an operation changes nothing: a code and the values it speaks of.
 

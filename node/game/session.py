@@ -12,8 +12,8 @@ payment and the first bet, the thrower's from when the dice came, a seat's from 
 """
 
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -73,6 +73,8 @@ class Effect(enum.Enum):
     FORGET_CALLER = "forget caller"
     MOVE_DICE = "move dice"
     OPEN_WINDOW = "open window"
+
+    __hash__ = object.__hash__  # as for events
 
 
 class Seat(msgspec.Struct, gc=False):
@@ -333,38 +335,48 @@ class GameSession(msgspec.Struct, gc=False):
         """Do what a transition of the table says."""
         self.phase = step.target
         for effect in step.effects:
-            self._perform(effect, moment)
+            self._PERFORM[effect](self, moment)
 
-    def _perform(self, effect: Effect, moment: Moment) -> None:
-        match effect:
-            case Effect.START_TIMERS:
-                self.since_ms = self.active_ms = moment.time_ms
-            case Effect.TAKE_DICE:
-                holder = self.holder()
-                if holder != NOBODY:
-                    self._give_dice(holder, moment.time_ms)
-            case Effect.NOTE_CALLER:
-                self.caller = moment.seat
-            case Effect.FORGET_CALLER:
-                self.caller = NOBODY
-            case Effect.MOVE_DICE:
-                self._give_dice(self.next_seat(self.holder()), moment.time_ms)
-            case Effect.OPEN_WINDOW:
-                self._open_window(moment.time_ms)
+    def _start_timers(self, moment: Moment) -> None:
+        self.since_ms = self.active_ms = moment.time_ms
+
+    def _take_dice(self, moment: Moment) -> None:
+        holder = self.holder()
+        if holder != NOBODY:
+            self._give_dice(holder, moment.time_ms)
+
+    def _note_caller(self, moment: Moment) -> None:
+        self.caller = moment.seat
+
+    def _forget_caller(self, _moment: Moment) -> None:
+        self.caller = NOBODY
+
+    def _move_dice(self, moment: Moment) -> None:
+        self._give_dice(self.next_seat(self.holder()), moment.time_ms)
 
     def _give_dice(self, index: int, time_ms: int) -> None:
         if index != self.dice:
             self.dice, self.dice_ms = index, time_ms
 
-    def _open_window(self, time_ms: int) -> None:
+    def _open_window(self, moment: Moment) -> None:
         """Start betting for the next roll: nobody is ready, and vacated seats are free (R7)."""
-        self.since_ms = time_ms
+        self.since_ms = moment.time_ms
         for index, seat in enumerate(self.seats):
             if seat is None:
                 continue
             if seat.ready:
                 self.own_seat(index).ready = False
-            self.free_if_done(index)
+            if seat.riding:
+                self.free_if_done(index)
+
+    _PERFORM: ClassVar[Mapping[Effect, Callable[["GameSession", Moment], None]]] = {
+        Effect.START_TIMERS: _start_timers,
+        Effect.TAKE_DICE: _take_dice,
+        Effect.NOTE_CALLER: _note_caller,
+        Effect.FORGET_CALLER: _forget_caller,
+        Effect.MOVE_DICE: _move_dice,
+        Effect.OPEN_WINDOW: _open_window,
+    }
 
     # Seats.
 
@@ -452,12 +464,18 @@ class GameSession(msgspec.Struct, gc=False):
         is seated.
         """
         offered, seats, dice = NOBODY, self.seats, self.dice
-        order: tuple[int, ...] = (*range(dice, len(seats)), *range(min(dice, len(seats))))
+        may_throw, board = self.rules.may_throw, self.board
+        if dice < len(seats) and (seat := seats[dice]) is not None and not seat.riding:
+            # Nearly always: who has the dice throws them.
+            if may_throw(board, seat.bets):
+                return dice
+            offered = dice
+        order: tuple[int, ...] = (*range(dice + 1, len(seats)), *range(min(dice, len(seats))))
         for index in order:
             seat = seats[index]
             if seat is None or seat.riding:
                 continue
-            if self.rules.may_throw(self.board, seat.bets):
+            if may_throw(board, seat.bets):
                 return index
             if offered == NOBODY:
                 offered = index
@@ -569,29 +587,44 @@ class GameSession(msgspec.Struct, gc=False):
         *_, index, key = min(candidates)
         return index, key
 
-    def apply_row(self, seat: Seat, row: Settlement) -> None:
-        """Do to one bet of a seat, which is this session's own, what its settlement says.
+    def apply_rows(self, seat: Seat, rows: Sequence[Settlement]) -> None:
+        """Do to the bets of a seat, which is this session's own, what their settlement says.
 
         The exposure is not kept true here: after a roll every bet may ask for something else.
         """
-        bets, key, left = seat.bets, row.key, row.left
-        bet = bets.pop(row.before)
-        before = bet.stake + bet.vig
-        after = row.returned + row.lost + row.vig + left + row.left_vig
-        assert before + row.profit == after, f"{row} of {bet} makes {after} chips of {before}"
-        self.layout += left + row.left_vig - before
-        prize = self.rules.prize
-        self.prizes -= prize(row.before, bet.stake)
-        if left:
-            there = bets.get(key)
-            working = bet.working if key == row.before else 0
-            stake, vig, bet_id = left, row.left_vig, bet.id
-            if there is not None:
-                stake, vig = stake + there.stake, vig + there.vig
-                bet_id, working = there.id, there.working
-                self.prizes -= prize(key, there.stake)
-            bets[key] = Bet(stake, bet_id, working, vig)
-            self.prizes += prize(key, stake)
+        bets, prize = seat.bets, self.rules.prize
+        layout, prizes = self.layout, self.prizes
+        for row in rows:
+            before, left, left_vig = row.before, row.left, row.left_vig
+            bet = bets[before]
+            stake = bet.stake
+            chips = stake + bet.vig
+            after = row.returned + row.lost + row.vig + left + left_vig
+            assert chips + row.profit == after, f"{row} of {bet} makes {after} of {chips} chips"
+            if left == stake and left_vig == bet.vig and row.key == before:
+                continue
+            del bets[before]
+            layout += left + left_vig - chips
+            prizes -= prize(before, stake)
+            if left:
+                prizes += self._put_back(bets, bet, row)
+        self.layout, self.prizes = layout, prizes
+
+    def _put_back(self, bets: dict[BetKey, Bet], bet: Bet, row: Settlement) -> int:
+        """Leave a bet where its settlement says, as part of the one that lies there already.
+
+        Return what it could win more.
+        """
+        prize, key, prizes = self.rules.prize, row.key, 0
+        stake, vig, bet_id = row.left, row.left_vig, bet.id
+        working = bet.working if key == row.before else 0
+        there = bets.get(key)
+        if there is not None:
+            stake, vig = stake + there.stake, vig + there.vig
+            bet_id, working = there.id, there.working
+            prizes = -prize(key, there.stake)
+        bets[key] = Bet(stake, bet_id, working, vig)
+        return prizes + prize(key, stake)
 
     # Timers.
 

@@ -21,7 +21,7 @@ from node.game.leaves import GameLeaves
 from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
 from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
-from node.game.rules import Bet, BetKey, GameRules, Refusal
+from node.game.rules import Bet, BetKey, GameRules, Refusal, key_of
 from node.game.session import (
     MACHINE,
     NOBODY,
@@ -36,6 +36,9 @@ from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, sha
 
 INDEX_MAX = 0xFFFF
 """Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
+
+# Looked up for every bet, and a member of an Enum is found slowly.
+_OPEN, _CLOSING, _CLOSED = Phase.OPEN, Phase.CLOSING, Phase.CLOSED
 
 _NOT_SEATED = Receipt(Code.NOT_SEATED)
 _NO_MORE_BETS = Receipt(Code.NO_MORE_BETS)
@@ -149,20 +152,21 @@ class GameState:
 
     def end_block(self) -> tuple[int, ...]:
         """Close the betting where the roll was called, assert the books, return those sessions."""
-        closed = tuple(
-            slot
-            for slot, session in enumerate(self.sessions)
-            if session is not None and session.phase == Phase.CLOSING
-        )
+        layouts = prizes = 0
+        closed = []
+        for slot, session in enumerate(self.sessions):
+            if session is not None:
+                layouts += session.layout
+                prizes += session.prizes
+                if session.phase == _CLOSING:
+                    closed.append(slot)
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
-        sessions = [session for session in self.sessions if session is not None]
-        self.treasury.check(
-            sum([account.chips for account in self.accounts]),
-            sum([session.layout for session in sessions]),
-            sum([session.prizes for session in sessions]),
-        )
-        return closed
+        racks = 0
+        for account in self.accounts:
+            racks += account.chips
+        self.treasury.check(racks, layouts, prizes)
+        return tuple(closed)
 
     def next_seq(self, player: int) -> int:
         """Count an action of a player; return its number."""
@@ -266,14 +270,18 @@ class GameState:
         assert session is not None, f"no session {slot}"
         moment = Moment(session, seat, self.time_ms, self.can_close, self.params)
         step = MACHINE.fire(session.phase, event, moment)
-        if isinstance(step, Refusal):
+        if type(step) is Refusal:
             return step
         self._own_session(slot).perform(step, moment)
         return None
 
     def _must(self, slot: int, event: Event) -> None:
-        refusal = self._fire(slot, event)
-        assert refusal is None, refusal
+        """Perform what follows from an event that nothing can stand against."""
+        session = self._own_session(slot)
+        moment = Moment(session, NOBODY, self.time_ms, self.can_close, self.params)
+        step = MACHINE.fire(session.phase, event, moment)
+        assert type(step) is not Refusal, step
+        session.perform(step, moment)
 
     def _session(self, slot: int) -> GameSession | None:
         return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
@@ -288,7 +296,7 @@ class GameState:
         seat = None if index is None else session.seats[index]
         if seat is None or index is None or seat.riding:
             return _NOT_SEATED
-        if session.phase >= Phase.CLOSED:
+        if session.phase >= _CLOSED:
             return _NO_MORE_BETS
         return _OWN_ROLL if session.caller == index else (session, index, seat)
 
@@ -354,7 +362,7 @@ class GameState:
 
     def _leave(self, player: int, operation: op.Leave, _index: int) -> Receipt:
         found = self._change(player, operation.session)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         return Receipt(Code.DONE, (self._vacate(operation.session, found[1]),))
 
@@ -411,13 +419,13 @@ class GameState:
         # The hot path: nothing is looked up twice, and nothing is written before all is checked.
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, seat_index, seat = found
         amount = operation.amount
         if not 0 < amount <= CHIPS_MAX:
             return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
-        key = BetKey(operation.kind, operation.number)
+        key = key_of(operation.kind, operation.number)
         rules, bets = session.rules, seat.bets
         refusal = rules.check_bet(session.board, bets, key, amount)
         if refusal is not None:
@@ -426,32 +434,35 @@ class GameState:
         if bet is None:
             if len(bets) >= self.params.bets_per_seat:
                 return Receipt(Code.BETS, (self.params.bets_per_seat,))
-            bet = Bet(0, self.height << 16 | index)
-        stake = bet.stake + amount
-        vig = rules.vig(key, stake)
-        chips = amount + vig - bet.vig
+            vig, prize = rules.vig(key, amount), rules.prize(key, amount)
+            chips, placed = amount + vig, Bet(amount, self.height << 16 | index, 0, vig)
+        else:
+            stake = bet.stake + amount
+            vig, prize = rules.vig(key, stake), rules.prize(key, stake)
+            prize -= rules.prize(key, bet.stake)
+            chips, placed = amount + vig - bet.vig, Bet(stake, bet.id, bet.working, vig)
         if chips > self.accounts[player].chips:
             return Receipt(Code.RACK, (chips, self.accounts[player].chips))
-        treasury, prize = self.treasury, rules.prize(key, stake) - rules.prize(key, bet.stake)
-        sure, exposure = treasury.covers(treasury.prizes + prize), None
+        treasury, exposure = self.treasury, None
+        sure = treasury.covers(treasury.prizes + prize)
         if not sure or session.known is not None:
-            exposure = session.exposed(rules.exposure(session.board, key, bet.working), amount)
+            exposure = session.exposed(rules.exposure(session.board, key, placed.working), amount)
             if not sure and (refused := self._uncovered(session, exposure)):
                 return refused
         account = self._own_account(player)
         session = self._own_session(slot)
         seat = session.own_seat(seat_index)
-        treasury.stake(account, chips)
-        treasury.prizes += prize
-        account.open_bets += bet.stake == 0
+        treasury.stake(account, chips, prize)
+        if bet is None:
+            account.open_bets += 1
         session.layout += chips
         session.prizes += prize
         if exposure is not None:
             session.set_exposure(exposure)
-        seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
+        seat.bets[key] = placed
         seat.ready = False
         seat.last_ms = self.time_ms
-        if session.phase == Phase.OPEN:
+        if session.phase == _OPEN:
             self._must(slot, Event.BET)
         return DONE
 
@@ -472,10 +483,10 @@ class GameState:
     def _take(self, player: int, slot: int, kind: int, number: int, amount: int | None) -> Receipt:
         """Take `amount` off a bet, or all of it; what depends on a whole bet comes down too."""
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
-        key = BetKey(kind, number)
+        key = key_of(kind, number)
         bet = seat.bets.get(key)
         if bet is None:
             return _NO_BET
@@ -505,10 +516,10 @@ class GameState:
     def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
-        key, working = BetKey(operation.kind, operation.number), operation.working
+        key, working = key_of(operation.kind, operation.number), operation.working
         bet = seat.bets.get(key)
         if bet is None:
             return _NO_BET
@@ -535,7 +546,7 @@ class GameState:
     def _ready(self, player: int, operation: op.Ready, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         seat = self._own_session(slot).own_seat(found[1])
         seat.ready, seat.last_ms = True, self.time_ms
@@ -654,9 +665,10 @@ class GameState:
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
         payment = Payment(self.treasury, self.params.rake_bp)
-        for index, seat in enumerate(session.seats):
-            rows = rules.settle(board, seat.bets, outcome) if seat else ()
-            if seat is not None and rows:
+        settle, index = rules.settle, -1
+        for seat in session.seats:
+            index += 1
+            if seat is not None and seat.bets and (rows := settle(board, seat.bets, outcome)):
                 payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
@@ -668,7 +680,7 @@ class GameState:
         if ended:
             session.end_hand(self.time_ms)
         self._must(slot, Event.PAID if session.layout else Event.EMPTIED)
-        next_thrower = self.thrower(slot)
+        holder = session.holder()
         return RollResult(
             session=slot,
             serial=session.serial,
@@ -678,7 +690,7 @@ class GameState:
             board_before=board,
             board=session.board,
             thrower=thrower,
-            next_thrower=() if next_thrower is None else (next_thrower,),
+            next_thrower=() if holder == NOBODY else (session.player_at(holder),),
             hand_ended=int(ended),
             bets=tuple(payment.bets),
             returned=tuple(returned),

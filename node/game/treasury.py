@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from node.game.params import BASIS
-from node.game.players import Account, Past
+from node.game.players import Account
 from node.game.receipts import BetResult, Posting
 from node.game.rules import BetKey, Settlement
 from node.game.session import GameSession
@@ -38,6 +38,7 @@ BANK: Final = 0
 LAYOUT: Final = 1
 FIRST_RACK: Final = 2
 """The rack of player p is account 2 + p of a posting."""
+_COLLECTED = (LAYOUT, BANK)
 
 
 class TreasuryManager:
@@ -77,27 +78,25 @@ class TreasuryManager:
         """Say whether the bank holds enough to promise so many chips."""
         return exposed * self.reserve_bp <= self.bank * BASIS
 
-    def stake(self, account: Account, chips: int) -> None:
-        """Move chips from a rack to the layout."""
+    def stake(self, account: Account, chips: int, prize: int) -> None:
+        """Move chips from a rack to the layout, for a bet that can win `prize` more."""
         account.chips -= chips
         self.layout += chips
+        self.prizes += prize
 
     def unstake(self, account: Account, chips: int) -> None:
         """Move chips from the layout to a rack; a negative number the other way."""
         self.layout -= chips
         account.chips += chips
 
-    def collect(self, lost: int, vig: int) -> None:
-        """Move lost stakes and vig from the layout to the bank."""
-        self.layout -= lost + vig
-        self.bank += lost + vig
-        self.vig += vig
+    def pay(self, account: Account, collected: int, stakes: int, won: int) -> None:
+        """Settle a seat: `collected` goes from the layout to the bank, the rest to the rack.
 
-    def pay(self, account: Account, profit: int, rake: int) -> None:
-        """Move a win, less the rake that the bank keeps of it, from the bank to a rack."""
-        self.bank -= profit - rake
-        self.rake += rake
-        account.chips += profit - rake
+        `stakes` come off the layout, or go back to it when negative; `won` comes out of the bank.
+        """
+        self.layout -= collected + stakes
+        self.bank += collected - won
+        account.chips += stakes + won
 
     def fund(self, account: Account, chips: int) -> None:
         """Move chips from a rack to the pool, or back when negative."""
@@ -126,21 +125,24 @@ def share_out(parts: Sequence[int], total: int) -> list[int]:
 
 def rake_of(row: Settlement, rake_bp: int) -> int:
     """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
-    return min(row.profit, row.returned) * rake_bp // BASIS if rake_bp else 0
+    return min(row.profit, row.returned) * rake_bp // BASIS
 
 
 def bet_result(player: int, row: Settlement, rake_bp: int) -> BetResult:
     """Return what a block's result tells of one bet that a roll settled."""
-    rake = rake_of(row, rake_bp)
+    rake = rake_of(row, rake_bp) if rake_bp else 0
+    (kind, number), (new_kind, new_number) = row.before, row.key
     return BetResult(
         player,
-        *row.before,
+        kind,
+        number,
         row.lost,
         row.profit,
         row.vig,
         rake,
         row.returned - rake,
-        *row.key,
+        new_kind,
+        new_number,
         row.left,
         row.left_vig,
     )
@@ -163,41 +165,43 @@ class Payment:
         self, session: GameSession, index: int, account: Account, rows: Sequence[Settlement]
     ) -> None:
         """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
-        seat, prizes = session.own_seat(index), session.prizes
-        player = seat.player
-        account.open_bets -= len(seat.bets)
-        lost = vig = profit = rake = returned = 0
+        seat, treasury, rake_bp = session.own_seat(index), self._treasury, self._rake_bp
+        player, bets, prizes, sums = seat.player, len(seat.bets), session.prizes, self._sums
+        session.apply_rows(seat, rows)
+        collected = stakes = won = 0
         for row in rows:
-            session.apply_row(seat, row)
-            lost += row.lost
-            vig += row.vig
-            profit += row.profit
-            returned += row.returned
-            rake += rake_of(row, self._rake_bp)
-            self.bets.append(bet_result(player, row, self._rake_bp))
-            if row.profit and row.left:
-                self.won[index, row.key] = None
-        account.open_bets += len(seat.bets)
-        self._treasury.prizes += session.prizes - prizes
-        # Negative when the next vig of bets that stay up comes out of what they win.
-        stakes = returned - profit
-        self._treasury.collect(lost, vig)
-        self._treasury.unstake(account, stakes)
-        self._treasury.pay(account, profit, rake)
+            result = bet_result(player, row, rake_bp)
+            self.bets.append(result)
+            profit, vig = row.profit, row.vig
+            collected += row.lost + vig
+            stakes += row.returned - profit
+            if vig:
+                treasury.vig += vig
+            if profit:
+                won += profit - result.rake
+                treasury.rake += result.rake
+                if row.left:
+                    self.won[index, row.key] = None
+        account.open_bets += len(seat.bets) - bets
+        treasury.prizes += session.prizes - prizes
+        # Stakes are negative when the next vig of bets that stay comes out of what they win.
+        treasury.pay(account, collected, stakes, won)
         rack = FIRST_RACK + player
-        self.post(LAYOUT, BANK, lost + vig)
-        self.post(LAYOUT, rack, stakes)
-        self.post(BANK, rack, profit - rake)
-        account.remember(Past(session.serial, session.rolls + 1, profit - rake, lost + vig))
+        if collected:
+            sums[_COLLECTED] = sums.get(_COLLECTED, 0) + collected
+        if stakes > 0:
+            sums[LAYOUT, rack] = stakes
+        elif stakes:
+            sums[rack, LAYOUT] = -stakes
+        if won:
+            sums[BANK, rack] = won
+        account.remember(session.serial, session.rolls + 1, won, collected)
 
     def post(self, debit: int, credit: int, amount: int) -> None:
-        """Note that `amount` chips went from account `debit` to `credit`, or back if negative."""
-        if amount < 0:
-            self.post(credit, debit, -amount)
-        elif amount:
-            key = (debit, credit)
-            self._sums[key] = self._sums.get(key, 0) + amount
+        """Note that `amount` chips went from account `debit` to `credit`."""
+        key = (debit, credit)
+        self._sums[key] = self._sums.get(key, 0) + amount
 
     def postings(self) -> tuple[Posting, ...]:
         """Return the sums, one for each pair of accounts, in order of first mention."""
-        return tuple(Posting(*key, amount) for key, amount in self._sums.items())
+        return tuple([Posting(*key, amount) for key, amount in self._sums.items()])

@@ -17,6 +17,7 @@ from consensus.messages import (
     NO_DIGEST,
     Body,
     Certificate,
+    Flag,
     Header,
     Number,
     Proposal,
@@ -145,6 +146,7 @@ class Scene:
         names: tuple[bytes, ...] = (b"x",),
         *,
         time_ms: int = 0,
+        flags: Flag = Flag.PLAIN,
     ) -> Made:
         """Make a valid block on a notarized parent, or on genesis, skipping what lies between."""
         parent_view = parent.header.view if parent else 0
@@ -166,7 +168,7 @@ class Scene:
             parent_view,
             parent.hash if parent else genesis(CHAIN_ID).hash,
             self.validators.leader(view),
-            0,
+            flags,
             body_hash(body),
             root_of(dict.fromkeys(above)),
             digest("receipts", b""),

@@ -468,17 +468,49 @@ def test_a_final_block_comes_with_its_ancestors_in_order() -> None:
     assert scene.engine.final.hash == chain[-1].hash
 
 
-def test_a_seal_that_only_a_tail_proves_final_comes_with_that_tail() -> None:
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_notarized_block_beside_the_final_chain_is_no_second_chain(shown: bool) -> None:
+    """PROTOCOL 7: a view may be notarized and given up, and a later one build on what it skipped."""
     scene = Scene()
     first = scene.block(1)
-    seal = Made(replace(first.header, flags=Flag.SEAL), first.body)
-    seal.names = first.names
-    tail = scene.block(2, seal, ())
-    scene.show(scene.certificate(FINALIZE, 2, tail.hash))
-    assert fed(scene, [seal, tail]) == [1]
-    assert scene.engine.sealed is not None
-    assert scene.engine.sealed.digest == tail.hash
-    assert scene.engine.bytes_of(tail.hash) == (tail.header_bytes, tail.body_bytes)
+    kept = scene.block(2, first, (b"kept",))
+    beside = scene.block(3, first, (b"beside",))
+    last = scene.block(4, kept, (b"last",))
+    more = scene.block(5, last, (b"more",))
+    if shown:
+        scene.show(scene.certificate(NULLIFY, 1))
+        scene.show(scene.certificate(NULLIFY, 2))
+        scene.propose(beside)
+        scene.go()
+    scene.show(scene.certificate(NOTARIZE, 3, beside.hash))
+    scene.show(scene.certificate(NULLIFY, 3))
+    scene.show(scene.certificate(FINALIZE, 2, kept.hash))
+    assert fed(scene, [first, kept, beside, last, more]) == [1, 2]
+    assert not scene.engine.halted
+    # What is beside it keeps nothing else from being fetched.
+    scene.show(scene.certificate(NOTARIZE, 4, last.hash))
+    fed(scene, [first, kept, beside, last, more])
+    assert scene.engine.tip.hash == last.hash
+    scene.show(scene.certificate(FINALIZE, 5, more.hash))
+    assert fed(scene, [first, kept, beside, last, more]) == [3, 4]
+    assert not scene.engine.halted
+
+
+def test_a_seal_that_a_tail_made_final_is_held_with_the_tails_that_show_it() -> None:
+    scene = Scene()
+    seal = scene.block(1, flags=Flag.SEAL)
+    chain = [seal]
+    for view in (2, 3, 5, 6, 7):
+        chain.append(scene.block(view, chain[-1], (), flags=Flag.TAIL))
+    scene.show(scene.certificate(FINALIZE, 7, chain[-1].hash))
+    assert fed(scene, chain) == [1]
+    proof = scene.engine.sealed
+    assert proof is not None
+    assert proof.digest == chain[-1].hash
+    for made in chain:
+        assert scene.engine.bytes_of(made.hash) == (made.header_bytes, made.body_bytes)
+    stored = [record.hash for record in scene.disk if isinstance(record, BlockLogged)]
+    assert sorted(stored) == sorted(made.hash for made in chain)
 
 
 def test_more_open_blocks_than_memory_holds_become_final_all_the_same() -> None:
@@ -543,7 +575,7 @@ def test_a_certified_block_in_memory_that_undoes_a_final_one_stops_the_node() ->
     scene.go()
     scene.show(scene.certificate(FINALIZE, 2, rival.hash))
     scene.go()
-    assert scene.engine.halted == "two chains are certified at height 1"
+    assert scene.engine.halted == "two chains are final at height 1"
 
 
 def test_late_blocks_of_views_that_were_left_are_not_kept() -> None:

@@ -341,7 +341,7 @@ def test_a_call_stays_with_a_bet_that_stays_and_ends_with_one_that_moves() -> No
     key, moved = BetKey(STAY, 4), BetKey(STAY, 5)
     bet = seat.bets[key]
     assert (bet.stake, bet.working) == (6, 1)
-    session.apply_row(session.own_seat(0), Settlement(key, 0, 0, 0, 0, moved, 6, 0))
+    session.apply_rows(session.own_seat(0), [Settlement(key, 0, 0, 0, 0, moved, 6, 0)])
     seat = session.seats[0]
     assert seat is not None
     assert seat.bets[moved] == Bet(6, bet.id, 0, 0)
@@ -358,7 +358,7 @@ def test_a_bet_that_moves_to_one_still_there_becomes_part_of_it() -> None:
     assert seat is not None
     there, lay = BetKey(STAY, 4), BetKey(LAY, 0)
     first = seat.bets[there].id
-    session.apply_row(session.own_seat(0), Settlement(lay, 0, 0, 0, 0, there, 20, 1))
+    session.apply_rows(session.own_seat(0), [Settlement(lay, 0, 0, 0, 0, there, 20, 1)])
     seat = session.seats[0]
     assert seat is not None
     assert seat.bets[there] == Bet(26, first, 1, 1)
@@ -368,8 +368,8 @@ def test_a_row_that_makes_or_loses_a_chip_is_a_fault_of_the_rules() -> None:
     game = Game().seated(0)
     game.bet(0, FIELD, 5)
     session, key = game.session(), BetKey(FIELD, 0)
-    with pytest.raises(AssertionError, match="makes 6 chips of 5"):
-        session.apply_row(session.own_seat(0), Settlement(key, 0, 0, 0, 6, key, 0, 0))
+    with pytest.raises(AssertionError, match="makes 6 of 5 chips"):
+        session.apply_rows(session.own_seat(0), [Settlement(key, 0, 0, 0, 6, key, 0, 0)])
 
 
 def test_a_session_shares_its_seats_with_the_state_it_was_forked_from() -> None:

@@ -186,7 +186,7 @@ def test_an_account_survives_its_leaf() -> None:
 
 def test_counters_of_an_account_stop_where_the_protocol_s_integers_do() -> None:
     account = Account(5, rolls=INT_MAX, won=INT_MAX - 1, lost=INT_MAX - 1)
-    account.remember(Past(1, 2, 40, 50))
+    account.remember(1, 2, 40, 50)
     assert (account.rolls, account.won, account.lost) == (INT_MAX,) * 3
     assert parse_account(account.leaf()) == account
     assert account.past() == (Past(1, 2, 40, 50),)

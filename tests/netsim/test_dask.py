@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from distributed import Client
 
 from netsim.campaign import LocalEngine, Sweep
 from netsim.scenario import parse_scenario
 from tests.netsim.test_netsim_cli import QUICK, netsim
-
-pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
 SEEDS = range(38, 62)
 WORKER = ["worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
@@ -43,6 +41,15 @@ def free_port() -> int:
         return port
 
 
+def wait_until_all_work(address: str, workers: int, timeout_s: int = 60) -> None:
+    """Look at the scheduler until so many workers each have a seed in hand."""
+    until = time.monotonic() + timeout_s
+    with Client(address, timeout=timeout_s) as client:
+        while sum(map(bool, client.processing().values())) < workers:
+            assert time.monotonic() < until, client.processing()
+            time.sleep(0.05)
+
+
 def test_two_workers_run_a_sweep_and_one_may_be_killed(tmp_path: Path) -> None:
     file = tmp_path / "quick.toml"
     file.write_text(QUICK)
@@ -56,7 +63,7 @@ def test_two_workers_run_a_sweep_and_one_may_be_killed(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": "7"},
         ) as sweep:
-            time.sleep(6)  # until both work: a real worker is killed in the midst of real work
+            wait_until_all_work(address, 2)
             os.kill(first.pid, signal.SIGKILL)
             out, _ = sweep.communicate(timeout=120)
     told = json.loads(out)

@@ -84,6 +84,9 @@ def test_what_is_not_understood_ends_with_64(tmp_path: Path) -> None:
         ("replay", "netsim1:party.000000000000:1:-:3.11:00"),
     ):
         assert netsim(*words)[0] == 64, words
+    code, _, err = netsim("run", "idle", "--runs", str(bad))
+    assert (code, err.count("\n")) == (64, 1)
+    assert f"Not a directory: {bad}" in err
 
 
 def test_the_list_names_what_is_shipped() -> None:

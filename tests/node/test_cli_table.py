@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -27,6 +28,8 @@ Refusal: TypeAlias = Callable[..., str]
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 40
+FILE_BYTES = 200_000
+"""For a store this is full after a few rolls."""
 KEY = Keys(b"k" * 32).identity.public_key
 """Any acceptable key: of a host that is not there."""
 
@@ -192,6 +195,68 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
     assert "another node" in line.lower()
 
 
+def test_a_port_in_use_is_no_usage_error_and_changes_nothing(folders: list[Path]) -> None:
+    before = contents(folders[0])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        _, errors = once(
+            "host", "--data", folders[0], "--name", "x", "--seats", 2, "--listen", listen, code=1
+        )
+    (line,) = errors.splitlines()
+    assert line == f"bitcraps: cannot listen on {listen}: Address already in use"
+    assert contents(folders[0]) == before
+
+
+def test_a_disk_that_refuses_ends_the_node_with_one_sentence_and_loses_nothing(
+    folders: list[Path], ended: list[Process]
+) -> None:
+    def bound_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+
+    words = ("--data", folders[0], "--name", "solo", "--seats", 1, "--bot", "pass")
+    host = start("host", *words, preexec_fn=bound_files)
+    ended.append(host)
+    _, errors = host.communicate(timeout=SECONDS_MAX)
+    assert host.returncode == 1
+    *_, line = errors.splitlines()
+    assert re.match(r"bitcraps: the disk (failed|is full)", line), errors
+    assert "Traceback" not in errors
+    height = json.loads(once("status", "--data", folders[0], "--json")[0])["height"]
+    assert height > 0
+    once("verify", "--data", folders[0])
+    output, _ = once("play", "--data", folders[0], typed="ready\nroll\n")
+    assert f"block {height}\n" in output
+
+
+def test_an_invite_may_come_on_standard_input_and_is_not_needed_to_come_back(
+    folders: list[Path], ended: list[Process]
+) -> None:
+    anna, ben = folders
+    host = start("host", "--data", anna, "--name", "friday", "--seats", 2)
+    ended.append(host)
+    assert host.stdout is not None
+    guest = start("join", "-", "--data", ben)
+    ended.append(guest)
+    assert guest.stdin is not None
+    guest.stdin.write(host.stdout.readline())
+    guest.stdin.flush()
+    wait_until(lambda: answers(anna) and answers(ben))
+    assert stop(guest) == 0
+    for words in (("join", "--data", ben), ("join", "-", "--data", ben)):
+        again = start(*words)
+        ended.append(again)
+        wait_until(lambda: answers(ben))
+        assert stop(again) == 0
+
+
+def test_a_terminal_asks_for_the_invite(folders: list[Path]) -> None:
+    terminal = Terminal("join", "--data", folders[1])
+    terminal.read_until("Invite: ")
+    terminal.type("hello")
+    terminal.read_until("'hello' is not an invite")
+    terminal.close()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -199,7 +264,7 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
         (["host", "--name", "friday", "--seats", "0"], "0 is not in the range"),
         (["host", "--name", " x", "--seats", "1"], "table name ' x' begins"),
         (["host", "--name", "x" * 25, "--seats", "1"], "has 25 characters; allowed are 1 to 24"),
-        (["host", "--name", "x", "--seats", "1", "--bank", "-1"], "bank = -1"),
+        (["host", "--name", "x", "--seats", "1", "--bank", "-1"], "bank = -1: the least is 0"),
         (["host", "--name", "x", "--seats", "1", "--bank", str(2**53)], f"bank = {2**53}"),
         (["host", "--name", "x", "--seats", "1", "--buy-in", "1.5"], "'1.5' is not a valid int"),
         (["host", "--name", "x", "--seats", "1", "--rule", "bra=2"], "did you mean 'bar'?"),
@@ -218,18 +283,25 @@ def test_a_folder_has_one_node_at_a_time(folders: list[Path], ended: list[Proces
         (["host", "--name", "x", "--seats", "1", "--rolls", "-1"], "-1 is not in the range"),
         (["host", "--name", "x", "--seats", "1", "--rolls", "3"], "name one with --bot"),
         (["run", "--pace", "3"], "name one with --bot"),
-        (["join", "hello"], "an invite begins with 'bitcraps1:'"),
-        (["join", "bitcraps1:AAAA"], "cut off"),
+        (["join", "hello"], "'hello' is not an invite: one begins with 'bitcraps1:'"),
+        (["join", "bitcraps1:hellohello"], "'bitcraps1:hellohello' is not an invite"),
         (["join", "bitcraps1:!"], "cannot be in one"),
-        (["join"], "Missing argument 'INVITE'"),
-        (["run"], "table.bin"),
-        (["play"], "table.bin"),
-        (["status"], "table.bin"),
-        (["status", "--session", "1"], "table.bin"),
+        (["join"], "no invite: name it, or `-`"),
+        (["run"], "has no table yet: `host` opens one, `join` takes a seat"),
+        (["play"], "has no table yet"),
+        (["status"], "has no table yet"),
+        (["status", "--session", "1"], "has no table yet"),
+        (["fairness"], "has no table yet"),
+        (["invite"], "has no table yet"),
+        (["admit", "ben"], "has no table yet"),
+        (["vote", "on"], "has no table yet"),
+        (["retire"], "has no table yet"),
         (["status", "--roll", "0"], "0 is not in the range x>=1"),
         (["odds", "--with", "pass"], "is not BET:CHIPS"),
         (["odds", "--with", "dance:5"], "'dance' is no bet"),
-        (["odds", "--rule", "odds=1"], "options of craps"),
+        (["odds", "--rule", "odds=1"], "odds = 1: it takes 5 numbers, not 1"),
+        (["odds", "--rule", "line=0"], "rule line: '0' is not LEAST-MOST, such as line=1-500"),
+        (["odds", "--rule", "line=0-5"], "the limits of line are 0 to 5 chips"),
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_refused_in_one_sentence_and_changes_nothing(
@@ -296,12 +368,14 @@ class Terminal:
 
     def throw(self) -> None:
         """Throw, again while it is too early or dice are still prepared, and see the roll."""
-        while True:
+        end = time.monotonic() + SECONDS_MAX
+        while time.monotonic() < end:
             self.type("roll")
-            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|\n  roll: .*\n")
-            if not shown.endswith("\n"):
+            shown = self.read_until(r"(?:^|\n) +1  [1-6] [1-6]  = \d+|\n  roll: .*(?=\n)")
+            if re.search(r"= \d+$", shown):
                 return
             time.sleep(0.2)
+        raise AssertionError("no roll")
 
     def close(self) -> None:
         """Wait for the process to end by itself."""
@@ -334,7 +408,7 @@ def test_a_person_plays_the_demo_at_a_terminal() -> None:
     terminal.type("x" * 500)
     terminal.read_until(r"a line of 202 characters; the limit is 200")
     terminal.type("help")
-    assert "is no bet" not in terminal.read_until(r"quit +leave the terminal")
+    terminal.read_until(r"quit +end this table and its bots")
     terminal.type("")
     while "nothing" not in (shown := terminal.read_until(r"pending +.*\n")):
         terminal.type("")  # the block is final, its answer is still on its way

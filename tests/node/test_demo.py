@@ -180,6 +180,8 @@ def test_no_node_outlives_the_demo_however_it_ends(tmp_path: Path, number: signa
     demo = start("demo", "--nodes", 3, "--rolls", 1000, "--keep", kept)
     folders = [kept / name for name in ("anna", "ben", "carla")]
     wait_until(lambda: all(map(answers, folders)))
+    for folder in folders:  # anybody on this computer can read the words of a process
+        assert not any("bitcraps1:" in word for word in running_on(folder)[1])
     demo.send_signal(number)
     code, _, _ = finish(demo)
     assert code == {signal.SIGINT: 130, signal.SIGTERM: 1, signal.SIGKILL: -9}[number]

@@ -134,10 +134,13 @@ def test_a_join_holds_for_its_lobby_only() -> None:
 
 def test_an_invite_survives_line_breaks_and_names_every_other_damage() -> None:
     assert format_invite(parse_invite(f" {INVITE[:50]}\n{INVITE[50:]}\n")) == INVITE
-    with pytest.raises(OperatorError, match="begins with"):
+    with pytest.raises(OperatorError, match="is not an invite: one begins with"):
         parse_invite("bitcoin:" + INVITE)
     with pytest.raises(OperatorError, match="cannot be in one"):
         parse_invite(INVITE[:40] + "!" + INVITE[41:])
+    for garbage in ("hellohello", "AAAA", "_" * 300, "A" * 300):
+        with pytest.raises(OperatorError, match="is not an invite: copy all of the line"):
+            parse_invite("bitcraps1:" + garbage)
     for end in range(len("bitcraps1:"), len(INVITE)):
         with pytest.raises(OperatorError, match="cut off"):
             parse_invite(INVITE[:end])

@@ -17,7 +17,18 @@ from node.game.operations import CreateSession, Finish, PlaceBet, Roll, Sit
 from node.hall import games_text, listed
 from node.players import PlayerSession, players_text
 from node.playing import Terminal
-from node.terminal import Command, Look, Play, Players, Say, changes, parse_line, turn_text
+from node.terminal import (
+    STAYS,
+    WIDTH,
+    Command,
+    Look,
+    Play,
+    Players,
+    Say,
+    changes,
+    parse_line,
+    turn_text,
+)
 from node.view import GameView
 from tests.node.test_remembering import folder, node_on, play  # noqa: F401  (a fixture)
 from tests.node.views import TABLE
@@ -53,7 +64,11 @@ def test_a_table_that_waits_says_for_whom_and_when_it_goes_on(
     assert turn_text(waiting) == text
     assert changes(TABLE, waiting) == [f"  {text}"]
     assert changes(waiting, waiting) == []
-    assert changes(waiting, TABLE) == ["  Enough voters are back: the table goes on."]
+    assert changes(waiting, TABLE) == [
+        "  Enough voters are back: the table goes on.",
+        "  anna has the dice. Type your bets, then `ready`.",
+    ]
+    assert "`sit`" in changes(waiting, replace(TABLE, me=3))[-1]
 
 
 def test_one_that_is_away_while_enough_are_there_is_not_worth_a_line() -> None:
@@ -97,7 +112,7 @@ class Typist:
     def __init__(self, client: ControlClient) -> None:
         self.text = ""
         self.lines, self._typed = trio.open_memory_channel[str](100)
-        self._terminal = Terminal(client, RULES, self._show)
+        self._terminal = Terminal(client, RULES, self._show, columns=lambda: WIDTH, quitting=STAYS)
         self._changed = trio.Event()
 
     def _show(self, text: str) -> None:
@@ -153,7 +168,7 @@ async def test_one_player_opens_joins_and_ends_several_games_in_a_terminal(
         typist.type("down pass")
         await typist.read("you take pass down")
         typist.type("leave")
-        await typist.read("you leave the table")
+        await typist.read("you leave the game")
         typist.type("finish 1")
         await typist.read("Game 1 has ended.")
         typist.type("players")

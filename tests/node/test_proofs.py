@@ -27,7 +27,7 @@ from node.config import Folder
 from node.descriptor import Table, save_table
 from node.errors import OperatorError
 from node.game.receipts import RollResult
-from node.membership import SetVote
+from node.membership import EPOCH_MS_MIN, SetVote
 from node.proof import MAGIC, Bundle, check_bundle
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
 from node.replay import (
@@ -59,7 +59,7 @@ def played() -> PlayingTable:
     table.play(3, limit_ms=300_000)
     for vote, rolls in ((0, 5), (1, 7)):
         table.ask(2, SetVote(vote))
-        table.network.run(table.network.now_ms + 5_000)
+        table.network.run(table.network.now_ms + EPOCH_MS_MIN + 5_000)
         table.play(rolls, limit_ms=300_000)
     table.settle()
     assert table.replicas[0].final.membership.epoch == 2
@@ -317,7 +317,7 @@ def changed(kind: type[LogRecord], at: int, **parts: Any) -> Change:
         if not isinstance(record, kind):
             return record
         seen += 1
-        return replace(record, **parts) if seen == at else record
+        return msgspec.structs.replace(record, **parts) if seen == at else record
 
     return change
 
@@ -399,7 +399,7 @@ def test_a_newest_block_that_no_certificate_shows_final_is_not_proved(
 ) -> None:
     def drop(record: LogRecord) -> LogRecord | None:
         if isinstance(record, FinalLogged) and record.height == chain.newest:
-            return replace(record, certificate=b"")
+            return msgspec.structs.replace(record, certificate=b"")
         return record
 
     with pytest.raises(MissingError, match=f"block {chain.newest} final"):

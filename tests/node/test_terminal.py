@@ -1,10 +1,12 @@
 """What the terminal shows for a view, and what typed words mean."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from node.commands.demo import ENDS
 from node.game.craps.rules import load_rules
 from node.game.operations import (
     CreateSession,
@@ -21,6 +23,8 @@ from node.game.operations import (
 )
 from node.game.rules import GameRules
 from node.terminal import (
+    STAYS,
+    STOPS,
     WIDTH,
     Command,
     Help,
@@ -30,6 +34,7 @@ from node.terminal import (
     Show,
     absence_text,
     changes,
+    fitted,
     help_text,
     parse_line,
     render_table,
@@ -165,7 +170,7 @@ def test_sit_opens_a_game_or_takes_a_seat_in_one() -> None:
 
 
 @pytest.mark.parametrize(("line", "command"), [
-    ("", Show()), ("table", Show()), ("help", Help()), ("?", Help()), ("quit", Quit()), ("q", Quit()),
+    ("", Show()), ("table", Show()), ("help", Help()), ("?", Help()), ("help bets", Help("bets")), ("quit", Quit()), ("q", Quit()),
 ])  # fmt: skip
 def test_words_without_an_operation(line: str, command: Command) -> None:
     assert parse(line) == command
@@ -186,7 +191,8 @@ def test_words_without_an_operation(line: str, command: Command) -> None:
         ("plcae 6 12", "(did you mean 'place'?)"),
         ("rol", "(did you mean 'roll'?)"),
         ("place 6", "'place 6' is no bet: type `place NUMBER CHIPS`"),
-        ("place 6 1e3", "'1e3' is no whole number"),
+        ("place 6 1e3", "'1e3' is no number of chips (digits alone, 1 or more)"),
+        ("place six 12", "'six' is no number: type `place NUMBER CHIPS`"),
         ("x" * 201, "a line of 201 characters; the limit is 200"),
     ],
 )
@@ -208,11 +214,67 @@ def test_without_a_seat_nothing_is_submitted(line: str) -> None:
     )
 
 
-def test_help_names_every_word_in_columns() -> None:
+def test_help_is_a_screen_and_names_every_word_that_is_no_bet() -> None:
     text = help_text(RULES)
-    for word in ("pass CHIPS", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
+    for word in ("pass 10", "roll", "ready", "down", "off", "decline", "sit", "table", "quit"):
         assert f"\n  {word}" in f"\n{text}"
+    assert "`help bets` lists all 42" in text
+    assert len(text.splitlines()) <= 24
     assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_help_on_bets_names_each_and_help_on_a_word_it_alone() -> None:
+    text = help_text(RULES, "bets")
+    assert len(re.findall(r"^  \S", text, re.MULTILINE)) == len(RULES.bet_words)
+    assert "quit" not in text
+    assert help_text(RULES, "leave") == "  sit, leave  take a seat, or leave it\n"
+    assert help_text(RULES, "field").startswith("  field CHIPS  ")
+    assert help_text(RULES, "dance") == (
+        "  no word 'dance': `help` lists them, `help bets` the bets\n"
+    )
+
+
+@pytest.mark.parametrize("quitting", [STAYS, STOPS, ENDS])
+def test_help_says_what_becomes_of_the_table_on_quitting(quitting: str) -> None:
+    assert f"quit  {quitting}\n" in help_text(RULES, "quit", quitting=quitting)
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, WIDTH])
+def test_nothing_drawn_is_wider_than_the_terminal(width: int) -> None:
+    many = tuple(BetView(kind=9, number=n, name=f"place {n}", stake=1_000_000) for n in range(9))
+    wide = replace(TABLE, players=(replace(ANNA, bets=many), BEN, CARLA, DMITRI))
+    drawn = render_table(wide, ("place 6 12", "ready", "field 10"), width)
+    told = fitted("\n".join(changes(replace(wide, last=(), rolls=0), wide, width)), width)
+    for text in (drawn, told, help_text(RULES, width=width), help_text(RULES, "bets", width=width)):
+        assert max(map(len, text.splitlines())) <= width
+    assert " ".join(drawn.split()).count("place 8 1,000,000") == 1
+    assert "bank 9,983" in drawn
+
+
+def test_a_long_sentence_breaks_between_words_and_stays_indented() -> None:
+    assert fitted("  pass 5: the dice are out-of-hand\n", 20) == (
+        "  pass 5: the dice\n    are out-of-hand\n"
+    )
+    assert fitted("  short\n\n  kept\n", 40) == "  short\n\n  kept\n"
+
+
+@pytest.mark.parametrize(
+    ("bets", "sentence"),
+    [
+        (BEN.bets[:1], "  pass 10 rides on: once it is decided, what it pays is yours"),
+        (BEN.bets, "  pass 10 and place 8 12 ride on: once they are decided, what they pay is yours"),
+        ((), None),
+    ],
+)  # fmt: skip
+def test_who_leaves_reads_which_bets_ride_on(
+    bets: tuple[BetView, ...], sentence: str | None
+) -> None:
+    left = replace(TABLE, players=(ANNA, replace(BEN, seated=False, bets=bets), CARLA, DMITRI))
+    told = changes(TABLE, left)
+    assert told[0] == "  you leave the game"
+    assert [line for line in told if "rides on" in line or "ride on" in line] == (
+        [sentence] if sentence else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,9 +315,19 @@ def test_help_names_every_word_in_columns() -> None:
         (replace(TABLE, thrower=1), ["  You have the dice. Not ready yet: carla."]),
         (
             replace(TABLE, players=(ANNA, BEN, replace(CARLA, seated=False), DMITRI)),
-            ["  carla leaves the table"],
+            ["  carla leaves the game"],
         ),
     ],
 )  # fmt: skip
 def test_what_is_new_is_told_in_lines(after: TableView, lines: list[str]) -> None:
     assert changes(TABLE, after) == lines
+
+
+def test_who_was_caught_is_named_with_what_was_proven_when_it_is_and_from_then_on() -> None:
+    carla = replace(CARLA, cheated=True, votes=False, wants_vote=False, offence="dealt twice")
+    after = replace(TABLE, players=(ANNA, BEN, carla, DMITRI))
+    told = "carla was caught cheating and loses the vote: carla dealt twice."
+    assert changes(TABLE, after) == [f"  {told}"]
+    assert changes(after, after) == []
+    stands = "carla was caught cheating and votes no more: carla dealt twice."
+    assert f"  {stands}" in render_table(after, ()).splitlines()

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
+from operator import attrgetter
 from typing import NamedTuple
 
 from node.game.craps import dice, offers, words
@@ -25,7 +26,9 @@ from node.game.craps.bets import (
 )
 from node.game.craps.board import OLD, OPENING, POINT, ROLLS, advance, seen_through, sight
 from node.game.craps.decide import (
+    LOSE,
     NOTHING,
+    RETURN,
     Effect,
     Throw,
     Verdict,
@@ -38,11 +41,24 @@ from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
 from node.game.craps.vig import VIG_KINDS, exact_vig_unit, vig_due, win_of
 from node.game.options import load_options
-from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Odds, Offer, Refusal, Settlement
+from node.game.rules import (
+    Bet,
+    BetKey,
+    Bets,
+    Board,
+    Exposure,
+    Odds,
+    Offer,
+    Refusal,
+    Settlement,
+    key_of,
+)
 
 GAME_NAME = "craps"
 THROWER_NEEDS = "a pass or don't pass bet"
 
+_BEFORE = attrgetter("before")
+_WIN_AND_STAY = Effect.WIN_AND_STAY  # a member of an Enum is found slowly
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
 # When a bet may be made.
@@ -62,12 +78,6 @@ _WINDOWS: Mapping[int, int] = {
 }
 
 
-_SIGHTS: Mapping[BetKey, Board] = {
-    key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])
-}
-"""The bets that see more of the board than its point."""
-
-
 class _Entry(NamedTuple):
     """What `check_bet` needs to know of a bet; `unit` 0 sends it to the rules of odds."""
 
@@ -75,6 +85,15 @@ class _Entry(NamedTuple):
     unit: int
     least: int
     most: int
+
+
+class _OddsLimit(NamedTuple):
+    """Odds of at most `flat * times // per`, up to a whole `unit` with `up`, in whole units."""
+
+    times: int
+    per: int
+    up: int
+    unit: int
 
 
 class _Row(NamedTuple):
@@ -98,8 +117,24 @@ class CrapsRules:
         self.outcome_names = dice.NAMES
         self.outcome_weights = dice.WEIGHTS
         self.kind_names = KIND_NAMES
-        self._entries, self._prizes = _tables(params)
+        self._entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
+        self._flats = {
+            key: bet_key(FLAT_OF[kind], key.number)
+            for key, kind in ALL_KEYS.items()
+            if kind in FLAT_OF
+        }
+        self._odds_limits = {
+            (kind.value, number): _odds_limit(params, kind, number)
+            for kind in FLAT_OF
+            for number in params.points
+        }
+        self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
+        self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
+        # By puck and outcome, what becomes of bets that look at the puck alone and are not called.
+        self._usual: Mapping[int, Sequence[dict[BetKey, Verdict]]] = {
+            point: [{} for _ in dice.PAIRS] for point in (0, *params.points)
+        }
 
     @property
     def bet_words(self) -> Sequence[tuple[str, str]]:
@@ -165,24 +200,21 @@ class CrapsRules:
 
     def _check_odds(self, board: Board, bets: Bets, key: BetKey, total: int) -> Refusal | None:
         """Check odds of `total` chips: on a number, within their flat bet, exact (R17, R18)."""
-        number = key.number or board[POINT]
-        flat = bets.get(bet_key(FLAT_OF[ALL_KEYS[key]], key.number))
+        kind, number = key
+        number = number or board[POINT]
+        flat = bets.get(self._flats[key])
         if flat is None or not number:
             return Refusal(Code.NO_FLAT_BET, tuple(key))
-        most = self._odds_most(key.kind, number, flat.stake)
+        most = self._odds_most(kind, number, flat.stake)
         if total > most:
             return Refusal(Code.OVER_ODDS_LIMIT, (*key, total, most))
-        unit = _odds_unit(key.kind, number)
+        unit = self._odds_limits[kind, number].unit
         return _inexact(key, total, unit) if total % unit else None
 
     def _odds_most(self, kind: int, number: int, flat: int) -> int:
         """Return the most odds behind a flat stake; laid odds are bounded by what they win."""
-        most = flat * self.params.odds_multiple(number)
-        if kind in LAID_ODDS:
-            odds = LAY_ODDS[number]
-            most = most * odds.per // odds.win
-        unit = _odds_unit(kind, number)
-        return (most + (unit - 1) * self.params.odds_round_up) // unit * unit
+        times, per, up, unit = self._odds_limits[kind, number]
+        return (flat * times // per + up) // unit * unit
 
     def check_reduce(self, board: Board, bets: Bets, key: BetKey, amount: int) -> Refusal | None:
         """Say why `amount` may not come down from `key`, or None (R11 to R13, R23)."""
@@ -202,7 +234,7 @@ class CrapsRules:
         if rest < entry.least:
             return Refusal(Code.UNDER_LIMIT, (*key, rest, entry.least))
         number = key.number or board[POINT]
-        unit = entry.unit or _odds_unit(key.kind, number)
+        unit = entry.unit or self._odds_limits[key.kind, number].unit
         if rest % unit:
             return _inexact(key, rest, unit)
         for other in self.dependents(bets, key):
@@ -267,7 +299,7 @@ class CrapsRules:
 
     def exposure(self, board: Board, key: BetKey, working: int) -> Exposure:
         """Return what the bank must hold for each unit of stake on a bet, by outcome (R29)."""
-        if key not in _SIGHTS:
+        if key not in self._sights:
             # Nearly always: the first look at what `_row` would find.
             row = self._rows.get((board[POINT], key, working))
             if row is not None:
@@ -280,7 +312,7 @@ class CrapsRules:
         return -(-stake * win // per)
 
     def _row(self, board: Board, key: BetKey, working: int) -> _Row:
-        caps = _SIGHTS.get(key)
+        caps = self._sights.get(key)
         state = board[POINT] if caps is None else seen_through(board, caps)
         row = self._rows.get((state, key, working))
         if row is None:
@@ -320,34 +352,42 @@ class CrapsRules:
         """
         rows: list[Settlement] = []
         moved: list[Settlement] = []
-        point, known, sights = board[POINT], self._rows, _SIGHTS
-        for key in sorted(bets):
-            bet = bets[key]
-            row = None if key in sights else known.get((point, key, bet.working))
-            verdict = (row or self._row(board, key, bet.working)).verdicts[outcome]
+        usual = self._usual[board[POINT]][outcome]
+        for key, bet in bets.items():
+            verdict = None if bet.working else usual.get(key)
+            if verdict is None:
+                verdict = self._row(board, key, bet.working).verdicts[outcome]
+                if not bet.working and key not in self._sights:
+                    usual[key] = verdict
             if verdict is NOTHING:
                 continue
-            effect, stake, vig = verdict.effect, bet.stake, bet.vig
-            if effect is Effect.LOSE:
+            stake, vig = bet.stake, bet.vig
+            if verdict is LOSE:
                 rows.append(Settlement(key, stake, 0, vig, 0, key, 0, 0))
-            elif effect is Effect.MOVE:
-                to = BetKey(key.kind, verdict.number)
-                moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
-            elif effect is Effect.RETURN:
+            elif verdict is RETURN:
                 rows.append(Settlement(key, 0, 0, 0, stake + vig, key, 0, 0))
+            elif verdict.number:
+                to = key_of(key.kind, verdict.number)
+                moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
             else:
                 rows.append(self._won(key, bet, verdict))
-        return (*rows, *moved)
+        if len(rows) > 1:
+            rows.sort(key=_BEFORE)
+        if moved:
+            rows += sorted(moved, key=_BEFORE)
+        return tuple(rows)
 
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
         stake, vig = bet.stake, bet.vig
-        profit = verdict.odds.profit(stake)
-        taken = vig
-        if key.kind in VIG_KINDS and self.params.vig_on_win:
-            taken = vig_due(self.params, key, stake)
+        profit, stays = verdict.odds.profit(stake), verdict.effect is _WIN_AND_STAY
+        if key.kind not in VIG_KINDS:
+            if stays:
+                return Settlement(key, 0, profit, 0, profit, key, stake, 0)
+            return Settlement(key, 0, profit, 0, stake + profit, key, 0, 0)
+        taken = vig_due(self.params, key, stake) if self.params.vig_on_win else vig
         # A bet that stays up has its next vig taken from the win as well.
-        left, left_vig = (stake, vig) if verdict.effect is Effect.WIN_AND_STAY else (0, 0)
+        left, left_vig = (stake, vig) if stays else (0, 0)
         returned = stake + vig + profit - taken - left - left_vig
         assert returned >= 0, f"{key} wins {profit} with a vig of {taken}"
         return Settlement(key, 0, profit, taken, returned, key, left, left_vig)
@@ -388,14 +428,13 @@ def load_rules(params: bytes) -> CrapsRules | str:
     options = load_options(CrapsParams, GAME_NAME, params)
     if isinstance(options, str):
         return options
-    return options.problem() or CrapsRules(options)
+    return options.problem() or _rules_of(options)
 
 
 @functools.lru_cache(8)
-def _tables(params: CrapsParams) -> tuple[Mapping[BetKey, _Entry], Mapping[BetKey, Odds]]:
-    """Return how each bet that these rules take may be made, and the best odds of every bet."""
-    entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
-    return entries, {key: _greatest_prize(params, key) for key in ALL_KEYS}
+def _rules_of(options: CrapsParams) -> CrapsRules:
+    """Return the rules of these options; all tables of a process that play by them share them."""
+    return CrapsRules(options)
 
 
 def _entry(params: CrapsParams, key: BetKey) -> _Entry:
@@ -421,8 +460,12 @@ def _greatest_prize(params: CrapsParams, key: BetKey) -> Odds:
     return max(pays, key=lambda odds: Fraction(odds.win, odds.per))
 
 
-def _odds_unit(kind: int, number: int) -> int:
-    return (LAY_ODDS if kind in LAID_ODDS else TRUE_ODDS)[number].per
+def _odds_limit(params: CrapsParams, kind: Kind, number: int) -> _OddsLimit:
+    times, per, pays = params.odds_multiple(number), 1, TRUE_ODDS[number]
+    if kind in LAID_ODDS:
+        pays = LAY_ODDS[number]
+        times, per = times * pays.per, pays.win
+    return _OddsLimit(times, per, (pays.per - 1) * params.odds_round_up, pays.per)
 
 
 def _unknown(key: BetKey) -> Refusal:

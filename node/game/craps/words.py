@@ -8,7 +8,7 @@ from node.game.craps.decide import prizes
 from node.game.craps.params import CrapsParams
 from node.game.craps.pays import REPLAY_TIMES
 from node.game.rules import BetKey, Bets
-from node.game.words import whole_number
+from node.game.words import no_chips, whole_number
 
 _WORDS: Mapping[Kind, str] = MappingProxyType(
     {
@@ -169,10 +169,12 @@ def parse_bet(
         return f"{word!r} is no bet; `help` lists them"
     form = _FORMS[word]
     values = [whole_number(text) for text in words[1:]]
-    if not values or None in values:
-        strange = next((text for text in words[1:] if whole_number(text) is None), None)
-        what = f"{strange!r} is no whole number" if strange else f"{word!r} needs chips"
-        return f"{what}: type `{form}`"
+    if not values:
+        return f"{word!r} needs chips: type `{form}`"
+    if values[-1] is None:
+        return f"{no_chips(words[-1])}: type `{form}`"
+    if None in values:
+        return f"{words[1 + values.index(None)]!r} is no number: type `{form}`"
     *numbers, chips = [value for value in values if value is not None]
     if word in SPLITS:
         wanted = _split(word, numbers, chips)

@@ -71,7 +71,13 @@ def test_options_are_read_by_name() -> None:
         "'barr' is no option of craps; the options"
     )
     assert str(named_options(CRAPS, {"bar": "2"})).startswith("options of craps: ")
-    assert str(named_options(CRAPS, {"bar": 13})).startswith("options of craps: ")
+    assert named_options(CRAPS, {"bar": 13}) == "options of craps: bar = 13: the most is 12"
+    assert named_options(CRAPS, {"odds": [1, 2]}) == (
+        "options of craps: odds = 1,2: it takes 5 numbers, not 2"
+    )
+    assert named_options(CRAPS, {"put_numbers": [1, 6]}) == (
+        "options of craps: put_numbers = 1,6: the least is 2"
+    )
 
 
 def test_true_odds_are_the_chances_of_the_number_against_seven() -> None:

@@ -174,8 +174,8 @@ def test_words_of_a_bet(line: str, key: tuple[int, int], chips: int) -> None:
     [
         ("", "'' is no bet; `help` lists them"),
         ("pass 10", "'pass' is no bet; `help` lists them"),
-        ("small", "'small' is no whole number of chips: type `small CHIPS`"),
-        ("small ten", "'ten' is no whole number of chips: type `small CHIPS`"),
+        ("small", "'small' needs chips: type `small CHIPS`"),
+        ("small ten", "'ten' is no number of chips (digits alone, 1 or more): type `small CHIPS`"),
         ("small 3 10", "'small 3 10' is no bet: type `small CHIPS`"),
         ("total 3 10", "'total 3 10' is no bet: type `total NUMBER CHIPS`"),
         ("pair 2 2 10", "'pair 2 2 10' is no bet: type `pair NUMBER NUMBER CHIPS`"),
