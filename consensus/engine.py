@@ -207,9 +207,9 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
-        # Whoever did not cast both has a twin, and stops when it learns of it.
+        # Once for each proof. Whoever did not cast both has a twin, and stops when it learns of it.
         self._outside.sends += [
-            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
+            Send(None, frame(Number.VOTE, vote)) for vote in self._rounds.accused
         ]
         self._rounds.accused.clear()
         effects, self._effects = self._effects, []
@@ -265,6 +265,10 @@ class Engine:
     def grow(self, parties: int) -> None:
         """Take in parties that joined: they follow, their numbers come behind all others."""
         self._outside.peers.grow(parties)
+
+    def distrust(self, validator: ValidatorIndex) -> None:
+        """Give the views of a convicted validator up at once, as those of who is caught here (R6)."""
+        self._rounds.distrust(validator)
 
     def bytes_of(self, block: bytes) -> tuple[bytes, bytes] | None:
         """Return the bytes (header, body) of a block that is held here."""
@@ -487,7 +491,7 @@ class Engine:
         known = self._rounds.get(self.view)
         if known is None or known.proposal is None or not self.may_vote(self.view):
             return False
-        if known.fault or known.notarize is not None:
+        if known.fault or known.notarize is not None or not self._is_led:
             return False
         block = known.proposal
         if not known.justified:
@@ -506,6 +510,11 @@ class Engine:
             self._records.append(block.log())
         self._vote(NOTARIZE, known, block.hash)
         return True
+
+    @property
+    def _is_led(self) -> bool:
+        """Whether the leader of the current view is one that nobody can convict, as far as is known."""
+        return self._rounds.is_trusted(self._validators.leader(self.view))
 
     def _unfounded(self, header: Header, body: Body) -> str:
         """Return what no state is needed to see: another chain, leader or ancestry (R2)."""
@@ -570,6 +579,7 @@ class Engine:
         known = self._rounds.get(self.view)
         if (
             self._validators.leader(self.view) != self.me
+            or not self._is_led
             or self._armed_ms is None
             or self._now.mono_ms < self._armed_ms
             or not self.may_vote(self.view)
@@ -651,8 +661,8 @@ class Engine:
 
     def _timeout_ms(self, known: Round | None) -> int | None:
         """Return when the current view is given up: no leader's word, or no notarization."""
-        if self._armed_ms is None:
-            return None
+        if self._armed_ms is None or not self._is_led:
+            return self._armed_ms
         deltas = ADVANCE_DELTAS
         if known is None or known.proposal is None:
             leader = self._validators.leader(self.view)

@@ -118,9 +118,10 @@ class Rounds:
         self.fresh: list[Held] = []  # held since the engine last took them
         self.silent: list[ValidatorIndex] = []  # leaders whose turn passed without a word
         self.faults: list[tuple[ValidatorIndex, str]] = []
-        self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
+        self.accused: list[bytes] = []  # votes to be shown to everybody
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
+        self._distrusted = 0  # mask of those that are known to have equivocated
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -137,6 +138,16 @@ class Rounds:
         if known is None:
             known = self._rounds[view] = Round(view, Tally(self._electorate, view))
         return known
+
+    def distrust(self, validator: ValidatorIndex) -> None:
+        """Give a validator no turn from now on: it equivocated."""
+        self.noted |= not self._distrusted >> validator & 1
+        self._distrusted |= 1 << validator
+
+    def is_trusted(self, validator: ValidatorIndex) -> bool:
+        """Say whether a validator may lead: it did not equivocate, or everybody did."""
+        everybody = (1 << self._validators.n) - 1
+        return not self._distrusted >> validator & 1 or self._distrusted == everybody
 
     def has_own_votes(self) -> bool:
         """Say whether this node voted above the final block."""
@@ -540,8 +551,9 @@ class Rounds:
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
         kind = offence_kind(statement.kind, other.kind)
         if (signer, kind) not in self._proofs and signer != self._me:
-            self.accused += [(signer, half) for half in halves]
+            self.accused += halves
         self._proofs.setdefault((signer, kind), build_evidence(*halves))
+        self.distrust(signer)
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 
 

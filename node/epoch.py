@@ -125,6 +125,7 @@ class Epoch:
             vote_above=vote_above,
         )
         self.execution.trusting = False
+        self._distrust(membership)
         self.beacon: Beacon | None = None
         if own is not None:
             self.beacon = Beacon(
@@ -157,10 +158,17 @@ class Epoch:
         return self.beacon.waiting() if self.beacon is not None else ()
 
     def take_members(self, membership: Membership) -> None:
-        """Take note of members that became final: newcomers are parties that only follow."""
+        """Take note of final members: newcomers are parties that only follow, convicts lead no more."""
         if len(membership.members) > self._members:
             self._grow(membership)
             self.engine.grow(len(self._peers))
+        self._distrust(membership)
+
+    def _distrust(self, membership: Membership) -> None:
+        voters = self._peers[: self.execution.validators.n]
+        for index, slot in enumerate(voters):
+            if membership.members[slot].cheated:
+                self.engine.distrust(ValidatorIndex(index))
 
     # Inputs. Each takes note; `advance` follows.
 
