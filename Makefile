@@ -22,10 +22,11 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage report
 
 sweep: $(VENV)/.dev
-	for scenario in swarm partition crashes equivocator coalition flood churn cities party nodes; do \
+	for scenario in squall swarm partition crashes equivocator coalition flood churn cities party nodes; do \
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
+	NETSIM_EXAMPLES=$(or $(SEEDS),1999) $(BIN)/python -m pytest -q tests/netsim/test_stateful.py
 
 # A quarter of an hour of real processes; `SEED` draws other faults.
 soak: $(VENV)/.dev

@@ -5,9 +5,9 @@ books after every block are on: nothing is left out that a node does to the game
 crapssim, the simulator a craps player would take, if it is installed (extra `bench`), with the same
 strategies; on the same dice both must end with the same money (`chips_apart`).
 
-Eight players sit at two tables: a busy one, where each has up to thirteen bets of all kinds, and one
-where each plays one style with two or three. The fuller the layout, the better ours compares, so both
-are told.
+Eight players sit at three tables: a busy one, where each has up to thirteen bets of all kinds, one
+where each plays another style with one to four, and one where all play pass with double odds. The
+fuller the layout, the better ours compares, so all are told.
 
 Run `python -m bench.game [--json]`. Figures are medians over the runs, in which both programs take
 turns; rolls a second are of processor time, so that a busy machine slows neither.
@@ -23,7 +23,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,8 +53,18 @@ PARAMS = GameParams(
     absent_ms=TIMER_MS_MAX,
 )
 
-Wants = Callable[[int, Bets], list[tuple[BetKey, int]]]
-"""What a player puts down with the puck there and these bets up."""
+Wants = tuple[tuple[BetKey, Operation], ...]
+"""Bets that a player wants to be up, each with the operation that places it."""
+
+
+class Style(NamedTuple):
+    """How a player bets: what shall be up while the puck is off, and while it is on.
+
+    At most two come bets are up at once.
+    """
+
+    off: Wants
+    on: Wants
 
 
 def _key(kind: Kind, number: int = 0) -> BetKey:
@@ -65,81 +75,58 @@ PASS, DONT, COME = _key(Kind.PASS), _key(Kind.DONT_PASS), _key(Kind.COME)
 PASS_ODDS, DONT_ODDS, FIELD = _key(Kind.PASS_ODDS), _key(Kind.DONT_PASS_ODDS), _key(Kind.FIELD)
 COMES = tuple(_key(Kind.COME, number) for number in (4, 5, 6, 8, 9, 10))
 INSIDE = {5: 10, 6: 12, 8: 12, 9: 10}
+CROSS = {5: 10, 6: 12, 8: 12}
+ALL_PLACES = {4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10}
 
 
-def _missing(bets: Bets, *wanted: tuple[BetKey, int]) -> list[tuple[BetKey, int]]:
-    return [(key, chips) for key, chips in wanted if key not in bets]
+def _wants(*wanted: tuple[BetKey, int]) -> Wants:
+    return tuple((key, PlaceBet(0, *key, chips)) for key, chips in wanted)
 
 
-def want_pass(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass with double odds."""
-    return _missing(bets, (PASS_ODDS, ODDS)) if point else _missing(bets, (PASS, FLAT))
+def _places(stakes: Mapping[int, int]) -> Wants:
+    return _wants(*((_key(Kind.PLACE, number), chips) for number, chips in stakes.items()))
 
 
-def want_dont(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Don't pass with double odds laid."""
-    return _missing(bets, (DONT_ODDS, LAY)) if point else _missing(bets, (DONT, FLAT_DONT))
+def _hards(*numbers: int) -> Wants:
+    return _wants(*((_key(Kind.HARD, number), 5) for number in numbers))
 
 
-def want_field(_point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Field on every roll."""
-    return _missing(bets, (FIELD, 5))
+def _come_bets(bets: Bets) -> int:
+    return sum(key in bets for key in COMES)
 
 
-def want_comes(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass and up to two come bets."""
-    if not point:
-        return _missing(bets, (PASS, FLAT))
-    up = (COME in bets) + sum(key in bets for key in COMES)
-    return [(COME, FLAT)] if up < 2 and COME not in bets else []
+_LINE, _LINE_ODDS, _FIELD = _wants((PASS, FLAT)), _wants((PASS_ODDS, ODDS)), _wants((FIELD, 5))
 
+PASS_WITH_ODDS = Style(_LINE, _LINE_ODDS)
+DONT_WITH_ODDS = Style(_wants((DONT, FLAT_DONT)), _wants((DONT_ODDS, LAY)))
+SIX_AND_EIGHT = Style((), _places({6: 12, 8: 12}))
+FIELD_ALWAYS = Style(_FIELD, _FIELD)
+PASS_AND_COMES = Style(_LINE, _wants((COME, FLAT)))
+PLACE_INSIDE = Style((), _places(INSIDE))
+HARD_SIX_EIGHT = Style(_hards(6, 8), _hards(6, 8))
+FIELD_AND_PLACES = Style(_FIELD, _FIELD + _places(CROSS))
+MUCH = Style(
+    _LINE + _hards(4, 6, 8, 10) + _FIELD,
+    _LINE_ODDS + _places(ALL_PLACES) + _hards(4, 6, 8, 10) + _FIELD,
+)
+"""Up to 13 bets at once."""
 
-def _want_place(stakes: Mapping[int, int]) -> Wants:
-    wanted = tuple((_key(Kind.PLACE, number), chips) for number, chips in stakes.items())
-    return lambda point, bets: _missing(bets, *wanted) if point else []
-
-
-def want_hards(_point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """The hard six and eight."""
-    return _missing(bets, (_key(Kind.HARD, 6), 5), (_key(Kind.HARD, 8), 5))
-
-
-_want_cross = _want_place({5: 10, 6: 12, 8: 12})
-
-
-def want_cross(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Field on every roll, and place five, six and eight with a point on."""
-    return [*want_field(point, bets), *_want_cross(point, bets)]
-
-
-_want_all_places = _want_place({4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10})
-_HARDS = tuple((_key(Kind.HARD, number), 5) for number in (4, 6, 8, 10))
-
-
-def want_much(point: int, bets: Bets) -> list[tuple[BetKey, int]]:
-    """Pass with odds, every number placed, every hardway, and the field: up to 13 bets."""
-    return [
-        *want_pass(point, bets),
-        *_want_all_places(point, bets),
-        *_missing(bets, *_HARDS),
-        *want_field(point, bets),
-    ]
-
-
-BUSY: tuple[Wants, ...] = (want_much,) * 8
-EIGHT: tuple[Wants, ...] = (
-    want_pass, want_dont, _want_place({6: 12, 8: 12}), want_field,
-    want_comes, _want_place(INSIDE), want_hards, want_cross,
+ONE = (PASS_WITH_ODDS,)
+ALIKE = ONE * 8
+EIGHT = (
+    PASS_WITH_ODDS, DONT_WITH_ODDS, SIX_AND_EIGHT, FIELD_ALWAYS,
+    PASS_AND_COMES, PLACE_INSIDE, HARD_SIX_EIGHT, FIELD_AND_PLACES,
 )  # fmt: skip
-ONE: tuple[Wants, ...] = (want_pass,)
+BUSY = (MUCH,) * 8
 
 
 class Ours:
     """One session of the game with its players, driven block by block without a node."""
 
-    def __init__(self, players: Sequence[Wants], seed: int) -> None:
+    def __init__(self, players: Sequence[Style], seed: int) -> None:
         self.players = players
         self.seed = digest("bench", seed.to_bytes(8, "big"))
+        self.closed: tuple[int, ...] = ()
         self.state = GameState.genesis(PARAMS, len(players))
         self.bets = 0
         self.dice: list[tuple[int, ...]] = []
@@ -161,12 +148,15 @@ class Ours:
             self._settle()
             session = state.sessions[0]
             assert session is not None
-            point, index = session.board[POINT], 0
-            for player, wants in enumerate(self.players):
+            on, index = session.board[POINT] > 0, 0
+            for player, style in enumerate(self.players):
                 seat = session.seats[player]
                 assert seat is not None
-                for key, chips in wants(point, seat.bets):
-                    receipt = state.apply(player, PlaceBet(0, *key, chips), index)
+                bets = seat.bets
+                for key, operation in style[on]:
+                    if key in bets or (key is COME and _come_bets(bets) == 2):
+                        continue
+                    receipt = state.apply(player, operation, index)
                     assert receipt.code == 0, (player, key, receipt)
                     index += 1
             self.bets += index
@@ -174,13 +164,14 @@ class Ours:
             assert thrower is not None
             receipt = state.apply(thrower, Roll(0), index)
             assert receipt.code == 0, receipt
-            state.end_block()
+            self.closed = state.end_block()
         state.begin_block(state.height + 1, state.time_ms + BLOCK_MS, can_close=True)
         self._settle()
         state.end_block()
 
     def _settle(self) -> None:
-        if _closed(self.state):
+        if self.closed:
+            self.closed = ()
             self.seed = digest("bench", self.seed)
             self.dice.append(self.state.settle(0, self.seed).dice)
 
@@ -195,7 +186,7 @@ class Ours:
         return racks
 
 
-def crapssim_table(players: Sequence[Wants]) -> Any | None:
+def crapssim_table(players: Sequence[Style]) -> Any | None:
     """Return a table of the other program with the same players, None if it is not installed."""
     try:
         from crapssim.strategy.examples import Pass2Come
@@ -227,14 +218,14 @@ def crapssim_table(players: Sequence[Wants]) -> Any | None:
         Pass2Come(FLAT),
         place(INSIDE),
         hard(6, 5) + hard(8, 5),
-        BetField(5) + place({5: 10, 6: 12, 8: 12}),
+        BetField(5) + place(CROSS),
     ), strict=True))  # fmt: skip
     hards = hard(4, 5) + hard(6, 5) + hard(8, 5) + hard(10, 5)
-    numbers = place({4: 10, 5: 10, 6: 12, 8: 12, 9: 10, 10: 10})
-    strategies[want_much] = line + numbers + hards + BetField(5)
+    numbers = place(ALL_PLACES)
+    strategies[MUCH] = line + numbers + hards + BetField(5)
     table = Table()
-    for wants in players:
-        table.add_player(BUY_IN, strategies[wants])
+    for style in players:
+        table.add_player(BUY_IN, strategies[style])
     return table
 
 
@@ -248,7 +239,7 @@ class Side:
 
 
 def play_ours(
-    players: Sequence[Wants], rolls: int, seed: int
+    players: Sequence[Style], rolls: int, seed: int
 ) -> tuple[Side, list[tuple[int, ...]]]:
     """Play one run of ours; return also the dice."""
     game = Ours(players, seed)
@@ -259,7 +250,7 @@ def play_ours(
 
 
 def play_theirs(
-    players: Sequence[Wants], dice: Iterable[tuple[int, ...]], rolls: int
+    players: Sequence[Style], dice: Iterable[tuple[int, ...]], rolls: int
 ) -> Side | None:
     """Play so many rolls at the other program's table with its own dice; the money is of ours."""
     table, same = crapssim_table(players), crapssim_table(players)
@@ -272,7 +263,7 @@ def play_theirs(
     return Side(rolls / seconds, 0, [round(player.total_player_cash) for player in same.players])
 
 
-def compare(players: Sequence[Wants], rolls: int, seed: int) -> dict[str, object]:
+def compare(players: Sequence[Style], rolls: int, seed: int) -> dict[str, object]:
     """Measure both programs once on one seed."""
     ours, dice = play_ours(players, rolls, seed)
     theirs = play_theirs(players, dice, rolls)
@@ -407,6 +398,7 @@ def run(runs: int, rolls: int) -> dict[str, object]:
     """Measure everything `runs` times; return the medians."""
     parts: dict[str, Callable[[int], dict[str, object]]] = {
         "eight_players_busy": lambda seed: compare(BUSY, rolls // 4, seed),
+        "eight_players_alike": lambda seed: compare(ALIKE, rolls, seed),
         "eight_players_one_style_each": lambda seed: compare(EIGHT, rolls, seed),
         "one_player": lambda seed: compare(ONE, rolls * 4, seed),
         "block_of_1000": lambda _seed: measure_blocks(1_000),

@@ -161,6 +161,19 @@ class SealLogged:
     step: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedLogged:
+    """An answer that counted in a fetch of a state, as it was framed: it is not asked for again."""
+
+    part: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchEnded:
+    """The fetched answers have done their work, or lead nowhere any more: forget them."""
+
+
 LogRecord: TypeAlias = (
     VoteLogged
     | FloorLogged
@@ -176,6 +189,8 @@ LogRecord: TypeAlias = (
     | EpochKeysLogged
     | EpochKeysErased
     | SealLogged
+    | FetchedLogged
+    | FetchEnded
 )
 
 

@@ -11,6 +11,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     LogRecord,
     Now,
     SharesLogged,
@@ -90,6 +92,10 @@ class Disk:
                     self._blocks[record.hash] = (record.header, record.body)
                 case EpochKeysErased():
                     self._erase(record)
+                case FetchEnded() if not self._cached:
+                    self.records = [
+                        one for one in self.records if not isinstance(one, FetchedLogged)
+                    ]
                 case _:
                     pass
 

@@ -24,6 +24,7 @@ EVENTS_PER_MS_MAX = 20_000
 BATCH_FRAMES_MAX = 100
 """Frames handed over at once, as in the runtime."""
 
+_FIRSTS_MAX = 1 << 40
 _CALL, _MAIL, _TIMER = 0, 1, 2
 _FRAME, _DEADLINE, _ENTROPY, _PEER_UP, _START = range(5)
 
@@ -68,12 +69,22 @@ class Network:
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
         self._mail: list[dict[int, list[tuple[ValidatorIndex, bytes]]]] = [{} for _ in self.hosts]
         self._sequence = 0
+        self._firsts = 0
 
     # Time.
 
     def at(self, when_ms: int, what: Callable[[], None]) -> None:
         """Do something at a virtual time."""
         self._push(max(when_ms, self.now_ms), _CALL, -1, what)
+
+    def first_at(self, when_ms: int, what: Callable[[], None]) -> None:
+        """Do something before all else of a time to come, and behind what was first there before.
+
+        So it makes no difference whether it is known from the start or only just.
+        """
+        assert when_ms > self.now_ms or not self.now_ms, "what is over cannot be preceded"
+        self._firsts += 1
+        heapq.heappush(self._heap, (when_ms, self._firsts - _FIRSTS_MAX, _CALL, -1, what))
 
     def _push(
         self, when_ms: int, kind: int, host: int, what: Callable[[], None] | None = None

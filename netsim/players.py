@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from netsim.scenario import WorkloadPart
+from netsim.scenario import Act, WorkloadPart
 from node.game.craps.board import POINT
 from node.game.operations import (
     CreateSession,
@@ -11,6 +11,7 @@ from node.game.operations import (
     PassDice,
     PlaceBet,
     Ready,
+    Reduce,
     Roll,
     Sit,
     TakeDown,
@@ -124,3 +125,26 @@ class Bettor:
         if seat is None or seat.riding:
             return (Sit(0),)
         return (TakeDown(0, *_SIX),) if _SIX in seat.bets else (PlaceBet(0, *_SIX, 6),)
+
+
+def operation_of(act: Act) -> AnyOperation:
+    """Return what a scenario lets a member do, in the first session."""
+    match act.does:
+        case "open":
+            return CreateSession(CRAPS)
+        case "sit":
+            return Sit(0)
+        case "leave":
+            return Leave(0)
+        case "bet":
+            return PlaceBet(0, act.kind, act.number, act.chips)
+        case "reduce":
+            return Reduce(0, act.kind, act.number, act.chips)
+        case "take-down":
+            return TakeDown(0, act.kind, act.number)
+        case "ready":
+            return Ready(0)
+        case "roll":
+            return Roll(0)
+        case "pass-dice":
+            return PassDice(0)

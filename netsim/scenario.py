@@ -25,6 +25,8 @@ TABLE_MAX = 64
 FAULTS_MAX = 20_000
 """Faults of one resolved scenario; more says nothing that fewer do not."""
 
+SEED_MAX = 2**63 - 1
+
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Range: TypeAlias = tuple[Probability, Probability]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -269,6 +271,19 @@ class Byzantine(_Part, frozen=True):
     tables: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
 
 
+class Act(_Part, frozen=True):
+    """What one member does at a moment, whether it can or not; `kind` and `number` are of a bet."""
+
+    at: Length
+    node: Node
+    does: Literal[
+        "open", "sit", "leave", "bet", "reduce", "take-down", "ready", "roll", "pass-dice"
+    ]
+    kind: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    number: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    chips: Count = 0
+
+
 class LivenessPart(_Part, frozen=True):
     """What must be reached once everything is healed, at `at` (the end unless said), `within`.
 
@@ -303,11 +318,12 @@ class ExpectPart(_Part, frozen=True):
 
 
 class Scenario(_Part, frozen=True):
-    """A whole scenario."""
+    """A whole scenario. One with a `seed` is run with it, unless another one is asked for."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
     format: Literal[1] = 1
     about: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
     tier: Tier = "core"
     duration: Length = Length(30_000_000)
     signatures: Literal["stand-in", "memo", "ed25519"] = "stand-in"
@@ -316,6 +332,7 @@ class Scenario(_Part, frozen=True):
     topology: TopologyPart = TopologyPart()
     link: LinkPart = LinkPart()
     workload: WorkloadPart = WorkloadPart()
+    act: tuple[Act, ...] = ()
     fault: tuple[AnyFault, ...] = ()
     byzantine: tuple[Byzantine, ...] = ()
     liveness: LivenessPart = LivenessPart()
@@ -458,6 +475,11 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "$.expect.marks", f"{mark!r} is not one of {', '.join(MARKS)}"
     if scenario.heals_at.us > scenario.duration.us:
         yield "$.liveness.at", f"{scenario.heals_at} is after the end at {scenario.duration}"
+    for index, act in enumerate(scenario.act):
+        if act.node >= table:
+            yield f"$.act[{index}].node", f"node {act.node} at a table of {table}"
+        if act.at.us > scenario.duration.us:
+            yield f"$.act[{index}].at", f"{act.at} is after the end at {scenario.duration}"
     yield from _tier_problems(scenario)
     yield from _fault_problems(scenario)
     yield from _damage_problems(scenario)
@@ -493,6 +515,8 @@ def _tier_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"$.link.{name}", f"TCP hides {name}: it needs tier core"
     if scenario.byzantine:
         yield "$.byzantine[0]", "traitors need tier core"
+    if scenario.act:
+        yield "$.act[0]", "acts of single members need tier core"
     if scenario.topology.kind == "room":
         yield "$.topology.kind", "a room needs tier core"
     if scenario.nodes.newcomers:
@@ -636,24 +660,31 @@ def format_scenario(scenario: Scenario) -> str:
             if rows:
                 sections.append("\n".join((f"[{key}]", *rows)))
         elif isinstance(value, list | tuple):
-            sections += ["\n".join((f"[[{key}]]", *_rows(each))) for each in value]
+            sections += ["\n".join((f"[[{key}]]", *_rows(key, each))) for each in value]
         elif value != usual[key] or key in {"format", "name"}:
             heads.append(f"{key} = {_toml(value)}")
     return "\n\n".join(("\n".join(heads), *sections)) + "\n"
 
 
-def _rows(fields: Mapping[str, Any]) -> Iterator[str]:
-    usual = _usual(fields.get("kind"))
+def _rows(section: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    usual = _usual(section, fields)
     for key, value in fields.items():
-        if value is not None and (key == "kind" or value != usual.get(key, ...)):
+        if value is not None and value != usual.get(key, ...):
             yield f"{key} = {_toml(value)}"
 
 
-def _usual(kind: str | None) -> Mapping[str, Any]:
-    if kind is None:
-        return plain(Byzantine(strategy="silent", nodes=())) | {"strategy": ...}
-    fault = msgspec.convert({"kind": kind, "at": "0s"}, AnyFault, dec_hook=_decode_hook)
-    return plain(fault) | {"at": ...}
+def _usual(section: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an entry of a section may leave out."""
+    match section:
+        case "byzantine":
+            return plain(Byzantine(strategy="silent", nodes=())) | {"strategy": ...}
+        case "act":
+            usual = plain(Act(at=Length(0), node=0, does="sit"))
+            return usual | {"at": ..., "node": ..., "does": ...}
+        case _:
+            least = {"kind": fields["kind"], "at": "0s"}
+            fault = msgspec.convert(least, AnyFault, dec_hook=_decode_hook)
+            return plain(fault) | {"at": ..., "kind": ...}
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401  (any plain value)

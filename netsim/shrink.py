@@ -81,7 +81,8 @@ def shrink(
     # From the end on, nothing is needed any more.
     end_ms = outcome.violations[0].at_ms
     search.fails(_cut(resolved, end_ms), seed)
-    _reduce_faults(search)
+    _reduce(search, "fault")
+    _reduce(search, "act")
     for candidate in _simpler:
         before = -1
         while search.left > 0 and search.left != before:
@@ -89,29 +90,31 @@ def shrink(
             scenario, seed, _ = search.best
             if not any(search.fails(smaller, seed) for smaller in candidate(scenario)):
                 break
-    _reduce_faults(search)
+    _reduce(search, "fault")
+    _reduce(search, "act")
     scenario, seed, outcome = search.best
-    return Shrunk(replace(scenario, name="shrunk"), seed, outcome, runs_max - search.left)
+    return Shrunk(replace(scenario, seed=seed), seed, outcome, runs_max - search.left)
 
 
-def _reduce_faults(search: _Shrinker) -> None:
-    """Leave out as many faults as can be: halves first, then ever smaller parts (ddmin)."""
+def _reduce(search: _Shrinker, section: str) -> None:
+    """Leave out as many faults or acts as can be: halves, then ever smaller parts (ddmin)."""
     assert search.best is not None, "something failed"
     parts = 2
     while search.left > 0:
         scenario, seed, _ = search.best
-        faults = scenario.fault
-        if not faults:
+        entries = getattr(scenario, section)
+        if not entries:
             return
-        size = max(len(faults) // parts, 1)
-        for start in range(0, len(faults), size):
-            if search.fails(_with(scenario, (*faults[:start], *faults[start + size :])), seed):
+        size = max(len(entries) // parts, 1)
+        for start in range(0, len(entries), size):
+            fewer = (*entries[:start], *entries[start + size :])
+            if search.fails(replace(scenario, **{section: fewer}), seed):
                 parts = max(parts - 1, 2)
                 break
         else:
             if size == 1:
                 return
-            parts = min(parts * 2, len(faults))
+            parts = min(parts * 2, len(entries))
 
 
 def _with(scenario: Scenario, faults: Sequence[object]) -> Scenario:
@@ -120,6 +123,8 @@ def _with(scenario: Scenario, faults: Sequence[object]) -> Scenario:
 
 def _cut(scenario: Scenario, end_ms: int) -> Scenario:
     faults = tuple(fault for fault in scenario.fault if fault.at.first_us <= end_ms * 1_000)
+    acts = tuple(act for act in scenario.act if act.at.ms <= end_ms)
+    scenario = replace(scenario, act=acts)
     if end_ms >= scenario.heals_at.ms:
         return _with(scenario, faults)
     end = Length(end_ms * 1_000)
@@ -179,7 +184,8 @@ def _shorter(scenario: Scenario) -> Iterator[Scenario]:
     half = Length(scenario.duration.us // 2 // 1_000 * 1_000)
     if half.ms >= 1_000 and scenario.liveness.at is None:
         kept = tuple(fault for fault in scenario.fault if fault.at.first_us <= half.us)
-        yield replace(scenario, duration=half, fault=kept)
+        acts = tuple(act for act in scenario.act if act.at.us <= half.us)
+        yield replace(scenario, duration=half, fault=kept, act=acts)
 
 
 _simpler = (_fewer_tables, _fewer_traitors, _fewer_nodes, _calmer, _shorter)

@@ -17,7 +17,7 @@ from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
 from netsim.ledger import Ledger, close_named_by
 from netsim.network import Network
-from netsim.players import Bettor, Player
+from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
@@ -106,8 +106,10 @@ class TableRun:
         game.replayed = self._post
         self.ledger = Ledger(chain_id, params, identities, game.verify)
         network = self.network
+        for act in scenario.act:
+            self.schedule_act(act)
         for fault in self._faults:
-            network.at(fault.at.first_us // US_PER_MS, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+            self.schedule_fault(fault)
         network.at(scenario.heals_at.ms, self._heal)
         network.at(OBSERVED_MS, self._look_at_bounds)
         for slot in range(scenario.table):
@@ -247,7 +249,23 @@ class TableRun:
             self.trace.input(self.network.now_ms, slot, 9, len(wishes))
             self.game.submit(slot, *wishes)
 
+    def schedule_act(self, act: s.Act) -> None:
+        """Let a member do something at its time, which is to come."""
+        self.network.first_at(act.at.ms, lambda: self._act(act))
+
+    def _act(self, act: s.Act) -> None:
+        if act.node in self.damaged or not self._is_up(act.node):
+            return
+        if self.network.hosts[act.node].frozen_until_ms > self.network.now_ms:
+            return
+        self.trace.note(self.network.now_ms, act.node, "act", act.does)
+        self.game.submit(act.node, operation_of(act))
+
     # Faults.
+
+    def schedule_fault(self, fault: s.AnyFault) -> None:
+        """Let a fault begin at its time, which is to come."""
+        self.network.first_at(fault.at.first_us // US_PER_MS, lambda: self._begin(fault))
 
     def _begin(self, fault: s.AnyFault) -> None:
         network, now_ms = self.network, self.network.now_ms

@@ -331,11 +331,16 @@ class Execution:
         return self._finalized.popleft()
 
     def has_work(self, tip: BlockHash) -> bool:
-        """Say whether something valid waits that the chain ending at `tip` does not hold."""
+        """Say whether something valid waits that the chain ending at `tip` does not hold.
+
+        Evidence waits for other work: whoever alone holds it would be awake alone (PROTOCOL 8).
+        """
         state = self._states[tip]
         if state.is_sealed:
             return False
-        return self._mempool.has_next(state.game.seqs()) or bool(self._system_items(state))
+        return self._mempool.has_next(state.game.seqs()) or any(
+            kind_of(item) != ITEM_EVIDENCE for item in self._system_items(state)
+        )
 
 
 def open_epoch(state: ChainState, seal: Digest) -> ChainState:

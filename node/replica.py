@@ -19,6 +19,8 @@ from consensus.effects import (
     Effect,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     LogRecord,
     Now,
     Persist,
@@ -209,6 +211,7 @@ class Replica:
         self._server = StateServer(records)
         self._linked: dict[int, None] = {}
         self._sync: StateSync | None = None
+        self._fetched = [one for one in records if isinstance(one, FetchedLogged)]
         self._sync_ms = 0  # not before then another state is asked for
         self._spent: dict[int, TokenBucket] = {}
         self._is_over = False
@@ -245,6 +248,7 @@ class Replica:
     def start(self, now: Now) -> list[ReplicaEffect]:
         """Begin, or resume after a restart."""
         self._epoch.start(now)
+        self._resume_sync(now)
         self._push(None)
         return self._step(now)
 
@@ -343,6 +347,7 @@ class Replica:
             muted=self.engine.muted,
             floor=self.engine.floor,
             standing=self.engine.standing(),
+            fetched=(self._sync.height, self._sync.leaves) if self._sync is not None else None,
             rolls=self._epoch.rolls_waiting(),
             final=final,
             voters=final.membership.voters,
@@ -452,6 +457,7 @@ class Replica:
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
+        assert not self._is_leaping, "while a state is fetched nothing else writes the chain"
         state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
         result, own = state.result, state.membership.slot_of(self._kid)
@@ -551,15 +557,23 @@ class Replica:
         """Ask for a state when somebody claims to be far ahead; only a proof will count."""
         is_far = status.final_height >= self.final.height + BEHIND_BLOCKS
         if is_far and self._sync is None and now.mono_ms >= self._sync_ms:
-            final, execution = self.final, self._epoch.execution
-            trusted = Trusted(
-                self.setup.chain_id,
-                self._epoch.number,
-                execution.validators,
-                final.height,
-                execution.base,
-            )
-            self._sync = StateSync(self._terms, trusted, self._linked, now.mono_ms)
+            self._sync = self._new_sync(now)
+
+    def _new_sync(self, now: Now) -> StateSync:
+        chain_id, number, at = self.setup.chain_id, self._epoch.number, self._epoch.execution
+        trusted = Trusted(chain_id, number, at.validators, self.final.height, at.base)
+        return StateSync(self._terms, trusted, self._linked, now.mono_ms)
+
+    def _resume_sync(self, now: Now) -> None:
+        """Go on with a fetch that a restart has interrupted, if it leads far ahead still."""
+        fetched, self._fetched = self._fetched, []
+        if not fetched:
+            return
+        sync = self._new_sync(now)
+        if sync.resume(fetched):
+            self._sync = sync
+        else:
+            self._records.append(FetchEnded())
 
     def _take_state(self, sender: ValidatorIndex, message: Anchor | StateChunk) -> str | None:
         if self._sync is None:
@@ -575,12 +589,15 @@ class Replica:
         sync = self._sync
         if sync is None:
             return
+        self._records += sync.take_fresh()
         if sync.block is not None:
+            assert self.final.height == sync.base, "a block was made final beside the fetch"
             self._records += sync.records()
             self._effects.append(Rebased(sync.block.header.height))
             self._is_over = True
         elif sync.is_over(now.mono_ms):
             self._sync, self._sync_ms = None, now.mono_ms + GIVE_UP_MS
+            self._records.append(FetchEnded())
         elif (request := sync.ask(now.mono_ms)) is not None:
             self._effects.append(Send(ValidatorIndex(request[0]), request[1]))
 

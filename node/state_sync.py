@@ -3,7 +3,8 @@
 The way up is proven, step by step: each epoch names the next voters, a quorum of theirs made the
 anchor final, and its header commits to every leaf of its state. So one honest peer is enough, any
 chunk of any peer counts by itself, and a lying or silent peer costs a time-out. Nothing that was
-fetched is executed or shown before all of it stands under the header.
+fetched is executed or shown before all of it stands under the header. Answers that counted are
+durable, so a node that is stopped meanwhile goes on where it was.
 """
 
 from collections import deque
@@ -11,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus.chain import Block, parse_block
-from consensus.effects import BlockLogged, FinalLogged, LogRecord, SealLogged, SnapshotLogged
+from consensus.effects import (
+    BlockLogged,
+    FetchedLogged,
+    FetchEnded,
+    FinalLogged,
+    LogRecord,
+    SealLogged,
+    SnapshotLogged,
+)
 from consensus.encoding import DecodeError, Digest, decode_as, digest, encode
 from consensus.light import FinalHeader, Trusted, check_final
 from consensus.merkle import EMPTY_ROOT, MerkleTree, verify_proof
@@ -29,6 +38,7 @@ from consensus.messages import (
     StateChunk,
     block_hash,
     frame,
+    parse_frame,
 )
 from node.execution import Snapshot, Terms, chain_parts, decode_snapshot
 from node.game.leaves import GameLeaves
@@ -50,7 +60,7 @@ SERVED_BYTES_PER_S, SERVED_BYTES_BURST = 4 << 20, 8 << 20
 """What one peer is served of states in a second, and at once."""
 
 CHAIN, MEMBERS, ACCOUNTS, SESSIONS, BEACON, SEATS = range(6)
-_NOWHERE = bytes(32)
+_NOWHERE, _NOBODY = bytes(32), -1
 
 
 def trees_of(snapshot: Snapshot) -> list[tuple[bytes, ...]]:
@@ -242,13 +252,17 @@ class StateSync:
         """Begin at the newest final block here, as `trusted` names it; `peers` are those linked."""
         self._terms = terms
         self._trusted = trusted
-        self._base = trusted.height
+        self.base = trusted.height
+        """The height of the own final block: while a state is fetched no block is made final."""
         self._peers = peers
-        self._peer = -1
+        self._peer = _NOBODY
         self._asked_ms: int | None = None
         self._progress_ms = now_ms
         self._silences = 0
         self._seals: list[SealLogged] = []
+        self._way: list[Anchor] = []  # what led to the target, one step each
+        self._parts = 0
+        self._fresh: list[LogRecord] = []
         self._target: _Target | None = None
         self._roots: tuple[bytes, ...] = ()
         self._trees: list[list[bytes]] = []
@@ -262,9 +276,51 @@ class StateSync:
         """Whether a state far ahead is proven final: until it is here no block is executed."""
         return self._target is not None
 
+    @property
+    def height(self) -> int:
+        """The height of the state that is fetched, 0 while there is none."""
+        return 0 if self._target is None else self._target.header.height
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves of it are here."""
+        return sum(map(len, self._trees))
+
+    def resume(self, fetched: Sequence[FetchedLogged]) -> bool:
+        """Take the answers of before a restart, held against everything once more.
+
+        Say whether they lead to a state. If not, this fetch is to be dropped.
+        """
+        for one in sorted(fetched, key=lambda record: record.part):
+            parts = self._parts
+            try:
+                message = parse_frame(one.message)[1]
+            except DecodeError:  # another version of this program wrote it
+                return False
+            match message:
+                case Anchor():
+                    counts = not self._climb(message)
+                case StateChunk():
+                    counts = not self.take_chunk(_NOBODY, message) and self._parts > parts
+                case _:
+                    counts = False
+            if not counts:
+                return False
+        self._fresh.clear()
+        return self.is_leaping
+
+    def take_fresh(self) -> list[LogRecord]:
+        """Return, once, what is to be durable of the latest answers."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _keep(self, message: bytes) -> None:
+        self._fresh.append(FetchedLogged(part=self._parts, message=message))
+        self._parts += 1
+
     def is_over(self, now_ms: int) -> bool:
-        """Say whether nobody has helped for too long."""
-        return now_ms - self._progress_ms >= GIVE_UP_MS
+        """Say whether nobody has helped for too long, of those who were asked."""
+        return self._peer != _NOBODY and now_ms - self._progress_ms >= GIVE_UP_MS
 
     @property
     def deadline_ms(self) -> int:
@@ -276,6 +332,8 @@ class StateSync:
         self._now_ms = now_ms
         if not self._peers or now_ms < self.deadline_ms:
             return None
+        if self._peer == _NOBODY:
+            self._progress_ms = now_ms
         if self._asked_ms is not None or self._peer not in self._peers:
             self._turn()
         self._asked_ms = now_ms
@@ -298,6 +356,7 @@ class StateSync:
         if self._silences > 2 * len(peers) and self._target is not None:
             self._silences = 0
             self._target = None
+            self._fresh = [FetchEnded()]
 
     def _moved(self) -> None:
         self._progress_ms = self._now_ms
@@ -311,11 +370,11 @@ class StateSync:
 
         `height` is that of the newest final block here: the target has to be far above it.
         """
-        self._base = height
         if self._target is not None or sender != self._peer:
             return ""
         if anchor.epoch != self._trusted.epoch:
             return ""
+        self.base = height
         fault = self._climb(anchor)
         if not fault and (anchor.steps or self.is_leaping):
             self._moved()
@@ -326,7 +385,7 @@ class StateSync:
 
     def _climb(self, anchor: Anchor) -> str:
         try:
-            for data in anchor.steps:
+            for data in anchor.steps[self._trusted.epoch - anchor.epoch :]:
                 step = decode_as(data, EpochStep)
                 following = follow(self._trusted, step, self._terms.verify)
                 if isinstance(following, str):
@@ -341,15 +400,16 @@ class StateSync:
                         step=data,
                     )
                 )
+                self._way.append(Anchor(self._trusted.epoch, (data,), _NOWHERE, b""))
                 self._trusted = following
             if anchor.hash == _NOWHERE:
                 return ""
             proof = decode_as(anchor.final, FinalHeader) if anchor.final else None
         except DecodeError as error:
             return f"anchor that does not parse: {error}"
-        return self._take_target(anchor.hash, proof)
+        return self._take_target(anchor.hash, proof, anchor.final)
 
-    def _take_target(self, named: bytes, proof: FinalHeader | None) -> str:
+    def _take_target(self, named: bytes, proof: FinalHeader | None, final: bytes) -> str:
         if proof is not None:
             header = check_final(self._trusted, proof, self._terms.verify)
             if isinstance(header, str):
@@ -362,11 +422,14 @@ class StateSync:
             return ""  # the seal that this node stands on itself
         if named != found:
             return "anchor that proves another block than the one it names"
-        if header.height >= self._base + BEHIND_BLOCKS // 2:
+        if header.height >= self.base + BEHIND_BLOCKS // 2:
             self._target = _Target(named, header, proof)
             self._roots = ()
             self._trees = [[] for _ in range(SEATS)]
             self._todo = deque(range(SEATS))
+            self._parts = 0
+            for anchor in (*self._way, Anchor(self._trusted.epoch, (), named, final)):
+                self._keep(frame(Number.ANCHOR, anchor))
         return ""
 
     def take_chunk(self, sender: int, chunk: StateChunk) -> str:
@@ -388,6 +451,7 @@ class StateSync:
             self._todo.popleft()
             if tree == SESSIONS:
                 self._add_seats()
+        self._keep(frame(Number.STATE_CHUNK, chunk))
         self._moved()
         return ""
 
@@ -455,6 +519,7 @@ class StateSync:
             named = decode_as(self._seals[-1].certificate, Certificate).digest
             certificate = self._seals[-1].certificate if named == target.hash else b""
         return (
+            FetchEnded(),
             *self._seals,
             block.log(),
             FinalLogged(

@@ -26,6 +26,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     FinalLogged,
     FloorLogged,
     LogRecord,
@@ -42,7 +44,7 @@ from node.mark import SignMark, newest_vote
 
 STORE_FILE = "store.db"
 LOCK_FILE = "store.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x42437270
 """ASCII "BCrp" in the file's header, so that `file` and we tell it from other databases."""
 SQLITE_OLDEST = (3, 35, 0)
@@ -94,6 +96,8 @@ _SCHEMA = (
     " row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE seals (epoch INTEGER, height INTEGER, hash BLOB, certificate BLOB,"
     " step BLOB, position INTEGER, row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
+    "CREATE TABLE fetched (part INTEGER, message BLOB, position INTEGER, row_hash BLOB,"
+    " PRIMARY KEY (part)) WITHOUT ROWID",
     "CREATE TABLE rolls (session INTEGER, number INTEGER, height INTEGER, proof BLOB,"
     " position INTEGER, row_hash BLOB, PRIMARY KEY (session, number)) WITHOUT ROWID",
     "CREATE INDEX rolls_by_height ON rolls (height)",
@@ -165,6 +169,7 @@ _DEAL_CERTIFICATES = _Table(
 _SHARES = _Table("shares", SharesLogged, ("epoch", "dealer", "batch", "deal"))
 _EPOCH_KEYS = _Table("epoch_keys", EpochKeysLogged, ("epoch",), ("vote_seed", "box_secret"))
 _SEALS = _Table("seals", SealLogged, ("epoch",), ("hash",))
+_FETCHED = _Table("fetched", FetchedLogged, ("part",), ("message",))
 _ROLLS = _Table("rolls", RollLogged, ("session", "number"))
 _WORKING: tuple[_Table[LogRecord], ...] = (
     _VOTES,
@@ -177,6 +182,7 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _SHARES,
     _EPOCH_KEYS,
     _SEALS,
+    _FETCHED,
 )
 """Read whole at every start; pruned, but for one row for each epoch sealed."""
 _OF_EPOCH: tuple[_Table[LogRecord], ...] = (_DEALINGS, _DEAL_CERTIFICATES, _SHARES)
@@ -550,6 +556,9 @@ class Journal(Store):
                     self._delete(table, "epoch < ?", (record.epoch,))
                 self._delete(_EPOCH_KEYS, "epoch < ?", (record.keys,))
                 db.execute("PRAGMA secure_delete = OFF")
+                continue
+            if isinstance(record, FetchEnded):
+                self._delete(_FETCHED, "part >= ?", (0,))
                 continue
             table = _TABLES[type(record)]
             values = table.values(record)

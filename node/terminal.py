@@ -173,6 +173,8 @@ def turn_text(view: TableView) -> str:
     if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
+        if not view.own.bets:
+            return "You have the dice: type a bet, then `roll`."
         return "You have the dice and all are ready: type `roll`."
     thrower = view.players[view.thrower].name
     if view.own.ready:
@@ -279,7 +281,7 @@ def changes(before: TableView, after: TableView, width: int = WIDTH) -> list[str
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.thrower == after.me or not after.betting
     is_new = turn_text(after) != turn_text(before) and not after.waits_for
-    if is_new and after.own.seated and (rolled or mine):
+    if is_new and (before.waits_for or (after.own.seated and (rolled or mine))):
         lines.append(f"  {turn_text(after)}")
     return lines
 
@@ -466,7 +468,7 @@ def admission(name: str, view: TableView) -> Play | Say:
         if asking.name.casefold() == name.casefold():
             return Play((Admit(asking.join),))
     if not view.asking:
-        return Say("nobody asks to join")
+        return Say("nobody asks to join yet: who made the invite says yes first, then others can")
     return Say(f"no {name!r} asks to join; {_listed([one.name for one in view.asking])} would")
 
 

@@ -48,13 +48,15 @@ class Situation:
     """One node as it stands; `voters` are slots by validator index, `names` are by slot.
 
     `muted` says why this node votes no more, `floor` up to which view it does not, None while it asks.
-    `rolls` are closed and not opened here. `up` says whether a member is linked, if that is known.
+    `fetched` is the height of the state that is fetched, 0 before one is proven, and how many leaves
+    of it are here. `rolls` are closed and not opened here. `up` says whether a member is linked, if that is known.
     """
 
     halted: str
     muted: str
     floor: int | None
     standing: Standing
+    fetched: tuple[int, int] | None = None
     rolls: tuple[RollWaiting, ...]
     final: ChainState
     voters: tuple[int, ...]
@@ -162,6 +164,20 @@ def _doubt(seen: Situation) -> Why | None:
 
 
 def _behind(seen: Situation) -> Why | None:
+    if seen.fetched is not None and seen.fetched[0]:
+        height, leaves = seen.fetched
+        return Why(
+            cause=Cause.BEHIND,
+            slots=(),
+            player=(
+                f"this node was away for {height - seen.final.height} blocks and is fetching the "
+                "table as it stands: wait a moment"
+            ),
+            developer=(
+                f"leaping from height {seen.final.height} to the state at {height}: {leaves} leaves "
+                "are here and proven"
+            ),
+        )
     wanted = seen.standing.fetching
     if not wanted:
         return None

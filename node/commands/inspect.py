@@ -176,6 +176,6 @@ def _node_text(live: object) -> str:
         case None:
             return "does not run"
         case {"waits_for": int(more), "away": list(away)} if more:
-            return f"runs; {waiting_text(more, away)}"
+            return f"runs. {waiting_text(more, away)}"
         case _:
             return "runs"

@@ -243,7 +243,7 @@ def _text(facts: dict[str, object]) -> str:
     match facts:
         case {"blocks": blocks}:
             lines += [
-                f"blocks  {blocks:,} executed again, in {facts['epochs']:,} epochs; all are final",
+                f"blocks  {blocks:,} executed again, in {_epochs(facts['epochs'])}; all are final",
                 f"signed  {facts['signatures']:,} signatures; {facts['actions']:,} actions",
                 f"rolls   {facts['rolls']:,} with dice and {facts['payouts']:,} pays worked out anew",
                 f"chips   {facts['chips']:,}, as many as were minted, after every block",
@@ -265,6 +265,10 @@ def _text(facts: dict[str, object]) -> str:
         case _:
             pass
     return "\n".join(lines)
+
+
+def _epochs(count: object) -> str:
+    return "1 epoch" if count == 1 else f"{count:,} epochs"
 
 
 def _dice(dice: list[int]) -> str:

@@ -14,7 +14,7 @@ from node.game.params import Chips
 HISTORY = 16
 """Settled rolls that an account remembers: enough for a page, little in every leaf."""
 _ENTRY = struct.Struct(">QQQQ")
-_HISTORY_BYTES = HISTORY * _ENTRY.size
+_KEPT_BYTES = (HISTORY - 1) * _ENTRY.size
 
 
 class Past(NamedTuple):
@@ -63,10 +63,11 @@ class Account(msgspec.Struct, gc=False):
 
     def remember(self, session: int, number: int, won: int, lost: int) -> None:
         """Count a settled roll and note it as a `Past`, forgetting the oldest beyond `HISTORY`."""
-        self.rolls = min(self.rolls + 1, INT_MAX)
-        self.won = min(self.won + won, INT_MAX)
-        self.lost = min(self.lost + lost, INT_MAX)
-        self.history = (self.history + _ENTRY.pack(session, number, won, lost))[-_HISTORY_BYTES:]
+        rolls, won_all, lost_all = self.rolls + 1, self.won + won, self.lost + lost
+        if rolls | won_all | lost_all > INT_MAX:
+            rolls, won_all, lost_all = (min(n, INT_MAX) for n in (rolls, won_all, lost_all))
+        self.rolls, self.won, self.lost = rolls, won_all, lost_all
+        self.history = self.history[-_KEPT_BYTES:] + _ENTRY.pack(session, number, won, lost)
 
     def past(self) -> tuple[Past, ...]:
         """Return the rolls that the account remembers, oldest first."""

@@ -6,6 +6,7 @@ Codes from 100 on belong to the game, whose rules make their sentences.
 
 import enum
 from collections.abc import Mapping
+from typing import final
 
 from consensus.encoding import Record
 from node.game.rules import GameRules, Refusal
@@ -72,6 +73,7 @@ class Code(enum.IntEnum):
     OWN_TIME = 91
 
 
+@final
 class Receipt(Record, frozen=True):
     """What became of one operation. Code 0 is done; `values` are named by `describe`."""
 

@@ -17,7 +17,7 @@ vectors of its bets up to date by addition and subtraction.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 from consensus.encoding import Record
 from node.game.lanes import pack
@@ -68,6 +68,7 @@ class Odds(NamedTuple):
         return profit
 
 
+@final
 class Refusal(Record, frozen=True):
     """Why an operation changes nothing: a code and the values it speaks of.
 

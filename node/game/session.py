@@ -593,29 +593,38 @@ class GameSession(msgspec.Struct, gc=False):
         The exposure is not kept true here: after a roll every bet may ask for something else.
         """
         bets, prize = seat.bets, self.rules.prize
+        layout, prizes = self.layout, self.prizes
         for row in rows:
-            before, left = row.before, row.left
-            bet = bets.pop(before)
-            chips = bet.stake + bet.vig
-            after = row.returned + row.lost + row.vig + left + row.left_vig
+            before, left, left_vig = row.before, row.left, row.left_vig
+            bet = bets[before]
+            stake = bet.stake
+            chips = stake + bet.vig
+            after = row.returned + row.lost + row.vig + left + left_vig
             assert chips + row.profit == after, f"{row} of {bet} makes {after} of {chips} chips"
-            self.layout += left + row.left_vig - chips
-            self.prizes -= prize(before, bet.stake)
+            if left == stake and left_vig == bet.vig and row.key == before:
+                continue
+            del bets[before]
+            layout += left + left_vig - chips
+            prizes -= prize(before, stake)
             if left:
-                self._put_back(bets, bet, row)
+                prizes += self._put_back(bets, bet, row)
+        self.layout, self.prizes = layout, prizes
 
-    def _put_back(self, bets: dict[BetKey, Bet], bet: Bet, row: Settlement) -> None:
-        """Leave a bet where its settlement says, as part of the one that lies there already."""
-        prize, key = self.rules.prize, row.key
+    def _put_back(self, bets: dict[BetKey, Bet], bet: Bet, row: Settlement) -> int:
+        """Leave a bet where its settlement says, as part of the one that lies there already.
+
+        Return what it could win more.
+        """
+        prize, key, prizes = self.rules.prize, row.key, 0
         stake, vig, bet_id = row.left, row.left_vig, bet.id
         working = bet.working if key == row.before else 0
         there = bets.get(key)
         if there is not None:
             stake, vig = stake + there.stake, vig + there.vig
             bet_id, working = there.id, there.working
-            self.prizes -= prize(key, there.stake)
+            prizes = -prize(key, there.stake)
         bets[key] = Bet(stake, bet_id, working, vig)
-        self.prizes += prize(key, stake)
+        return prizes + prize(key, stake)
 
     # Timers.
 

@@ -36,6 +36,9 @@ from node.game.treasury import FIRST_RACK, LAYOUT, Payment, TreasuryManager, sha
 INDEX_MAX = 0xFFFF
 """Operations of a block are counted in sixteen bits: a bet id is height << 16 | index."""
 
+# Looked up for every bet, and a member of an Enum is found slowly.
+_OPEN, _CLOSING, _CLOSED = Phase.OPEN, Phase.CLOSING, Phase.CLOSED
+
 _NOT_SEATED = Receipt(Code.NOT_SEATED)
 _NO_MORE_BETS = Receipt(Code.NO_MORE_BETS)
 _OWN_ROLL = Receipt(Code.OWN_ROLL)
@@ -149,12 +152,12 @@ class GameState:
     def end_block(self) -> tuple[int, ...]:
         """Close the betting where the roll was called, assert the books, return those sessions."""
         layouts = prizes = 0
-        closed, closing = [], Phase.CLOSING
+        closed = []
         for slot, session in enumerate(self.sessions):
             if session is not None:
                 layouts += session.layout
                 prizes += session.prizes
-                if session.phase == closing:
+                if session.phase == _CLOSING:
                     closed.append(slot)
         for slot in closed:
             self._must(slot, Event.BLOCK_END)
@@ -266,14 +269,18 @@ class GameState:
         assert session is not None, f"no session {slot}"
         moment = Moment(session, seat, self.time_ms, self.can_close, self.params)
         step = MACHINE.fire(session.phase, event, moment)
-        if isinstance(step, Refusal):
+        if type(step) is Refusal:
             return step
         self._own_session(slot).perform(step, moment)
         return None
 
     def _must(self, slot: int, event: Event) -> None:
-        refusal = self._fire(slot, event)
-        assert refusal is None, refusal
+        """Perform what follows from an event that nothing can stand against."""
+        session = self._own_session(slot)
+        moment = Moment(session, NOBODY, self.time_ms, self.can_close, self.params)
+        step = MACHINE.fire(session.phase, event, moment)
+        assert type(step) is not Refusal, step
+        session.perform(step, moment)
 
     def _session(self, slot: int) -> GameSession | None:
         return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
@@ -288,7 +295,7 @@ class GameState:
         seat = None if index is None else session.seats[index]
         if seat is None or index is None or seat.riding:
             return _NOT_SEATED
-        if session.phase >= Phase.CLOSED:
+        if session.phase >= _CLOSED:
             return _NO_MORE_BETS
         return _OWN_ROLL if session.caller == index else (session, index, seat)
 
@@ -354,7 +361,7 @@ class GameState:
 
     def _leave(self, player: int, operation: op.Leave, _index: int) -> Receipt:
         found = self._change(player, operation.session)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         return Receipt(Code.DONE, (self._vacate(operation.session, found[1]),))
 
@@ -411,7 +418,7 @@ class GameState:
         # The hot path: nothing is looked up twice, and nothing is written before all is checked.
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, seat_index, seat = found
         amount = operation.amount
@@ -454,7 +461,7 @@ class GameState:
         seat.bets[key] = placed
         seat.ready = False
         seat.last_ms = self.time_ms
-        if session.phase == Phase.OPEN:
+        if session.phase == _OPEN:
             self._must(slot, Event.BET)
         return DONE
 
@@ -475,7 +482,7 @@ class GameState:
     def _take(self, player: int, slot: int, kind: int, number: int, amount: int | None) -> Receipt:
         """Take `amount` off a bet, or all of it; what depends on a whole bet comes down too."""
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
         key = key_of(kind, number)
@@ -508,7 +515,7 @@ class GameState:
     def _working(self, player: int, operation: op.Working, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         session, index, seat = found
         key, working = key_of(operation.kind, operation.number), operation.working
@@ -538,7 +545,7 @@ class GameState:
     def _ready(self, player: int, operation: op.Ready, _index: int) -> Receipt:
         slot = operation.session
         found = self._change(player, slot)
-        if isinstance(found, Receipt):
+        if type(found) is Receipt:
             return found
         seat = self._own_session(slot).own_seat(found[1])
         seat.ready, seat.last_ms = True, self.time_ms

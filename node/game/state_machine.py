@@ -40,7 +40,7 @@ class StateMachine(Generic[S, E, C, F]):
         """Return the transition to perform, or the refusal of the table or of the first guard."""
         step = self.table.get((state, event))
         assert step is not None, f"{event} cannot happen in {state}"
-        if isinstance(step, Refusal):
+        if type(step) is Refusal:
             return step
         for guard in step.guards:
             if refusal := guard(context):

@@ -38,6 +38,7 @@ BANK: Final = 0
 LAYOUT: Final = 1
 FIRST_RACK: Final = 2
 """The rack of player p is account 2 + p of a posting."""
+_COLLECTED = (LAYOUT, BANK)
 
 
 class TreasuryManager:
@@ -165,7 +166,7 @@ class Payment:
     ) -> None:
         """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
         seat, treasury, rake_bp = session.own_seat(index), self._treasury, self._rake_bp
-        player, bets, prizes = seat.player, len(seat.bets), session.prizes
+        player, bets, prizes, sums = seat.player, len(seat.bets), session.prizes, self._sums
         session.apply_rows(seat, rows)
         collected = stakes = won = 0
         for row in rows:
@@ -187,20 +188,20 @@ class Payment:
         treasury.pay(account, collected, stakes, won)
         rack = FIRST_RACK + player
         if collected:
-            self.post(LAYOUT, BANK, collected)
-        if stakes:
-            self.post(LAYOUT, rack, stakes)
+            sums[_COLLECTED] = sums.get(_COLLECTED, 0) + collected
+        if stakes > 0:
+            sums[LAYOUT, rack] = stakes
+        elif stakes:
+            sums[rack, LAYOUT] = -stakes
         if won:
-            self.post(BANK, rack, won)
+            sums[BANK, rack] = won
         account.remember(session.serial, session.rolls + 1, won, collected)
 
     def post(self, debit: int, credit: int, amount: int) -> None:
-        """Note that `amount` chips went from account `debit` to `credit`, or back if negative."""
-        if amount < 0:
-            debit, credit, amount = credit, debit, -amount
+        """Note that `amount` chips went from account `debit` to `credit`."""
         key = (debit, credit)
         self._sums[key] = self._sums.get(key, 0) + amount
 
     def postings(self) -> tuple[Posting, ...]:
         """Return the sums, one for each pair of accounts, in order of first mention."""
-        return tuple(Posting(*key, amount) for key, amount in self._sums.items())
+        return tuple([Posting(*key, amount) for key, amount in self._sums.items()])

@@ -1,13 +1,21 @@
 """PROTOCOL 10: who is far behind fetches a proven state, whoever lies, and goes on from there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
 from consensus.chain import genesis
-from consensus.effects import SnapshotLogged
+from consensus.effects import (
+    Committed,
+    FetchedLogged,
+    FetchEnded,
+    Now,
+    Persist,
+    Send,
+    SnapshotLogged,
+)
 from consensus.light import Trusted
 from consensus.messages import (
     Anchor,
@@ -15,14 +23,18 @@ from consensus.messages import (
     GetAnchor,
     GetBlocks,
     GetState,
+    Number,
     StateChunk,
     parse_frame,
 )
+from consensus.validators import ValidatorIndex
+from netsim.host import Disk
 from netsim.playing import PlayingTable
 from node import replica as replica_module, state_sync
 from node.game.receipts import DONE
 from node.membership import SetVote
 from node.state_sync import ACCOUNTS, StateSync
+from node.waiting import Cause, explain
 
 BEHIND = 24
 SNAPSHOT = 12
@@ -279,3 +291,171 @@ def test_chunks_are_small_and_a_long_leaf_travels_alone(
         request = sync.ask(0)
         assert request is not None
         assert give(sync, request[0], source.answer(request[1])) == ""
+
+
+class Absence:
+    """A table whose last host was away for long; what it does when it is back is written down."""
+
+    def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(state_sync, "CHUNK_BYTES", 1)  # every leaf alone
+        self.table = PlayingTable(4, seed)
+        self.table.play(1, limit_ms=300_000)
+        self.table.network.crash(3)
+        played_on(self.table, 3 * BEHIND)
+        self.effects: list[object] = []
+        honest = self.table.invariants.observe
+
+        def observe(host: int, effect: object) -> None:
+            honest(host, effect)
+            if host == 3:
+                self.effects.append(effect)
+
+        self.table.invariants.observe = observe  # type: ignore[method-assign]
+
+    @property
+    def disk(self) -> Disk:
+        return self.table.network.hosts[3].disk
+
+    @property
+    def parts(self) -> int:
+        """How many answers of the fetch are durable."""
+        return sum(isinstance(one, FetchedLogged) for one in self.disk.records)
+
+    def asked(self) -> list[tuple[int, int]]:
+        """The leaves asked for since the last call, by tree and place."""
+        frames = [one.frame for one in self.effects if isinstance(one, Send)]
+        self.effects.clear()
+        asks = [parse_frame(data)[1] for data in frames if data[0] == Number.GET_STATE]
+        return [(ask.tree, ask.first) for ask in asks if isinstance(ask, GetState)]
+
+    def pass_ms(self, time_ms: int) -> None:
+        """Let time pass while the others play."""
+        for index in range(3):
+            self.table.submit(index, *self.table._wishes(index))
+        self.table.network.run(self.table.network.now_ms + time_ms)
+
+
+def test_a_fetch_that_crashes_after_every_answer_asks_for_no_leaf_that_is_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absence = Absence(11, monkeypatch)
+    table, network = absence.table, absence.table.network
+    network.boot(3)
+    fetched: list[tuple[int, int]] = []
+    crashes = 0
+    while not table.rebased:
+        parts = absence.parts
+        absence.pass_ms(1)
+        if absence.parts > parts and not table.rebased:
+            asked = absence.asked()
+            assert not {*fetched[:-1]} & {*asked}, "only the one under way is asked for again"
+            fetched += asked
+            crashes += 1
+            network.crash(3)
+            network.boot(3)
+    assert crashes > 12
+    assert absence.parts == 0, "what the fetch needed is forgotten once the state is here"
+    table.play(len(table.rolls) + 2, limit_ms=900_000)
+    agrees(table)
+    assert table.rebased == [3]
+    assert table.replicas[3].votes
+
+
+def test_while_a_state_is_fetched_no_block_becomes_final_here_and_no_vote_is_cast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absence = Absence(12, monkeypatch)
+    table = absence.table
+    table.network.boot(3)
+    while not table.replicas[3]._is_leaping:
+        absence.pass_ms(1)
+    absence.effects.clear()
+    height = table.replicas[0].final.height
+    base = table.replicas[3].final.height
+    servers = [replica._server for replica in table.replicas[:3]]
+    serving = [server.chunk for server in servers]
+    for server in servers:
+        monkeypatch.setattr(server, "chunk", lambda _ask: None)
+    for _ in range(1000):
+        absence.pass_ms(20)
+    for server, chunk in zip(servers, serving, strict=True):
+        monkeypatch.setattr(server, "chunk", chunk)
+    why = explain(table.replicas[3].situation())
+    assert why.cause is Cause.BEHIND
+    assert "fetching the table as it stands" in why.player
+    while not table.rebased:
+        assert table.replicas[3].final.height == base
+        absence.pass_ms(20)
+    assert table.replicas[0].final.height > height, "meanwhile the others went on"
+    assert not [one for one in absence.effects if isinstance(one, Committed)]
+    votes = [
+        one for one in absence.effects if isinstance(one, Send) and one.frame[0] == Number.VOTE
+    ]
+    assert not votes
+    table.play(len(table.rolls) + 2, limit_ms=900_000)
+    agrees(table)
+
+
+@pytest.mark.parametrize("message", [b"\x00", b"\x1c\x80"])
+def test_stored_answers_that_lead_nowhere_are_forgotten_and_the_node_goes_on(
+    message: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absence = Absence(13, monkeypatch)
+    absence.disk.append([FetchedLogged(part=0, message=message)])
+    absence.table.network.boot(3)
+    assert absence.parts == 0
+    absence.table.play(len(absence.table.rolls) + 2, limit_ms=900_000)
+    agrees(absence.table)
+    assert absence.table.rebased == [3]
+
+
+def test_a_state_that_is_served_no_more_is_dropped_and_a_newer_one_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absence = Absence(14, monkeypatch)
+    table = absence.table
+    table.network.boot(3)
+    while absence.parts < 4:
+        absence.pass_ms(1)
+    table.network.crash(3)
+    stale = table.replicas[3]._sync
+    assert stale is not None
+    played_on(table, 3 * SNAPSHOT)
+    table.network.boot(3)
+    assert absence.parts >= 4
+    table.play(len(table.rolls) + 4, limit_ms=900_000)
+    agrees(table)
+    assert table.rebased == [3]
+    ended = [one.records for one in absence.effects if isinstance(one, Persist)]
+    ended = [records for records in ended if FetchEnded() in records]
+    assert len(ended) == 2
+    assert not any(isinstance(one, SnapshotLogged) for one in ended[0])
+    snapshots = [one for one in absence.disk.records if isinstance(one, SnapshotLogged)]
+    assert snapshots[-1].height > stale.height
+
+
+def test_blocks_that_arrive_together_with_the_proof_of_a_state_are_not_applied_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absence = Absence(15, monkeypatch)
+    absence.table.network.boot(3)
+    late = absence.table.replicas[3]
+    base = late.final.height
+    honest = late.receive
+    held: list[tuple[ValidatorIndex, bytes]] = []
+
+    def receive(batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> Sequence[object]:
+        """Keep the anchor back until blocks are being applied; then both come at once."""
+        if batch[0][1][0] == Number.ANCHOR:
+            held.extend(batch)
+            return ()
+        if late.final.height > base and batch[0][1][0] == Number.BLOCKS and held:
+            heights.append(late.final.height)
+            batch, held[:] = [*batch, *held], []
+        return honest(batch, now)
+
+    heights: list[int] = []
+    monkeypatch.setattr(late, "receive", receive)
+    while not late._is_leaping:
+        absence.pass_ms(1)
+    assert heights == [late.final.height]

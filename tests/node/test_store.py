@@ -21,6 +21,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    FetchedLogged,
+    FetchEnded,
     FinalLogged,
     FloorLogged,
     LogRecord,
@@ -83,6 +85,7 @@ def one_of_each() -> list[LogRecord]:
         SharesLogged(epoch=0, dealer=2, batch=1, deal=b"deal", shares=b"s" * 2048),
         EpochKeysLogged(epoch=1, vote_seed=b"v" * 32, box_secret=b"b" * 32),
         SealLogged(epoch=0, height=2, hash=block.hash, certificate=b"seal", step=b"step"),
+        FetchedLogged(part=0, message=b"chunk"),
     ]
 
 
@@ -98,7 +101,7 @@ def reopened(journal: Journal) -> Journal:
 
 
 def test_every_kind_of_record_there_is_has_a_place() -> None:
-    kinds = {*map(type, one_of_each()), EpochKeysErased}
+    kinds = {*map(type, one_of_each()), EpochKeysErased, FetchEnded}
     assert kinds == set(get_args(LogRecord))
 
 
@@ -122,6 +125,18 @@ def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_er
     assert old.box_secret not in data
     assert dealing.entropy not in data
     assert new.vote_seed in data
+
+
+def test_what_was_fetched_of_a_state_is_there_until_its_fetch_ends(journal: Journal) -> None:
+    first = [FetchedLogged(part=part, message=b"answer%d" % part) for part in range(3)]
+    journal.append(first)
+    journal = reopened(journal)
+    assert journal.load() == tuple(first)
+    second = FetchedLogged(part=0, message=b"of another fetch")
+    journal.append([FetchEnded(), second])
+    journal.check()
+    assert journal.load() == (second,)
+    journal.close()
 
 
 def test_every_kind_of_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -283,7 +298,7 @@ def test_the_store_of_another_table_or_identity_is_refused(
     [
         (
             "user_version = 7",
-            "written by a newer version of BitCraps: its schema is 7, this one reads 1",
+            "written by a newer version of BitCraps: its schema is 7, this one reads 2",
         ),
         ("user_version = 0", "written by another version of BitCraps: its schema is 0"),
         ("application_id = 5", "is not a store of BitCraps"),

@@ -30,7 +30,15 @@ SIZE = 21
 OPENING: Board = (0,) * SIZE
 _WINS_MAX = max(RIDE_LINE)
 _ROLLS_MAX = max(HOT_ROLLER)
-_SEEN_MAX = tuple(REPEAT_TIMES[number] for number in CRAPLESS_POINTS)
+_MOST = (
+    *(0, 0, _WINS_MAX),
+    *[REPLAY_TIMES] * len(POINTS),
+    *(_ROLLS_MAX, 0),
+    *(REPEAT_TIMES[number] for number in CRAPLESS_POINTS),
+)
+"""Where each count of the board stops; 0 for what is no count."""
+_DOUBLE = tuple(1 << low - 1 if low == high else 0 for low, high in PAIRS)
+"""The bit of each outcome in `DOUBLES`."""
 _AFTER_SEVEN = (0,) * (SIZE - ROLLS)
 _MADE_AT = {number: index for index, number in enumerate(POINTS)}
 _SEEN_AT = {number: index for index, number in enumerate(CRAPLESS_POINTS)}
@@ -41,32 +49,32 @@ def advance(board: Board, outcome: int, points: tuple[int, ...]) -> tuple[Board,
 
     `points` are the numbers that a come-out roll can make the point.
     """
-    point, wins, made, total = board[POINT], board[WINS], board[MADE], SUMS[outcome]
+    point, total = board[POINT], SUMS[outcome]
     if total == 7:
         if point:
             return OPENING, True
-        return (0, 1, min(wins + 1, _WINS_MAX), *made, *_AFTER_SEVEN), False
+        return (0, 1, min(board[WINS] + 1, _WINS_MAX), *board[MADE], *_AFTER_SEVEN), False
+    after = list(board)
+    after[OLD] = 1
     if point == total:
-        point = 0
-        wins = min(wins + 1, _WINS_MAX)
+        after[POINT] = 0
+        _count(after, WINS)
         if total in _MADE_AT:
-            made = _counted(made, _MADE_AT[total], REPLAY_TIMES)
+            _count(after, MADE.start + _MADE_AT[total])
     elif not point:
         if total in points:
-            point = total
+            after[POINT] = total
         elif total == 11:
-            wins = min(wins + 1, _WINS_MAX)
-    place = _SEEN_AT[total]
-    seen = _counted(board[SEEN], place, _SEEN_MAX[place])
-    low, high = PAIRS[outcome]
-    doubles = board[DOUBLES] | (1 << low - 1 if low == high else 0)
-    return (point, 1, wins, *made, min(board[ROLLS] + 1, _ROLLS_MAX), doubles, *seen), False
+            _count(after, WINS)
+    _count(after, ROLLS)
+    _count(after, SEEN.start + _SEEN_AT[total])
+    after[DOUBLES] |= _DOUBLE[outcome]
+    return tuple(after), False
 
 
-def _counted(counts: tuple[int, ...], place: int, most: int) -> tuple[int, ...]:
-    if counts[place] == most:
-        return counts
-    return (*counts[:place], counts[place] + 1, *counts[place + 1 :])
+def _count(board: list[int], place: int) -> None:
+    if board[place] < _MOST[place]:
+        board[place] += 1
 
 
 def times_made(board: Board, number: int) -> int:

@@ -40,12 +40,24 @@ from node.game.craps.pays import LAY_ODDS, TRUE_ODDS
 from node.game.craps.refusals import Code, describe
 from node.game.craps.vig import VIG_KINDS, exact_vig_unit, vig_due, win_of
 from node.game.options import load_options
-from node.game.rules import Bet, BetKey, Bets, Board, Exposure, Odds, Offer, Refusal, Settlement
+from node.game.rules import (
+    Bet,
+    BetKey,
+    Bets,
+    Board,
+    Exposure,
+    Odds,
+    Offer,
+    Refusal,
+    Settlement,
+    key_of,
+)
 
 GAME_NAME = "craps"
 THROWER_NEEDS = "a pass or don't pass bet"
 
 _BEFORE = attrgetter("before")
+_WIN_AND_STAY = Effect.WIN_AND_STAY  # a member of an Enum is found slowly
 _PASS, _DONT_PASS = bet_key(Kind.PASS), bet_key(Kind.DONT_PASS)
 
 # When a bet may be made.
@@ -74,6 +86,15 @@ class _Entry(NamedTuple):
     most: int
 
 
+class _OddsLimit(NamedTuple):
+    """Odds of at most `flat * times // per`, up to a whole `unit` with `up`, in whole units."""
+
+    times: int
+    per: int
+    up: int
+    unit: int
+
+
 class _Row(NamedTuple):
     """What every outcome does to a bet in one state of the board."""
 
@@ -96,6 +117,16 @@ class CrapsRules:
         self.outcome_weights = dice.WEIGHTS
         self.kind_names = KIND_NAMES
         self._entries = {key: _entry(params, key) for key in ALL_KEYS if params.takes(key)}
+        self._flats = {
+            key: bet_key(FLAT_OF[kind], key.number)
+            for key, kind in ALL_KEYS.items()
+            if kind in FLAT_OF
+        }
+        self._odds_limits = {
+            (kind.value, number): _odds_limit(params, kind, number)
+            for kind in FLAT_OF
+            for number in params.points
+        }
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
         self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
@@ -168,24 +199,21 @@ class CrapsRules:
 
     def _check_odds(self, board: Board, bets: Bets, key: BetKey, total: int) -> Refusal | None:
         """Check odds of `total` chips: on a number, within their flat bet, exact (R17, R18)."""
-        number = key.number or board[POINT]
-        flat = bets.get(bet_key(FLAT_OF[ALL_KEYS[key]], key.number))
+        kind, number = key
+        number = number or board[POINT]
+        flat = bets.get(self._flats[key])
         if flat is None or not number:
             return Refusal(Code.NO_FLAT_BET, tuple(key))
-        most = self._odds_most(key.kind, number, flat.stake)
+        most = self._odds_most(kind, number, flat.stake)
         if total > most:
             return Refusal(Code.OVER_ODDS_LIMIT, (*key, total, most))
-        unit = _odds_unit(key.kind, number)
+        unit = self._odds_limits[kind, number].unit
         return _inexact(key, total, unit) if total % unit else None
 
     def _odds_most(self, kind: int, number: int, flat: int) -> int:
         """Return the most odds behind a flat stake; laid odds are bounded by what they win."""
-        most = flat * self.params.odds_multiple(number)
-        if kind in LAID_ODDS:
-            odds = LAY_ODDS[number]
-            most = most * odds.per // odds.win
-        unit = _odds_unit(kind, number)
-        return (most + (unit - 1) * self.params.odds_round_up) // unit * unit
+        times, per, up, unit = self._odds_limits[kind, number]
+        return (flat * times // per + up) // unit * unit
 
     def check_reduce(self, board: Board, bets: Bets, key: BetKey, amount: int) -> Refusal | None:
         """Say why `amount` may not come down from `key`, or None (R11 to R13, R23)."""
@@ -205,7 +233,7 @@ class CrapsRules:
         if rest < entry.least:
             return Refusal(Code.UNDER_LIMIT, (*key, rest, entry.least))
         number = key.number or board[POINT]
-        unit = entry.unit or _odds_unit(key.kind, number)
+        unit = entry.unit or self._odds_limits[key.kind, number].unit
         if rest % unit:
             return _inexact(key, rest, unit)
         for other in self.dependents(bets, key):
@@ -338,7 +366,7 @@ class CrapsRules:
             elif verdict is RETURN:
                 rows.append(Settlement(key, 0, 0, 0, stake + vig, key, 0, 0))
             elif verdict.number:
-                to = bet_key(ALL_KEYS[key], verdict.number)
+                to = key_of(key.kind, verdict.number)
                 moved.append(Settlement(key, 0, 0, 0, 0, to, stake, vig))
             else:
                 rows.append(self._won(key, bet, verdict))
@@ -351,14 +379,14 @@ class CrapsRules:
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
         stake, vig = bet.stake, bet.vig
-        profit = verdict.odds.profit(stake)
-        if key.kind not in VIG_KINDS and verdict.effect is Effect.WIN:
+        profit, stays = verdict.odds.profit(stake), verdict.effect is _WIN_AND_STAY
+        if key.kind not in VIG_KINDS:
+            if stays:
+                return Settlement(key, 0, profit, 0, profit, key, stake, 0)
             return Settlement(key, 0, profit, 0, stake + profit, key, 0, 0)
-        taken = vig
-        if key.kind in VIG_KINDS and self.params.vig_on_win:
-            taken = vig_due(self.params, key, stake)
+        taken = vig_due(self.params, key, stake) if self.params.vig_on_win else vig
         # A bet that stays up has its next vig taken from the win as well.
-        left, left_vig = (stake, vig) if verdict.effect is Effect.WIN_AND_STAY else (0, 0)
+        left, left_vig = (stake, vig) if stays else (0, 0)
         returned = stake + vig + profit - taken - left - left_vig
         assert returned >= 0, f"{key} wins {profit} with a vig of {taken}"
         return Settlement(key, 0, profit, taken, returned, key, left, left_vig)
@@ -425,8 +453,12 @@ def _greatest_prize(params: CrapsParams, key: BetKey) -> Odds:
     return max(pays, key=lambda odds: Fraction(odds.win, odds.per))
 
 
-def _odds_unit(kind: int, number: int) -> int:
-    return (LAY_ODDS if kind in LAID_ODDS else TRUE_ODDS)[number].per
+def _odds_limit(params: CrapsParams, kind: Kind, number: int) -> _OddsLimit:
+    times, per, pays = params.odds_multiple(number), 1, TRUE_ODDS[number]
+    if kind in LAID_ODDS:
+        pays = LAY_ODDS[number]
+        times, per = times * pays.per, pays.win
+    return _OddsLimit(times, per, (pays.per - 1) * params.odds_round_up, pays.per)
 
 
 def _unknown(key: BetKey) -> Refusal:
