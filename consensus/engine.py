@@ -252,6 +252,13 @@ class Engine:
         """Proofs of equivocation, self-contained (`consensus.evidence`)."""
         return self._rounds.evidence
 
+    @property
+    def is_attended(self) -> bool:
+        """Whether a quorum has said that it is in this epoch: it goes on without others."""
+        n = self._validators.n
+        stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
+        return stated >= self._validators.q
+
     def standing(self) -> Standing:
         """Return what keeps this engine where it is, for who asks why nothing moves."""
         return standing_of(

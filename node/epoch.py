@@ -153,6 +153,18 @@ class Epoch:
         """Whether this node votes in this epoch."""
         return self.beacon is not None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether this node's member has left, and the voters showed that they have the last seal.
+
+        Before, what made it final may be held here alone.
+        """
+        membership = self.execution.final.membership
+        slot = membership.slot_of(self._kid)
+        if slot is None or slot in membership.voters or not membership.has_left(slot):
+            return False
+        return self.engine.is_attended
+
     def rolls_waiting(self) -> tuple[RollWaiting, ...]:
         """Return the closed rolls whose secrets are not all known here."""
         return self.beacon.waiting() if self.beacon is not None else ()

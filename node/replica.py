@@ -365,6 +365,11 @@ class Replica:
         """The slot of this node's member, None while the table has not admitted it."""
         return self.final.membership.slot_of(self._kid)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether this member has left for good and nobody needs its node any more."""
+        return self._epoch.is_left
+
     def take_replayed(self) -> list[BlockResult]:
         """Return, once, what the journal's blocks above its snapshot did: it was reported before."""
         replayed, execution = self._epoch.execution.replayed, self._epoch.execution

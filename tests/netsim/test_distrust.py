@@ -91,7 +91,7 @@ def test_a_convict_costs_no_time_out_until_the_seal_removes_it() -> None:
     assert key is not None
     for i in range(2):
         payload = vote_payload(
-            VoteKind.NOTARIZE, membership.epoch, first.engine.view + 1, digest("x", bytes((i,)))
+            VoteKind.NOTARIZE, membership.epoch, first.engine.view, digest("x", bytes((i,)))
         )
         vote = frame(Number.VOTE, sign_envelope(key, Domain.VOTE, table.chain_id, payload))
         network.perform(0, first.receive([(ValidatorIndex(1), vote)], network.clock(0)))
