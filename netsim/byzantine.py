@@ -27,6 +27,8 @@ from consensus.signing import (
 )
 from consensus.validators import ValidatorIndex
 from netsim import adversaries as a
+from netsim.adversaries import Quiet
+from netsim.cheats import DoubleAcker, DoubleDealer, FalseDealer, Framer
 from netsim.host import Disk, Simulated
 from netsim.tables import Seat
 from netsim.twins import view_of
@@ -41,20 +43,6 @@ HOUR_MS = 3_600_000
 
 def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold)
     return encoding.decode(data)
-
-
-class Quiet:
-    """The strategy of an honest node, for others to change."""
-
-    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
-        """Add nothing."""
-        del me, sender, data
-        return ()
-
-    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
-        """Let it pass."""
-        del me
-        return (send,)
 
 
 class ShareWithholder(Quiet):
@@ -72,12 +60,12 @@ class FalseSharer(Quiet):
         """Replace the shares of a reveal."""
         if send.frame[0] != Number.REVEAL:
             return (send,)
-        epoch, roll, close_hash, shares = _read(parse_envelope(send.frame[1:]).payload)
+        *names, shares = _read(parse_envelope(send.frame[1:]).payload)
         spoiled = [
             share if not share or me.rng.random() < 0.5 else digest("false", share)
             for share in shares
         ]
-        payload = encode((epoch, roll, close_hash, spoiled))
+        payload = encode((*names, spoiled))
         seat = me.seat
         said = sign_envelope(seat.key, Domain.REVEAL, seat.chain_id, payload)
         return (Send(send.to, frame(Number.REVEAL, said)),)
@@ -193,6 +181,10 @@ _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "vote-withholder": a.Withholder,
     "withholder": ShareWithholder,
     "false-sharer": FalseSharer,
+    "double-dealer": DoubleDealer,
+    "double-acker": DoubleAcker,
+    "false-dealer": FalseDealer,
+    "framer": Framer,
     "time-liar": TimeLiar,
     "flooder": Flooder,
     "thief": Thief,

@@ -40,7 +40,7 @@ REAL_US_MAX = 2 * 3_600 * US_PER_S
 Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
-    "vote-withholder", "withholder", "false-sharer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
+    "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
     "twins",
 ]  # fmt: skip
 MARKS = (

@@ -558,11 +558,10 @@ class TableRun:
         held = [decode_as(data, Certificate) for data in stored]
         named: dict[int, None] = {}
         for slot in game.honest:
-            engine, epoch = game.replicas[slot].engine, game.replicas[slot].final.membership.epoch
-            now = self.network.clock(slot)
+            engine, now = game.replicas[slot].engine, self.network.clock(slot)
             for certificate in held:
                 engine.receive(ValidatorIndex(slot), Number.CERTIFICATE, certificate, now)
-            named.update(dict.fromkeys(game.invariants.accused(slot, engine.evidence, epoch)))
+            named.update(dict.fromkeys(game.invariants.accused(slot, engine.evidence)))
         self.trace.mark("cheats_named", len(named))
         if len(named) <= self.scenario.f:
             raise ViolatedError(
@@ -621,9 +620,7 @@ class TableRun:
     def _check_end(self) -> None:
         for slot in self.game.honest:
             if self._is_up(slot):
-                replica = self.game.replicas[slot]
-                epoch = replica.final.membership.epoch
-                self.game.invariants.accused(slot, replica.engine.evidence, epoch)
+                self.game.invariants.accused(slot, self.game.replicas[slot].engine.evidence)
         tally, trace = self.ledger.tally, self.trace
         for name in ("rolls", "points_made", "seven_outs", "refusals", "dealings"):
             trace.mark(name, getattr(tally, name))
