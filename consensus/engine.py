@@ -207,9 +207,9 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
-        # Once for each proof. Whoever did not cast both has a twin, and stops when it learns of it.
+        # Whoever did not cast both has a twin, and stops when it learns of it.
         self._outside.sends += [
-            Send(None, frame(Number.VOTE, vote)) for vote in self._rounds.accused
+            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
         ]
         self._rounds.accused.clear()
         effects, self._effects = self._effects, []

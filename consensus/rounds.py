@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from consensus.chain import Block, Tip, parse_block
 from consensus.encoding import DecodeError, Digest, decode_as, encode
-from consensus.evidence import OffenceKind, build_evidence, offence_kind
+from consensus.evidence import OffenceKind, build_evidence, offence_of
 from consensus.messages import (
     NO_DIGEST,
     BlockHash,
@@ -21,7 +21,7 @@ from consensus.messages import (
     VotePayload,
     block_hash,
 )
-from consensus.signing import Envelope, build_envelope, parse_envelope
+from consensus.signing import Domain, Envelope, build_envelope, parse_envelope
 from consensus.validators import ValidatorIndex
 from consensus.votes import (
     FINALIZE,
@@ -118,10 +118,10 @@ class Rounds:
         self.fresh: list[Held] = []  # held since the engine last took them
         self.silent: list[ValidatorIndex] = []  # leaders whose turn passed without a word
         self.faults: list[tuple[ValidatorIndex, str]] = []
-        self.accused: list[bytes] = []  # votes to be shown to everybody
+        self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
-        self._distrusted = 0  # mask of those that are known to have equivocated
+        self._distrusted = 0  # mask of those of whom there is a proof of fault
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -140,12 +140,12 @@ class Rounds:
         return known
 
     def distrust(self, validator: ValidatorIndex) -> None:
-        """Give a validator no turn from now on: it equivocated."""
+        """Give a validator no turn from now on: there is a proof against it."""
         self.noted |= not self._distrusted >> validator & 1
         self._distrusted |= 1 << validator
 
     def is_trusted(self, validator: ValidatorIndex) -> bool:
-        """Say whether a validator may lead: it did not equivocate, or everybody did."""
+        """Say whether a validator may lead: there is no proof against it, or against everybody."""
         everybody = (1 << self._validators.n) - 1
         return not self._distrusted >> validator & 1 or self._distrusted == everybody
 
@@ -549,10 +549,12 @@ class Rounds:
                 return
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
-        kind = offence_kind(statement.kind, other.kind)
+        votes = [decode_as(half.payload, VotePayload) for half in (statement, other)]
+        kind = offence_of(*votes)
+        assert kind is not None, "votes that are opposed exclude each other"
         if (signer, kind) not in self._proofs and signer != self._me:
-            self.accused += halves
-        self._proofs.setdefault((signer, kind), build_evidence(*halves))
+            self.accused += [(signer, half) for half in halves]
+        self._proofs.setdefault((signer, kind), build_evidence(Domain.VOTE, *halves))
         self.distrust(signer)
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 

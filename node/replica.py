@@ -54,6 +54,7 @@ from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
+    NO_SESSION,
     ChainState,
     Terms,
     decode_snapshot,
@@ -92,8 +93,6 @@ RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
 RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
-NO_SESSION = -1
-"""What is due is no game's."""
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
 VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
@@ -500,7 +499,7 @@ class Replica:
             self._records.append(
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
-        self._epoch.finalized(state, BlockHash(block.hash), now)
+        self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
 
     # Epochs.
 
@@ -519,7 +518,8 @@ class Replica:
         self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
-        self._epoch = self._begin(seal, open_epoch(state, seal))
+        ended, self._epoch = self._epoch, self._begin(seal, open_epoch(state, seal))
+        self._epoch.inherit(ended)
         self._preview = None
         self._keys_asked = False
         self._epoch.start(now)
@@ -769,7 +769,7 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, _next_due(state))
+            self._due = (state, state.next_due())
         due = self._due[1]
         player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
@@ -789,12 +789,3 @@ class Replica:
             vote = SetVote(membership.members[player].wants)
             operation = Tick(session) if session != NO_SESSION else vote
             self._waiting.append(Submission(NO_TICKET, operation))
-
-
-def _next_due(state: ChainState) -> tuple[int, int] | None:
-    """Return agreed time and session of the next timer, `NO_SESSION` if the voters change then."""
-    due = state.game.due()
-    change_ms = state.change_due_ms()
-    if change_ms is not None and (due is None or change_ms < due[0]):
-        return change_ms, NO_SESSION
-    return due

@@ -1,12 +1,10 @@
 """PROTOCOL 7 R3, R6 and R9: who is known to have equivocated gets no turn as leader."""
 
 from consensus.engine import ADVANCE_DELTAS
-from consensus.messages import Number, VoteKind
-from consensus.signing import parse_envelope
+from consensus.messages import VoteKind
 from tests.consensus.scenes import DELTA_MS, Scene
 
 NOTARIZE, NULLIFY = VoteKind.NOTARIZE, VoteKind.NULLIFY
-A, B = b"a" * 32, b"b" * 32
 
 
 def test_the_view_of_a_convict_is_given_up_at_once_and_its_block_gets_no_vote() -> None:
@@ -61,17 +59,3 @@ def test_a_leader_caught_in_its_own_view_is_not_waited_for() -> None:
     scene.go()
     assert scene.votes() == [(NULLIFY, 1)]
     assert scene.ms < 1_000 + ADVANCE_DELTAS * DELTA_MS
-
-
-def test_two_votes_that_exclude_each_other_are_shown_to_everybody_once() -> None:
-    scene = Scene()
-    liar, *_, other = scene.others
-    for about in (A, B):
-        scene.tell(other, Number.VOTE, parse_envelope(scene.envelope(liar, NOTARIZE, 1, about)))
-    scene.go()
-    shown = [(None, scene.envelope(liar, NOTARIZE, 1, about)) for about in (A, B)]
-    assert sorted(scene.sent(Number.VOTE)) == sorted(shown)
-    for about in (A, B):
-        scene.vote(liar, NOTARIZE, 2, about)
-    scene.go()
-    assert scene.sent(Number.VOTE) == []
