@@ -84,6 +84,7 @@ class _Entry(NamedTuple):
     unit: int
     least: int
     most: int
+    has_vig: bool = False
 
 
 class _OddsLimit(NamedTuple):
@@ -93,6 +94,13 @@ class _OddsLimit(NamedTuple):
     per: int
     up: int
     unit: int
+
+
+class _Usual(NamedTuple):
+    """What an outcome does to bets that are not called, and which it leaves alone in any case."""
+
+    verdicts: dict[BetKey, Verdict]
+    quiet: set[BetKey]
 
 
 class _Row(NamedTuple):
@@ -130,9 +138,9 @@ class CrapsRules:
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
         self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
-        # By puck and outcome, what becomes of bets that look at the puck alone and are not called.
-        self._usual: Mapping[int, Sequence[dict[BetKey, Verdict]]] = {
-            point: [{} for _ in dice.PAIRS] for point in (0, *params.points)
+        # By puck, outcome: bets met so far that look at the puck alone.
+        self._usual: Mapping[int, Sequence[_Usual]] = {
+            point: [_Usual({}, set()) for _ in dice.PAIRS] for point in (0, *params.points)
         }
 
     @property
@@ -161,7 +169,7 @@ class CrapsRules:
             return Refusal(Code.NOT_TAKEN if known else Code.NO_SUCH_BET, tuple(key))
         if amount <= 0:
             return Refusal(Code.NOT_POSITIVE, (*key, amount))
-        window, unit, least, most = entry
+        window, unit, least, most, has_vig = entry
         if window and (closed := self._check_window(board, key, window)):
             return closed
         bet = bets.get(key)
@@ -174,7 +182,7 @@ class CrapsRules:
             return Refusal(Code.OVER_LIMIT, (*key, total, most))
         if total % unit:
             return _inexact(key, total, unit)
-        if key.kind in VIG_KINDS:
+        if has_vig:
             win, vig = win_of(key, total), vig_due(self.params, key, total)
             if vig > win:
                 return Refusal(Code.VIG_OVER_WIN, (*key, total, win, vig))
@@ -182,19 +190,16 @@ class CrapsRules:
 
     def _check_window(self, board: Board, key: BetKey, window: int) -> Refusal | None:
         point = board[POINT]
-        match window:
-            case _ if window == _PUCK_ON and not point:
-                return Refusal(Code.NEEDS_PUCK_ON, tuple(key))
-            case _ if window == _PUCK_OFF and point:
-                return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
-            case _ if window == _NEW_HAND and board[OLD]:
-                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
-            case _ if window == _AFTER_SEVEN and self.params.new_shooter_only and board[OLD]:
-                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
-            case _ if window == _AFTER_SEVEN and board[ROLLS]:
-                return Refusal(Code.NEEDS_SEVEN, tuple(key))
-            case _ if window == _NEVER:
-                return Refusal(Code.MOVES_BY_ITSELF, tuple(key))
+        if window == _PUCK_OFF:
+            return Refusal(Code.NEEDS_PUCK_OFF, (*key, point)) if point else None
+        if window == _PUCK_ON:
+            return None if point else Refusal(Code.NEEDS_PUCK_ON, tuple(key))
+        if window == _NEVER:
+            return Refusal(Code.MOVES_BY_ITSELF, tuple(key))
+        if board[OLD] and (window == _NEW_HAND or self.params.new_shooter_only):
+            return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
+        if board[ROLLS] and window == _AFTER_SEVEN:
+            return Refusal(Code.NEEDS_SEVEN, tuple(key))
         return None
 
     def _check_odds(self, board: Board, bets: Bets, key: BetKey, total: int) -> Refusal | None:
@@ -349,15 +354,15 @@ class CrapsRules:
 
         A bet that moves comes last: the bet whose place it takes is decided by the same roll.
         """
+        usual, quiet = self._usual[board[POINT]][outcome]
+        if quiet.issuperset(bets):
+            return ()
         rows: list[Settlement] = []
         moved: list[Settlement] = []
-        usual = self._usual[board[POINT]][outcome]
         for key, bet in bets.items():
             verdict = None if bet.working else usual.get(key)
             if verdict is None:
-                verdict = self._row(board, key, bet.working).verdicts[outcome]
-                if not bet.working and key not in self._sights:
-                    usual[key] = verdict
+                verdict = self._verdict(board, key, bet.working, outcome)
             if verdict is NOTHING:
                 continue
             stake, vig = bet.stake, bet.vig
@@ -375,6 +380,17 @@ class CrapsRules:
         if moved:
             rows += sorted(moved, key=_BEFORE)
         return tuple(rows)
+
+    def _verdict(self, board: Board, key: BetKey, working: int, outcome: int) -> Verdict:
+        """Return what becomes of a bet, and remember it if it is usual."""
+        verdict = self._row(board, key, working).verdicts[outcome]
+        if not working and key not in self._sights:
+            verdicts, quiet = self._usual[board[POINT]][outcome]
+            verdicts[key] = verdict
+            calls = (0, 1, 2) if is_callable(self.params, key.kind) else (0,)
+            if all(self._row(board, key, call).verdicts[outcome] is NOTHING for call in calls):
+                quiet.add(key)
+        return verdict
 
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
@@ -443,7 +459,8 @@ def _entry(params: CrapsParams, key: BetKey) -> _Entry:
         most = min([most, *(params.prize_most * odds.per // odds.win for odds in pays if odds.win)])
     if kind in VIG_KINDS and params.vig_rounding == VIG_EXACT:
         unit = exact_vig_unit(key, unit)
-    return _Entry(_NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS), unit, limits.least, most)
+    window = _NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS)
+    return _Entry(window, unit, limits.least, most, kind in VIG_KINDS)
 
 
 def _greatest_prize(params: CrapsParams, key: BetKey) -> Odds:
