@@ -96,13 +96,6 @@ class _OddsLimit(NamedTuple):
     unit: int
 
 
-class _Usual(NamedTuple):
-    """What an outcome does to bets that are not called, and which it leaves alone in any case."""
-
-    verdicts: dict[BetKey, Verdict]
-    quiet: set[BetKey]
-
-
 class _Row(NamedTuple):
     """What every outcome does to a bet in one state of the board."""
 
@@ -138,9 +131,9 @@ class CrapsRules:
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
         self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
-        # By puck, outcome: bets met so far that look at the puck alone.
-        self._usual: Mapping[int, Sequence[_Usual]] = {
-            point: [_Usual({}, set()) for _ in dice.PAIRS] for point in (0, *params.points)
+        # By puck and outcome, what becomes of bets that look at the puck alone and are not called.
+        self._usual: Mapping[int, Sequence[dict[BetKey, Verdict]]] = {
+            point: [{} for _ in dice.PAIRS] for point in (0, *params.points)
         }
 
     @property
@@ -354,15 +347,15 @@ class CrapsRules:
 
         A bet that moves comes last: the bet whose place it takes is decided by the same roll.
         """
-        usual, quiet = self._usual[board[POINT]][outcome]
-        if quiet.issuperset(bets):
-            return ()
         rows: list[Settlement] = []
         moved: list[Settlement] = []
+        usual = self._usual[board[POINT]][outcome]
         for key, bet in bets.items():
             verdict = None if bet.working else usual.get(key)
             if verdict is None:
-                verdict = self._verdict(board, key, bet.working, outcome)
+                verdict = self._row(board, key, bet.working).verdicts[outcome]
+                if not bet.working and key not in self._sights:
+                    usual[key] = verdict
             if verdict is NOTHING:
                 continue
             stake, vig = bet.stake, bet.vig
@@ -380,17 +373,6 @@ class CrapsRules:
         if moved:
             rows += sorted(moved, key=_BEFORE)
         return tuple(rows)
-
-    def _verdict(self, board: Board, key: BetKey, working: int, outcome: int) -> Verdict:
-        """Return what becomes of a bet, and remember it if it is usual."""
-        verdict = self._row(board, key, working).verdicts[outcome]
-        if not working and key not in self._sights:
-            verdicts, quiet = self._usual[board[POINT]][outcome]
-            verdicts[key] = verdict
-            calls = (0, 1, 2) if is_callable(self.params, key.kind) else (0,)
-            if all(self._row(board, key, call).verdicts[outcome] is NOTHING for call in calls):
-                quiet.add(key)
-        return verdict
 
     def _won(self, key: BetKey, bet: Bet, verdict: Verdict) -> Settlement:
         """Return a win: the vig is taken now, from the layout or from the win (R22)."""
