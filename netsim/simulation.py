@@ -4,16 +4,10 @@ Whatever could bring something from outside into a run (clocks, the system's ran
 raises while one is under way.
 """
 
-import os
 import platform
-import random
-import secrets
 import subprocess
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,6 +16,7 @@ from typing import Any, assert_never
 
 import netsim
 from netsim.scenario import Scenario
+from netsim.sealing import sealed
 from netsim.tokens import describe_scenario
 from netsim.trace import Trace
 from netsim.weather import resolve
@@ -110,7 +105,7 @@ def simulate(
         case "node":
             from netsim.whole import run_whole
 
-            found = run_whole(resolved, seed)
+            found = run_whole(run, keep=keep, until_ms=until_ms, progress=progress)
         case "real":
             from netsim.real import run_real
 
@@ -203,52 +198,6 @@ def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
     )
 
 
-# Nothing from outside.
-
-
-class LeakError(BaseException):
-    """Something from outside was about to enter a run, which then could not be repeated."""
-
-
-def _forbid(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    thread = threading.get_ident()
-
-    def refuse(*args: object, **kwargs: object) -> object:
-        if threading.get_ident() != thread:
-            return original(*args, **kwargs)  # whatever else the process does is no part of a run
-        raise LeakError(f"{name} inside a run: it differs from run to run")
-
-    return refuse
-
-
-_LEAKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (time, ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
-    (os, ("urandom", "getrandom")),
-    (secrets, ("token_bytes", "randbelow", "token_hex")),
-    (random, ("random", "randrange", "randint", "choice", "shuffle", "getrandbits", "uniform")),
-    (uuid, ("uuid1", "uuid4")),
-    (threading.Thread, ("start",)),
-)
-
-
-@contextmanager
-def sealed() -> Iterator[None]:
-    """Let clocks, the system's randomness and threads raise `LeakError`."""
-    held = []
-    for owner, names in _LEAKS:
-        for name in names:
-            if hasattr(owner, name):
-                original = getattr(owner, name)
-                held.append((owner, name, original))
-                full_name = f"{getattr(owner, '__name__', owner)}.{name}"
-                setattr(owner, name, _forbid(full_name, original))
-    try:
-        yield
-    finally:
-        for owner, name, original in held:
-            setattr(owner, name, original)
-
-
 # Tokens.
 
 
@@ -275,4 +224,4 @@ def make_token(scenario: Scenario, seed: int, digest: str) -> str:
     return f"netsim1:{describe_scenario(scenario)}:{seed}:{commit()}:{python}:{digest}"
 
 
-__all__ = ["LeakError", "Outcome", "Run", "commit", "sealed", "simulate"]
+__all__ = ["Outcome", "Run", "commit", "simulate"]

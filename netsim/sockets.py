@@ -86,13 +86,17 @@ class Wires(trio.abc.SocketFactory):
         """Send one segment from a host to another."""
         self.segments += 1
         self.digest.update(f"{self.now_us} {a} {b} {len(data)} ".encode() + data)
-        if (a, b) in self.fabric.blocked:
-            held = self._held.setdefault((a, b), [])
-            held.append(lambda: self.carry(a, b, data, arrive))
+
+        def again() -> None:
+            self.carry(a, b, data, arrive)
+
+        if (a, b) in self.fabric.blocked or (a, b) in self._held:
+            self._held.setdefault((a, b), []).append(again)
             return
         deliveries = self.fabric.submit(self.now_us, a, b, len(data))
-        if not deliveries:  # a queue on the way is full: TCP sends it again
-            self.at(self.now_us + RETRANSMIT_US, lambda: self.carry(a, b, data, arrive))
+        if not deliveries:  # a queue on the way is full: TCP sends it again, and the rest behind it
+            self._held[a, b] = [again]
+            self.at(self.now_us + RETRANSMIT_US, lambda: self._let_go((a, b)))
         for at_us, state in deliveries:
             arrived = data
             if state is Mutation.CORRUPT and data:
@@ -103,8 +107,11 @@ class Wires(trio.abc.SocketFactory):
     def mended(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Undo one cut of each link; what waited on those that work again goes on its way."""
         for pair in self.fabric.unblock(pairs):
-            for again in self._held.pop(pair, []):
-                again()
+            self._let_go(pair)
+
+    def _let_go(self, pair: tuple[int, int]) -> None:
+        for again in self._held.pop(pair, []):
+            again()
 
     def break_off(self, hosts: Sequence[int]) -> int:
         """Reset every connection of these hosts; return how many there were."""

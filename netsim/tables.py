@@ -50,7 +50,8 @@ class StandInScheme:
 
     def verify(self, key: PublicKey, message: bytes, signature: bytes, /) -> bool:
         """Say whether `key` made `signature`."""
-        return self._keys[key].sign(message) == signature
+        known = self._keys.get(key)
+        return known is not None and known.sign(message) == signature
 
 
 class Agreeing(Simulated, Protocol):

@@ -86,8 +86,8 @@ class Trace:
             self._kept.append(Happening(ms, host, what, text=text))
 
     def happenings(self) -> Iterator[Happening]:
-        """Yield what is kept, in order."""
-        yield from self._kept
+        """Yield what is kept, by when it began."""
+        yield from sorted(self._kept, key=lambda one: one.ms)
 
 
 def write_happenings(path: Path, tables: dict[int, Trace]) -> int:

@@ -6,6 +6,7 @@ seed. Two runs of one seed are the same to the last byte on every wire.
 """
 
 import logging
+import math
 import os
 import random
 import secrets
@@ -22,17 +23,21 @@ from typing import Any
 import trio
 import trio.testing
 
-from consensus.effects import LogRecord, Persist, SealLogged
+from consensus.effects import FinalLogged, LogRecord, Persist, SealLogged
 from consensus.signing import key_id
 from netsim import scenario as s
+from netsim.chance import US_PER_MS
 from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
 from netsim.players import Player
-from netsim.simulation import Found
+from netsim.sealing import EVERYWHERE, sealed
+from netsim.simulation import Found, Run
 from netsim.sockets import HOST, PORT, Wires, address_of
 from netsim.strikes import fabric_of_streams, strike_network
-from netsim.world import Violation
+from netsim.trace import Trace
+from netsim.wiretap import TappedReplica, Wiretap
+from netsim.world import Violation, describe
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params
@@ -84,7 +89,8 @@ def virtual(seed: int) -> Iterator[None]:
     try:
         for owner, name, value in replaced:
             setattr(owner, name, value)
-        yield
+        with sealed(EVERYWHERE):
+            yield
     finally:
         for owner, name, value in held:
             setattr(owner, name, value)
@@ -118,11 +124,15 @@ class _Node:
 class WholeTable:
     """One table of whole nodes."""
 
-    def __init__(self, scenario: s.Scenario, seed: int, table: int, root: Path) -> None:
+    def __init__(
+        self, scenario: s.Scenario, seed: int, table: int, root: Path, keep: int = 0
+    ) -> None:
         """Make keys, consents and folders; `run` does the rest."""
         self.scenario = scenario
         self.violation: Violation | None = None
-        self.marks: dict[str, int] = {}
+        self.done = False
+        """Whether the run came to its end."""
+        self.trace = Trace(keep)
         self._number = table
         self._name = f"{seed} {table}"
         n = scenario.table
@@ -145,23 +155,28 @@ class WholeTable:
             self.table.validators(), self.table.chain_id, setup_of(self.table, self._keys[0]).verify
         )
         self._playing = True
+        self._tap = Wiretap(self.trace, n, self._now_ms) if keep else None
+        self._height = 0
 
-    def _mark(self, name: str) -> None:
-        self.marks[name] = self.marks.get(name, 0) + 1
+    def _now_ms(self) -> int:
+        return self.wires.now_us // US_PER_MS
 
-    async def run(self) -> None:
-        """Run the table to its rest."""
+    async def run(self, until_ms: int | None, progress: Callable[[int], None]) -> None:
+        """Run the table to its rest, or up to `until_ms`."""
         trio.socket.set_custom_socket_factory(self.wires)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.wires.run)
+                nursery.start_soon(self._tell, progress)
                 for node in self._nodes:
                     nursery.start_soon(self._live, node)
                     nursery.start_soon(self._play, node.index)
                 for fault in self.scenario.fault:
                     if not fault.tables or self._number in fault.tables:
                         nursery.start_soon(self._strike, fault)
-                await self._see_it_end()
+                with trio.move_on_after(math.inf if until_ms is None else until_ms / 1_000):
+                    await self._see_it_end()
+                    self.done = True
                 nursery.cancel_scope.cancel()
         except* ViolatedError as group:
             error: BaseException = group
@@ -170,10 +185,18 @@ class WholeTable:
             self._broken(str(error).split(maxsplit=1)[0].rstrip(":"), str(error))
         except* Exception as group:  # noqa: BLE001  (a node that raises is a finding)
             self._broken("raised", f"raised {group.exceptions!r}"[:500])
+        if self._tap is not None:
+            self._tap.end()
+
+    async def _tell(self, progress: Callable[[int], None]) -> None:
+        while True:
+            await trio.sleep(1)
+            progress(self._now_ms())
 
     def _broken(self, rule: str, text: str) -> None:
-        at_ms = round(trio.current_time() * 1000)
-        self.violation = self.violation or Violation(rule, text, self._number, at_ms)
+        if self.violation is None:
+            self.violation = Violation(rule, text, self._number, self._now_ms())
+            self.trace.note(self._now_ms(), -1, "violation", text)
 
     # A node.
 
@@ -192,10 +215,12 @@ class WholeTable:
     async def _run_node(self, node: _Node) -> None:
         keys = self._keys[node.index]
         node.boots += 1
+        self.trace.note(self._now_ms(), node.index, "boot")
         journal = Journal(node.folder, self.table.chain_id, key_id(keys.identity.public_key))
         try:
             setup = setup_of(self.table, keys)
-            replica = node.replica = Replica(setup, journal.load(), journal.block)
+            replica = node.replica = TappedReplica(setup, journal.load(), journal.block)
+            replica.tap, replica.host = self._tap, node.index
             final = replica.final
             self._note_epoch(replica)
             self.invariants.restarted(node.index, replica.engine.final.height, final.root)
@@ -205,6 +230,11 @@ class WholeTable:
                 if any(isinstance(one, SealLogged) for one in records):
                     self._note_epoch(replica)
                 self.invariants.observe(node.index, Persist(tuple(records)))
+                for one in records:
+                    if isinstance(one, FinalLogged) and one.height > self._height:
+                        self._height = one.height
+                        text = f"{one.height} view {one.view} by node {node.index}"
+                        self.trace.note(self._now_ms(), -1, "final", text)
 
             runtime = node.runtime = ProtocolRuntime(
                 replica, _WatchedJournal(journal, watch), self.table, credentials_of(keys)
@@ -235,12 +265,14 @@ class WholeTable:
         await trio.sleep(fault.at.first_us / 1_000_000)
         nodes = s.nodes_named(fault)
         seconds = fault.duration.mean_us / 1_000_000
+        host = nodes[0] if len(nodes) == 1 else -1
+        self.trace.note(self._now_ms(), host, "fault", describe(fault))
         match fault:
             case s.Pause():
                 # A stopped process: its links stand and nothing passes.
                 end_us = self.wires.now_us + fault.duration.mean_us
                 self._fabric.clog(pairs_of(nodes, self._fabric.nodes), end_us)
-                self._mark("pauses")
+                self.trace.mark("pauses")
             case s.Crash():
                 for index in nodes:
                     self._crash(self._nodes[index])
@@ -248,17 +280,18 @@ class WholeTable:
                 for index in nodes:
                     self._nodes[index].down.set()
             case s.Reset():
-                self.marks["resets"] = self.marks.get("resets", 0) + self.wires.break_off(nodes)
+                self.trace.mark("resets", self.wires.break_off(nodes))
             case _:
                 if isinstance(fault, s.Partition):
-                    self._mark("partitions")
+                    self.trace.mark("partitions")
                 await strike_network(
                     self._fabric, fault, self.scenario.link, self.wires.now_us,
                     self.wires.mended,
                 )  # fmt: skip
 
     def _crash(self, node: _Node) -> None:
-        self._mark("crashes")
+        self.trace.mark("crashes")
+        self.trace.note(self._now_ms(), node.index, "crash", "power")
         self.wires.kill(node.index)
         if node.scope is not None:
             node.scope.cancel()
@@ -272,6 +305,7 @@ class WholeTable:
             [pair for pair, cuts in self._fabric.blocked.items() for _ in range(cuts)]
         )
         self._fabric.heal()
+        self.trace.note(self._now_ms(), -1, "heal")
         for node in self._nodes:
             node.down.set()
         limit = trio.current_time() + scenario.liveness.within.us / 1_000_000
@@ -282,10 +316,11 @@ class WholeTable:
                 self._playing = False
             if trio.current_time() > limit:
                 raise ViolatedError(f"L not at rest: {self._stand()}")
-        self.marks["rolls"] = self._rolls()
-        self.marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
+        marks = self.trace.marks
+        marks["rolls"] = self._rolls()
+        marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
         replicas = [node.replica for node in self._nodes if node.replica is not None]
-        self.marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)
+        marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)
 
     def _rolls(self) -> int:
         return max(
@@ -313,33 +348,36 @@ class WholeTable:
         )
 
 
-def run_whole(scenario: s.Scenario, seed: int) -> Found:
+def run_whole(
+    run: Run, *, keep: int, until_ms: int | None, progress: Callable[[int], None]
+) -> Found:
     """Run a resolved scenario of tier `node`: one table after the other, each in its own time."""
-    violations: list[Violation] = []
+    scenario, seed = run.resolved, run.seed
+    tables: list[WholeTable] = []
     digest = blake2b(digest_size=16)
-    events, seconds = 0, 0.0
+    seconds = 0.0
     marks: dict[str, int] = {}
     for number in range(scenario.tables):
         with tempfile.TemporaryDirectory(prefix="netsim-") as root, virtual(seed):
-            table = WholeTable(scenario, seed, number, Path(root))
+            table = WholeTable(scenario, seed, number, Path(root), keep)
             clock = trio.testing.MockClock(rate=0, autojump_threshold=0)
 
             async def live(table: WholeTable = table) -> float:
                 started = trio.current_time()
-                await table.run()
+                await table.run(until_ms, progress)
                 return trio.current_time() - started
 
             seconds = max(seconds, trio.run(live, clock=clock))
         digest.update(table.wires.digest.digest())
-        events += table.wires.segments
-        if table.violation is not None:
-            violations.append(table.violation)
-        for name, count in table.marks.items():
+        tables.append(table)
+        run.traces[number] = table.trace
+        for name, count in table.trace.marks.items():
             marks[name] = marks.get(name, 0) + count
     return Found(
-        violations=tuple(violations),
+        violations=tuple(one.violation for one in tables if one.violation is not None),
         digest=digest.hexdigest(),
-        events=events,
+        events=sum(one.wires.segments for one in tables),
         sim_seconds=round(seconds, 3),
         marks=marks,
+        done=all(one.done or one.violation is not None for one in tables),
     )

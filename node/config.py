@@ -9,7 +9,7 @@ import random
 import socket
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,8 @@ def write_config(folder: Folder, nickname: str, listen: str = DEFAULT_LISTEN) ->
         beside.write_text(text, encoding="utf-8")
         beside.replace(folder.config)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OperatorError(f"cannot write {folder.config}: {error.strerror}") from None
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import msgspec
 import trio
 
-from node.errors import OperatorError
+from node.errors import NODE_ENDED, NodeEndedError, OperatorError
 from node.game.receipts import Receipt
 from node.limits import TokenBucket
 from node.mempool import AnyOperation
@@ -413,7 +413,7 @@ class ControlClient:
         """Wait for an event; returns its name in `node.events` and its fields."""
         reply = await self._next_reply(subscription)
         if not reply["event"]:
-            raise OperatorError("the node has stopped")
+            raise NodeEndedError
         return reply["event"], reply["of"]
 
     async def _call(self, do: str, **fields: object) -> dict[str, Any]:
@@ -435,7 +435,7 @@ class ControlClient:
                 await self.aclose()  # half a line may be out: nothing may follow it
                 raise
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise OperatorError("the node has stopped") from None
+                raise NodeEndedError from None
         return ident
 
     async def _next_reply(self, ident: int) -> dict[str, Any]:
@@ -453,6 +453,8 @@ class ControlClient:
                 self._news = trio.Event()
         reply = self._replies[ident].popleft()
         if "error" in reply:
+            if reply["error"] == NODE_ENDED:
+                raise NodeEndedError
             raise OperatorError(str(reply["error"]))
         return reply
 
@@ -466,7 +468,7 @@ class ControlClient:
                 f"the node sent a line of more than {REPLY_BYTES_MAX} bytes"
             ) from None
         if line is None:
-            raise OperatorError("the node has stopped")
+            raise NodeEndedError
         reply: dict[str, Any] = json.loads(line)
         return reply
 

@@ -1,6 +1,7 @@
 """Small files that are whole or absent: written beside, synced, renamed, with a checksum."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from consensus.encoding import DIGEST_BYTES, digest
@@ -36,6 +37,8 @@ def write_whole(path: Path, tag: str, data: bytes, *, replace: bool) -> None:
         beside.unlink(missing_ok=True)
         raise OperatorError(f"{path} exists already and is not overwritten") from None
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OperatorError(f"cannot write {path}: {error.strerror}") from None
 
 

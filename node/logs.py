@@ -4,9 +4,10 @@ It is for people who look for a fault. What was agreed is in the journal, and no
 """
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -28,6 +29,18 @@ class _Lines(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _LogFile(RotatingFileHandler):
+    """A log that a disk which refuses makes shorter, and no more: the journal ends a node if need be."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override]  # noqa: N802  (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:  # type: ignore[explicit-override]
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logging_to(folder: Path, level: int = logging.INFO) -> Iterator[None]:
     """Write what the node logs at `level` and above to the folder's log, until the block ends.
@@ -37,7 +50,7 @@ def logging_to(folder: Path, level: int = logging.INFO) -> Iterator[None]:
     """
     path = folder / LOG_FILE
     try:
-        handler = RotatingFileHandler(
+        handler = _LogFile(
             path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8"
         )
     except OSError as error:

@@ -40,12 +40,16 @@ PENDING_MAX = 16
 """Lines of one person that no final block holds yet."""
 ANSWER_SECONDS = 30
 """How long a line of a script, or the end of the input, waits for what was typed before it."""
+PATIENCE_SECONDS = 2
+"""Before a terminal tells that the table waits: a node that just started has no links yet."""
+LOOK_SECONDS = 0.1
 LINKS_SECONDS = 1
 """How often a terminal looks for links that came or went: no block tells."""
 RETRY_SECONDS = 1
 """Before a bot looks again although nothing has become final: a refusal may have been of the moment."""
 OPENING_SECONDS = 0.3
-"""Times its index, before a bot opens a game: one opens it, the others find it open."""
+"""Times its index, and then its pace, before a bot opens a game: one opens it, the others find it
+open. A bot with a pace plays with a person, who opens it sooner and throws first."""
 
 
 class Terminal:
@@ -78,7 +82,7 @@ class Terminal:
         `first` is a line to begin with. `in_turn` waits for what each line leads to before it reads
         the next, the roll included: for input that nobody types.
         """
-        self._view = await self._client.view()
+        self._view = await self._first_view()
         self._draw()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
@@ -100,6 +104,14 @@ class Terminal:
                         await self._settle()
                     break
             nursery.cancel_scope.cancel()
+
+    async def _first_view(self) -> TableView:
+        view = await self._client.view()
+        with trio.move_on_after(PATIENCE_SECONDS):
+            while view.waits_for:
+                await trio.sleep(LOOK_SECONDS)
+                view = await self._client.view()
+        return view
 
     @property
     def _width(self) -> int:
@@ -292,7 +304,7 @@ class Bot:
             while True:
                 view = await self._client.view()
                 if view.session < 0 <= view.me:
-                    await self._pause(OPENING_SECONDS * view.me)
+                    await self._pause(OPENING_SECONDS * view.me + self._pace_seconds)
                     view = await self._client.view()
                 moves: tuple[Move, ...] = ()
                 if rolls_max is None or view.rolls < rolls_max:

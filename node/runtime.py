@@ -30,7 +30,7 @@ from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
-from node.errors import OperatorError
+from node.errors import NODE_ENDED, OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
 from node.game.operations import PlaceBet
@@ -159,7 +159,7 @@ class ProtocolRuntime:
                     nursery.cancel_scope.cancel()  # a halted node keeps no links
                 await trio.sleep_forever()
         finally:
-            self._end("the node has stopped")
+            self._end(NODE_ENDED)
             self._newer.set()
             self.ended.set()
 

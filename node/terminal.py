@@ -122,12 +122,15 @@ def standing_texts(view: TableView) -> list[str]:
          ("plays without a vote", "play without a vote")),
         ([p.name for p in staying if p.wants_vote and not p.votes],
          ("waits for a vote", "wait for a vote")),
-        ([p.name for p in view.players if p.cheated],
-         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
         ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
     ):  # fmt: skip
         if names:
             texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} was caught cheating and votes no more: {player.name} {player.offence}."
+        for player in view.players
+        if player.cheated
+    ]
     texts += [
         f"{player.name} missed {player.missed} turns in a row."
         for player in view.players
@@ -173,6 +176,8 @@ def turn_text(view: TableView) -> str:
     if view.thrower == view.me:
         if waiting:
             return f"You have the dice. Not ready yet: {', '.join(waiting)}."
+        if not view.own.bets:
+            return "You have the dice: type a bet, then `roll`."
         return "You have the dice and all are ready: type `roll`."
     thrower = view.players[view.thrower].name
     if view.own.ready:
@@ -279,7 +284,7 @@ def changes(before: TableView, after: TableView, width: int = WIDTH) -> list[str
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.thrower == after.me or not after.betting
     is_new = turn_text(after) != turn_text(before) and not after.waits_for
-    if is_new and after.own.seated and (rolled or mine):
+    if is_new and (before.waits_for or (after.own.seated and (rolled or mine))):
         lines.append(f"  {turn_text(after)}")
     return lines
 
@@ -297,7 +302,9 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
     texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
     for old, new in zip(before.players, after.players, strict=False):
         if new.cheated and not old.cheated:
-            texts.append(f"{new.name} was caught cheating and loses the vote.")
+            texts.append(
+                f"{new.name} was caught cheating and loses the vote: {new.name} {new.offence}."
+            )
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:
@@ -466,7 +473,7 @@ def admission(name: str, view: TableView) -> Play | Say:
         if asking.name.casefold() == name.casefold():
             return Play((Admit(asking.join),))
     if not view.asking:
-        return Say("nobody asks to join")
+        return Say("nobody asks to join yet: who made the invite says yes first, then others can")
     return Say(f"no {name!r} asks to join; {_listed([one.name for one in view.asking])} would")
 
 

@@ -32,7 +32,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "tests": PACKAGES,
 }
 ONE_DOOR = {"cbor2": "consensus/encoding.py", "nacl": "consensus/signing.py"}
-PURE = ("consensus", "node/game", "node/replica.py", "node/mempool.py", "node/execution.py")
+PURE = (
+    "consensus", "node/game", "node/replica.py", "node/mempool.py", "node/execution.py",
+    "node/epoch.py", "node/membership.py", "node/pipeline.py", "node/state_sync.py",
+    "node/steps.py", "node/waiting.py",
+)  # fmt: skip
 IMPURE = {
     "trio",
     "socket",
@@ -47,7 +51,26 @@ IMPURE = {
     "sqlite3",
     "subprocess",
     "pathlib",
+    "uuid",
+    "tempfile",
+    "glob",
+    "platform",
+    "multiprocessing",
+    "concurrent",
+    "queue",
+    "select",
+    "selectors",
+    "signal",
+    "weakref",
+    "gc",
 }
+ADDRESSES = {"id", "hash"}
+"""Builtins whose answer differs from process to process."""
+OUTSIDE = {"open", "input"}
+PLANTED = PurePosixPath("netsim/selftest.py")
+"""It does on purpose what is forbidden."""
+ORDERLESS = {"sorted", "len", "min", "max", "sum", "any", "all", "set", "frozenset", "bool"}
+"""Whom a set may be handed to: none of them shows its order."""
 VAGUE = {"utils", "helpers", "managers", "types", "constants"}
 # Written in pieces, for this file is read too.
 UNWANTED = re.compile(
@@ -97,15 +120,87 @@ def check_pure(path: PurePosixPath, tree: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno}: {node.value} is not an integer"
         elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
             yield f"line {node.lineno}: / makes a float, use //"
-        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension) and is_set(node.iter):
-            yield f"line {node.iter.lineno}: iterates over a set, whose order differs"
 
 
-def is_set(node: ast.expr) -> bool:
-    """Say whether an expression is visibly a set."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return node.func.id in {"set", "frozenset"}
-    return isinstance(node, ast.Set | ast.SetComp)
+def check_repeatable(path: PurePosixPath, tree: ast.Module) -> Iterator[str]:
+    """Nothing takes the order of a set, or asks where an object lies in memory."""
+    is_pure = any(is_under(path, prefix) for prefix in PURE)
+    if path == PLANTED or not (is_pure or is_under(path, "netsim")):
+        return
+    banned = ADDRESSES | OUTSIDE if is_pure else ADDRESSES
+    names = {name for node in ast.walk(tree) for name in set_names(node)}
+    in_hash = {
+        call
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__hash__"
+        for call in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.For() | ast.AsyncFor() | ast.comprehension():
+                shown = [node.iter]
+            case ast.Starred():
+                shown = [node.value]
+            case ast.Call(func=ast.Name(id=name)) if name not in ORDERLESS:
+                shown = node.args
+                if name in banned and node not in in_hash:
+                    yield f"line {node.lineno}: {name}() differs from process to process"
+            case ast.Call(func=ast.Attribute(value=owner, attr="pop"), args=[]):
+                shown = [owner]
+            case ast.Call(func=ast.Attribute(attr="join" | "extend" | "fromkeys")):
+                shown = node.args
+            case _:
+                continue
+        for one in shown:
+            if is_set(one, names):
+                yield f"line {one.lineno}: shows the order of a set, which differs"
+
+
+def set_names(node: ast.AST) -> Iterator[str]:
+    """Yield the name that a statement or parameter says is a set; of an attribute, its last part."""
+    match node:
+        case ast.AnnAssign(target=target, annotation=annotation) if is_set_type(annotation):
+            yield from name_of(target)
+        case ast.arg(arg=name, annotation=annotation) if is_set_type(annotation):
+            yield name
+        case ast.Assign(targets=[target], value=value) if is_set(value, set()):
+            yield from name_of(target)
+        case _:
+            pass
+
+
+def name_of(node: ast.expr) -> Iterator[str]:
+    """Yield the last part of a name."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def is_set_type(annotation: ast.expr | None) -> bool:
+    """Say whether an annotation is of a set."""
+    if isinstance(annotation, ast.Subscript):
+        annotation = annotation.value
+    return next(name_of(annotation), "") in SETS if annotation is not None else False
+
+
+SETS = {"set", "frozenset", "Set", "AbstractSet", "MutableSet"}
+
+
+def is_set(node: ast.expr, names: set[str]) -> bool:
+    """Say whether an expression is visibly a set, `names` being those of sets."""
+    match node:
+        case ast.Call(func=ast.Name(id="set" | "frozenset")) | ast.Set() | ast.SetComp():
+            return True
+        case ast.BinOp(left=left, right=right, op=ast.BitOr() | ast.BitAnd() | ast.Sub()):
+            return any(is_set(one, names) or is_keys(one) for one in (left, right))
+        case ast.Name() | ast.Attribute():
+            return next(name_of(node)) in names
+        case _:
+            return False
+
+
+def is_keys(node: ast.expr) -> bool:
+    """Say whether an expression is the keys of a dictionary, which operators make sets of."""
+    return isinstance(node, ast.Call) and next(name_of(node.func), "") == "keys"
 
 
 def check_sizes(_path: PurePosixPath, tree: ast.Module) -> Iterator[str]:
@@ -134,7 +229,13 @@ def check_text(text: str) -> Iterator[str]:
         yield f"line {line}: {found.group()}"
 
 
-CHECKS: tuple[Check, ...] = (check_layers, check_pure, check_sizes, check_name)
+CHECKS: tuple[Check, ...] = (
+    check_layers,
+    check_pure,
+    check_repeatable,
+    check_sizes,
+    check_name,
+)
 
 
 def python_files() -> list[PurePosixPath]:
@@ -208,10 +309,22 @@ LONG_MODULE = "x = 1\n" * (MODULE_LINES_MAX + 1)
         (check_pure, "node/game/treasury.py", "RAKE = 5e3"),
         (check_pure, "node/game/treasury.py", "share = chips / 2"),
         (check_pure, "node/game/treasury.py", "share /= 2"),
-        (check_pure, "consensus/votes.py", "for x in {1, 2}: pass"),
-        (check_pure, "consensus/votes.py", "for x in set(votes): pass"),
-        (check_pure, "consensus/votes.py", "y = [x for x in frozenset(votes)]"),
-        (check_pure, "consensus/votes.py", "y = [x for x in {z for z in votes}]"),
+        (check_pure, "node/epoch.py", "import uuid"),
+        (check_pure, "node/membership.py", "from datetime import datetime"),
+        (check_repeatable, "consensus/votes.py", "for x in {1, 2}: pass"),
+        (check_repeatable, "consensus/votes.py", "for x in set(votes): pass"),
+        (check_repeatable, "consensus/votes.py", "y = [x for x in frozenset(votes)]"),
+        (check_repeatable, "consensus/votes.py", "y = [x for x in {z for z in votes}]"),
+        (check_repeatable, "consensus/votes.py", "def f(a: set[int]):\n    return tuple(a)"),
+        (check_repeatable, "consensus/votes.py", "def f(a: frozenset):\n    return [*a]"),
+        (check_repeatable, "consensus/votes.py", "self.x: set[int] = set()\nself.x.pop()"),
+        (check_repeatable, "consensus/votes.py", "x = {1}\nb','.join(x)"),
+        (check_repeatable, "consensus/votes.py", "x = set()\nfor y in enumerate(x): pass"),
+        (check_repeatable, "netsim/world.py", "for x in a.keys() & b.keys(): pass"),
+        (check_repeatable, "netsim/world.py", "x = {1}\ny = next(iter(x | z))"),
+        (check_repeatable, "node/replica.py", "order = sorted(peers, key=lambda p: id(p))"),
+        (check_repeatable, "netsim/world.py", "seed = hash(name)"),
+        (check_repeatable, "node/game/rules.py", "table = open('pays')"),
         (check_sizes, "node/runtime.py", LONG_FUNCTION),
         (check_sizes, "node/runtime.py", "async " + LONG_FUNCTION),
         (check_sizes, "node/runtime.py", LONG_MODULE),
@@ -238,6 +351,12 @@ def test_check_finds_an_offender(check: Check, path: str, source: str) -> None:
         ("netsim/network.py", "import random\nfrom node.identity import Identity"),
         ("tests/node/test_noise.py", "import nacl.bindings, cbor2, netsim"),
         ("consensus/votes.py", "for x in sorted({1, 2}): pass\nhalf = 7 // 2"),
+        (
+            "consensus/votes.py",
+            "x: set[int] = set()\nn = len(x) + max(x)\nfor y in sorted(x): pass",
+        ),
+        ("netsim/chance.py", "class A:\n    def __hash__(self):\n        return hash(self.x)"),
+        ("node/game/rules.py", "for x in table.keys(): pass\ny = b - c\nfor z in (y,): pass"),
         ("consensus/votes.py", LONG_FUNCTION.removesuffix("    pass\n")),
         ("consensus/votes.py", LONG_MODULE.removesuffix("x = 1\n")),
     ],

@@ -155,8 +155,8 @@ def _as_json(report: Report) -> dict[str, object]:
         },
         "chips": _chips(first) if first else {},
         "seconds": round(report.seconds, 3),
-        "p50_ms": report.p50_ms,
-        "p99_ms": report.p99_ms,
+        "p50_ms": round(report.p50_ms, 3),
+        "p99_ms": round(report.p99_ms, 3),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from node.errors import OperatorError
+from node.errors import NodeEndedError, OperatorError
 
 T = TypeVar("T")
 
@@ -70,7 +70,8 @@ def _operator_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     ours, others = group.split(OperatorError)
     if others is not None or ours is None:
         return group
-    error: BaseException = ours
+    # Whoever sits at the node sees it end; what ended it is the better answer.
+    error: BaseException = ours.split(NodeEndedError)[1] or ours
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

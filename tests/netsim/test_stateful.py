@@ -25,9 +25,10 @@ from msgspec.structs import replace
 from netsim import scenario as s
 from netsim.chance import Length, Spread, Window
 from netsim.scenario import format_scenario, parse_scenario
+from netsim.sealing import sealed
 from netsim.selftest import BUGS, planted
 from netsim.shrink import shrink
-from netsim.simulation import sealed, simulate
+from netsim.simulation import simulate
 from netsim.weather import resolve
 from netsim.world import TableRun
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -27,6 +28,8 @@ Refusal: TypeAlias = Callable[..., str]
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS_MAX = 40
+FILE_BYTES = 200_000
+"""For a store this is full after a few rolls."""
 KEY = Keys(b"k" * 32).identity.public_key
 """Any acceptable key: of a host that is not there."""
 
@@ -204,6 +207,27 @@ def test_a_port_in_use_is_no_usage_error_and_changes_nothing(folders: list[Path]
     assert contents(folders[0]) == before
 
 
+def test_a_disk_that_refuses_ends_the_node_with_one_sentence_and_loses_nothing(
+    folders: list[Path], ended: list[Process]
+) -> None:
+    def bound_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+
+    words = ("--data", folders[0], "--name", "solo", "--seats", 1, "--bot", "pass")
+    host = start("host", *words, preexec_fn=bound_files)
+    ended.append(host)
+    _, errors = host.communicate(timeout=SECONDS_MAX)
+    assert host.returncode == 1
+    *_, line = errors.splitlines()
+    assert re.match(r"bitcraps: the disk (failed|is full)", line), errors
+    assert "Traceback" not in errors
+    height = json.loads(once("status", "--data", folders[0], "--json")[0])["height"]
+    assert height > 0
+    once("verify", "--data", folders[0])
+    output, _ = once("play", "--data", folders[0], typed="ready\nroll\n")
+    assert f"block {height}\n" in output
+
+
 def test_an_invite_may_come_on_standard_input_and_is_not_needed_to_come_back(
     folders: list[Path], ended: list[Process]
 ) -> None:
@@ -344,12 +368,14 @@ class Terminal:
 
     def throw(self) -> None:
         """Throw, again while it is too early or dice are still prepared, and see the roll."""
-        while True:
+        end = time.monotonic() + SECONDS_MAX
+        while time.monotonic() < end:
             self.type("roll")
-            shown = self.read_until(r"\n +1  [1-6] [1-6]  = \d+|\n  roll: .*\n")
-            if not shown.endswith("\n"):
+            shown = self.read_until(r"(?:^|\n) +1  [1-6] [1-6]  = \d+|\n  roll: .*(?=\n)")
+            if re.search(r"= \d+$", shown):
                 return
             time.sleep(0.2)
+        raise AssertionError("no roll")
 
     def close(self) -> None:
         """Wait for the process to end by itself."""

@@ -23,7 +23,7 @@ from node.control import (
     open_control,
     serve_control,
 )
-from node.errors import OperatorError
+from node.errors import NODE_ENDED, OperatorError
 from node.events import EVENTS_MAX, LinkChanged
 from node.game.operations import CreateSession, PlaceBet, Ready, Sit
 from node.game.receipts import Receipt
@@ -178,7 +178,7 @@ async def test_stop_ends_the_node_and_whoever_waits_at_it(tmp_path: Path) -> Non
                 waiting.start_soon(wait, one.wait_newer, 5)
                 await trio.testing.wait_all_tasks_blocked(0.02)
                 waiting.start_soon(wait, two.stop)
-    assert set(sentences) == {"the node has stopped"}
+    assert set(sentences) == {NODE_ENDED}
     assert not (tmp_path / SOCKET_FILE).exists()
     with pytest.raises(OperatorError, match="no node runs on"):
         await open_control(tmp_path)

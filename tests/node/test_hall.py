@@ -64,7 +64,11 @@ def test_a_table_that_waits_says_for_whom_and_when_it_goes_on(
     assert turn_text(waiting) == text
     assert changes(TABLE, waiting) == [f"  {text}"]
     assert changes(waiting, waiting) == []
-    assert changes(waiting, TABLE) == ["  Enough voters are back: the table goes on."]
+    assert changes(waiting, TABLE) == [
+        "  Enough voters are back: the table goes on.",
+        "  anna has the dice. Type your bets, then `ready`.",
+    ]
+    assert "`sit`" in changes(waiting, replace(TABLE, me=3))[-1]
 
 
 def test_one_that_is_away_while_enough_are_there_is_not_worth_a_line() -> None:

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from consensus.effects import Halt, Persist, Report, RequestEntropy, Send, VoteLogged
 from consensus.validators import ValidatorIndex
 from node import mesh as mesh_module, runtime as runtime_module
-from node.errors import OperatorError
+from node.errors import NODE_ENDED, OperatorError
 from node.events import (
     EVENTS_MAX,
     SUBSCRIBERS_MAX,
@@ -388,7 +388,7 @@ async def test_an_exception_in_the_owner_ends_the_node_and_whoever_waits_for_an_
         async with trio.open_nursery() as nursery:
             await nursery.start(run)
             nursery.start_soon(wait)
-    assert waiters == ["the node has stopped"]
+    assert waiters == [NODE_ENDED]
 
 
 # Events

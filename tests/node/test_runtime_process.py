@@ -110,3 +110,13 @@ def test_a_log_that_cannot_be_written_is_an_operators_error(tmp_path: Path) -> N
     (tmp_path / LOG_FILE).mkdir()
     with pytest.raises(OperatorError, match="cannot write"), logging_to(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_loses_lines_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / LOG_FILE).symlink_to("/dev/full")
+    with logging_to(tmp_path):
+        logging.getLogger("node.x").info("lost")
+    assert capsys.readouterr().err == ""
