@@ -288,8 +288,8 @@ def _set_order(planter: Planter) -> None:
     rotation = mempool.rotation
 
     def by_hash(players: int, height: int) -> Any:
-        names = {f"{height} {player}" for player in rotation(players, height)}
-        return tuple(int(name.split()[1]) for name in names)  # another order in every process
+        named = {str((player, height)): player for player in rotation(players, height)}
+        return tuple(named[name] for name in set(named))  # another order in every process
 
     planter.put(mempool, "rotation", by_hash)
     import node.execution
