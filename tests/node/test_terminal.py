@@ -22,6 +22,7 @@ from node.game.operations import (
     Working,
 )
 from node.game.rules import GameRules
+from node.membership import Retire
 from node.terminal import (
     STAYS,
     STOPS,
@@ -161,6 +162,28 @@ def test_player_is_told_what_the_table_waits_for(view: TableView, words: str) ->
 )
 def test_words_become_operations(line: str, operations: tuple[Operation, ...]) -> None:
     assert parse(line) == Play(operations)
+
+
+def test_leaving_for_good_takes_more_than_one_word() -> None:
+    said = parse("retire")
+    assert isinstance(said, Say)
+    assert "nobody comes back from that: say `retire for good`" in said.text
+    assert parse("retire for good") == Play((Retire(),))
+
+
+def test_one_voter_votes_and_several_vote() -> None:
+    alone = [replace(player, votes=player is BEN) for player in TABLE.players]
+    after = replace(TABLE, epoch=1, players=tuple(alone))
+    assert "  From now on ben votes." in changes(TABLE, after)
+    assert any(
+        "and Dmitri-with-a-long-name vote." in line
+        for line in changes(after, replace(TABLE, epoch=2))
+    )
+
+
+def test_who_has_the_dice_and_no_bet_is_not_told_to_throw() -> None:
+    alone = replace(TABLE, me=0, players=(replace(ANNA, bets=()), replace(BEN, ready=True)))
+    assert turn_text(alone) == "You have the dice: type a bet, then `roll`."
 
 
 def test_sit_opens_a_game_or_takes_a_seat_in_one() -> None:
