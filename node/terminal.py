@@ -461,6 +461,10 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return _take_down(name, view)
         case ["on" | "off" | "default" as word, *name]:
             return _call(word, name, view)
+        case [word, *_] if word in _FIRST_WORDS:
+            return Say(
+                f"{' '.join(words)!r} means nothing: `help {word}` says how {word!r} is used"
+            )
         case _:
             return _bet(words, view, rules)
 

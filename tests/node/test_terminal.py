@@ -213,6 +213,8 @@ def test_words_without_an_operation(line: str, command: Command) -> None:
         ("dance 5", "'dance' is no bet; `help` lists them"),
         ("plcae 6 12", "(did you mean 'place'?)"),
         ("rol", "(did you mean 'roll'?)"),
+        ("open now", "'open now' means nothing: `help open` says how 'open' is used"),
+        ("ready 5", "'ready 5' means nothing: `help ready`"),
         ("place 6", "'place 6' is no bet: type `place NUMBER CHIPS`"),
         ("place 6 1e3", "'1e3' is no number of chips (digits alone, 1 or more)"),
         ("place six 12", "'six' is no number: type `place NUMBER CHIPS`"),
