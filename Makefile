@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check coverage sweep soak bench twins clean
+.PHONY: demo test check coverage sweep soak bench twins absence clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/bitcraps demo
@@ -37,10 +37,16 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench.runtime --json
 	$(BIN)/python -m bench.agreement --voters 4 16 31 --json
 	$(BIN)/python -m bench.game --json
+	$(BIN)/python -m bench.catch_up --blocks 2500 --processes --json
+	$(BIN)/python -m bench.proofs --json
 
 # Every scenario of one validator that is two, at a table of four over three views.
 twins: $(VENV)/.dev
 	$(BIN)/python -m netsim.twins
+
+# A voter that missed 10,000 blocks and a newcomer with nothing, with one honest peer to learn from.
+absence: $(VENV)/.dev
+	$(BIN)/python -m netsim.absence
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -21,6 +21,7 @@ from bench.measures import rounded
 from bench.table import PARAMS, make_keys
 from consensus.effects import Now
 from consensus.encoding import digest
+from consensus.messages import Number
 from consensus.signing import SigningKey, verify
 from consensus.validators import ValidatorIndex, quorum
 from netsim.chance import Spread
@@ -32,7 +33,7 @@ from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, Ready, Sit
 from node.identity import Keys
 from node.membership import founder
-from node.replica import Answer, Replica, Setup, Submission
+from node.replica import Answer, Rebased, Replica, Setup, Submission
 
 CHAIN_ID = digest("bench", b"agreement")
 BLOCKS = {4: 300, 16: 100, 31: 50, 64: 20, 100: 10}
@@ -53,11 +54,14 @@ PROBE_MESSAGE = bytes(150)
 class Timed:
     """A replica that counts the processor time spent in it and keeps its player's answers."""
 
-    def __init__(self, replica: Replica) -> None:
-        """Wrap; nothing is counted yet."""
+    def __init__(self, replica: Replica, *, serves_states: bool = True) -> None:
+        """Wrap; nothing is counted yet. One that serves no states hears no requests for them."""
         self.replica = replica
+        self._serves_states = serves_states
         self.cpu_ns = 0
         self.answers: list[Answer] = []
+        self.rebased = False
+        """Whether it has fetched a state: then it is over, and another begins from its disk."""
 
     @property
     def deadline_ms(self) -> int | None:
@@ -74,6 +78,8 @@ class Timed:
 
     def receive(self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> Sequence[object]:
         """Take frames."""
+        if not self._serves_states:
+            batch = [one for one in batch if one[1][0] != Number.GET_ANCHOR]
         return self._timed(lambda: self.replica.receive(batch, now))
 
     def entropy(self, data: bytes, now: Now) -> Sequence[object]:
@@ -94,6 +100,7 @@ class Timed:
         effects = call()
         self.cpu_ns += time.process_time_ns() - start_ns
         self.answers += [effect for effect in effects if isinstance(effect, Answer)]
+        self.rebased = self.rebased or any(isinstance(effect, Rebased) for effect in effects)
         return effects
 
 
@@ -102,7 +109,8 @@ class Bench:
 
     def __init__(self, n: int, up: int) -> None:
         """Boot the first `up` of them and let the players sit down."""
-        self._keys = make_keys(n)
+        self.keys = make_keys(n)
+        self.serves_states = True
         self.nodes: dict[int, Timed] = {}
         self.network = Network(1, n, self._boot, links=LINKS)
         for index in range(up):
@@ -112,11 +120,13 @@ class Bench:
             self.ask(player, Sit(0))
 
     def _boot(self, index: int, disk: Disk) -> Timed:
-        node = Timed(Replica(self._setup(self._keys[index]), tuple(disk.records), disk.block))
+        replica = Replica(self.setup(self.keys[index]), tuple(disk.records), disk.block)
+        node = Timed(replica, serves_states=self.serves_states)
         self.nodes[index] = node
         return node
 
-    def _setup(self, keys: Keys) -> Setup:
+    def setup(self, keys: Keys) -> Setup:
+        """Return what the node with these keys starts with."""
         members = tuple(
             founder(
                 each.identity.public_key,
@@ -125,7 +135,7 @@ class Bench:
                 each.dealing_public,
                 votes=True,
             )
-            for i, each in enumerate(self._keys)
+            for i, each in enumerate(self.keys)
         )
         return Setup(
             chain_id=CHAIN_ID,

@@ -8,10 +8,10 @@ inputs take note, `advance` returns what they led to, records first. No remote i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from consensus.beacon_dealer import Backoff, Dealer
 from consensus.beacon_items import (
+    CERTIFICATE_KIND,
     BeaconContext,
     DealCertificate,
     RollProof,
@@ -23,11 +23,11 @@ from consensus.beacon_state import (
     UNUSED_BATCHES_MAX,
     BeaconState,
     PendingRoll,
-    Place,
     Settled,
 )
 from consensus.dealing import (
     ENTROPY_BYTES,
+    AckPayload,
     DealHeader,
     HeldShares,
     ack_payload,
@@ -46,6 +46,7 @@ from consensus.effects import (
     SharesLogged,
 )
 from consensus.encoding import DecodeError, decode_as, encode
+from consensus.evidence import OffenceKind, build_evidence, build_false_share
 from consensus.messages import (
     DealMessage,
     GetReveal,
@@ -83,30 +84,6 @@ EARLY_ROLLS_MAX = 8
 """Reveals kept of rolls whose close is not final here yet, counted from the next one."""
 ITEMS_BYTES_MAX = 384 << 10
 """The beacon's share of a block body; the largest single item, of 128 validators, is 256 KiB."""
-EVIDENCE_MAX = 64
-"""Proofs of a rule broken that are kept; two a dealer is what an epoch could hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class DoubleDeal:
-    """E5: two signed headers of one dealer and batch that differ."""
-
-    dealer: int
-    batch: int
-    first: bytes
-    second: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FalseShare:
-    """E7: a signed reveal with a share that is not the one under the settled roll's root."""
-
-    holder: int
-    place: Place
-    reveal: bytes
-
-
-Evidence: TypeAlias = DoubleDeal | FalseShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +122,8 @@ class Beacon:
         box_secret: bytes,
         box_keys: Sequence[bytes],
         records: Sequence[LogRecord] = (),
+        *,
+        remembers: bool = True,
     ) -> None:
         """Resume from `records`; nothing is sent before the first `finalized`.
 
@@ -155,20 +134,25 @@ class Beacon:
             box_secret: Its X25519 secret of this epoch.
             box_keys: All validators' X25519 keys, by index.
             records: The journal; records of other kinds and epochs are passed over.
+            remembers: Whether the journal is all that was ever dealt and acked with this key in
+                this epoch; who may have forgotten some of it deals and acks nothing.
         """
         self.delta_ms = DELTA_MS_DEFAULT
         """The one-way delay, until somebody who measures it sets it."""
-        self.evidence: list[Evidence] = []
+        self._proofs: dict[tuple[ValidatorIndex, OffenceKind], bytes] = {}
         self._context = context
         self._me = me
         self._signer = signer
         self._box_secret = box_secret
         self._dealer = Dealer(context, me, signer, box_keys, records)
         self._state: BeaconState | None = None
+        self._remembers = remembers
         self._wanted = False
         self._entropy_asked = False
         self._held: dict[tuple[int, int], _Held] = {}
         self._stored: dict[tuple[int, int], SharesLogged] = {}
+        self._deals: dict[tuple[int, int], bytes] = {}  # the first that was seen of each batch
+        self._other_acks: dict[ValidatorIndex, Envelope] = {}  # of what this node did not deal
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
@@ -187,11 +171,17 @@ class Beacon:
             shares = self._open_text(header, record.shares)
             assert isinstance(shares, HeldShares), f"shares in the journal: {shares}"
             self._held[key] = _Held(shares, record.deal)
+            self._deals[key] = record.deal
         return self._held.get(key)
 
     def _open_text(self, header: DealHeader, text: bytes) -> HeldShares | str:
         context = self._context
         return open_text(context.chain_id, header, self._me, context.validators.n, text)
+
+    @property
+    def evidence(self) -> tuple[bytes, ...]:
+        """The proofs of fault found here, one for each offender and kind of offence."""
+        return tuple(self._proofs.values())
 
     # Inputs from this node.
 
@@ -203,10 +193,19 @@ class Beacon:
         if state is None or not self._dealer.wants_entropy(state):
             return
         batch = state.next_batch(self._me)
+        self._other_acks.clear()
         self._records.append(self._dealer.deal(batch, data, now, self.delta_ms))
         self._hold_own()
 
-    def finalized(self, state: BeaconState, now: Now, *, block: bytes, wanted: bool) -> None:
+    def finalized(
+        self,
+        state: BeaconState,
+        now: Now,
+        *,
+        block: bytes,
+        wanted: bool,
+        items: Sequence[bytes] = (),
+    ) -> None:
         """Take a state that is final and, before anything this leads to is sent, durable.
 
         Call it at the start as well. A close is final from here on, so its shares are revealed.
@@ -216,10 +215,16 @@ class Beacon:
             now: The clocks.
             block: The hash of that block: it names the close that the block itself holds.
             wanted: Whether some session has a bet, so that dealings must be in stock.
+            items: The system items of that block.
         """
-        before, self._state, self._wanted = self._state, state, wanted
-        self._dealer.follow(state, now, self.delta_ms)
-        self._hold_own()
+        for item in items:
+            if item[1] == CERTIFICATE_KIND:
+                self._note_deal(decode_as(item, DealCertificate).deal)
+        before, self._state = self._state, state
+        self._wanted = wanted and self._remembers
+        if self._remembers:
+            self._dealer.follow(state, now, self.delta_ms)
+            self._hold_own()
         for dealer in range(self._context.validators.n):
             dealings = state.dealings(dealer)
             if before is None or before.dealings(dealer) is not dealings:
@@ -342,17 +347,17 @@ class Beacon:
         if held is not None and held.deal == message.deal:
             self._send_ack(header)
             return None
-        if not self._is_due(state, header.dealer, header.batch):
+        # Of what is held, another is taken note of however late it comes.
+        if held is None and not self._is_due(state, *key):
             return None
         checked = self._context.check_deal(message.deal)
         if isinstance(checked, str):
             return checked
-        if held is not None:
-            if held.shares.header == header:
-                self._send_ack(header)
-                return None
-            self._keep_evidence(DoubleDeal(*key, held.deal, message.deal))
+        if self._note_deal(message.deal):
             return f"dealer {header.dealer} signed two dealings as batch {header.batch}"
+        if held is not None:
+            self._send_ack(header)
+            return None
         text = open_box(message, header_hash(encode(header)), self._box_secret)
         shares = (
             "dealt shares are in no box of this node"
@@ -366,6 +371,19 @@ class Beacon:
         self._send_ack(header)
         return None
 
+    def _note_deal(self, deal: bytes) -> bool:
+        """Take note of a verified header; say whether it is another than the dealer's first."""
+        signed = parse_envelope(deal)
+        header = decode_as(signed.payload, DealHeader)
+        key = (header.dealer, header.batch)
+        self._find(key)
+        first = self._deals.setdefault(key, deal)
+        if parse_envelope(first).payload == signed.payload:
+            return False
+        proof = build_evidence(Domain.DEAL, first, deal)
+        self._proofs.setdefault((ValidatorIndex(header.dealer), OffenceKind.TWO_DEALINGS), proof)
+        return True
+
     def _is_due(self, state: BeaconState, dealer: int, batch: int) -> bool:
         """Say whether a dealing may be certified soon: this bounds what is kept of each dealer."""
         if dealer >= self._context.validators.n or state.is_faulty(dealer):
@@ -374,17 +392,53 @@ class Beacon:
 
     def _receive_ack(self, envelope: Envelope) -> str | None:
         current = self._dealer.current
-        if current is None or envelope.payload != ack_payload(current[0]):
+        if current is None:
             return None
+        header, _ = current
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
+        if envelope.payload != ack_payload(header):
+            return self._receive_other_ack(header, holder, envelope)
         if not self._dealer.wants_ack(holder):
             return None
-        if not self._context.check_ack(current[0], holder, envelope.signature):
+        if not self._context.check_ack(header, holder, envelope.signature):
             return f"an ack that holder {holder} did not sign"
         self._dealer.take_ack(holder, envelope.signature)
+        self._compare_acks(header, holder)
         return None
+
+    def _receive_other_ack(
+        self, header: DealHeader, holder: ValidatorIndex, envelope: Envelope
+    ) -> str | None:
+        """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
+        try:
+            ack = decode_as(envelope.payload, AckPayload)
+        except DecodeError as error:
+            return f"an ack is malformed: {error}"
+        same = (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
+        if not same or holder in self._other_acks:
+            return None
+        context = self._context
+        key = context.validators.keys[holder]
+        if not verify_envelope(context.verify, key, Domain.ACK, context.chain_id, envelope):
+            return f"an ack that holder {holder} did not sign"
+        self._other_acks[holder] = envelope
+        self._compare_acks(header, holder)
+        return None
+
+    def _compare_acks(self, header: DealHeader, holder: ValidatorIndex) -> None:
+        other, signature = self._other_acks.get(holder), self._dealer.ack_of(holder)
+        if other is not None and signature is not None:
+            halves = [
+                build_envelope(other.kid, payload, signed)
+                for payload, signed in (
+                    (other.payload, other.signature),
+                    (ack_payload(header), signature),
+                )
+            ]
+            proof = build_evidence(Domain.ACK, *halves)
+            self._proofs.setdefault((holder, OffenceKind.TWO_ACKS), proof)
 
     def _receive_reveal(
         self, state: BeaconState, sender: ValidatorIndex, envelope: Envelope, now: Now
@@ -402,9 +456,7 @@ class Beacon:
             return None
         running = self._running.get(reveal.roll)
         early = 0 <= reveal.roll - state.next_roll < EARLY_ROLLS_MAX
-        if not early and (
-            running is None or running.roll.item is not None or holder in running.roll.heard
-        ):
+        if not early and (running is None or holder in running.roll.heard):
             return None
         # A link says who sends; what comes by another's hands is checked by its signature.
         if holder != sender and not self._signed(holder, envelope):
@@ -425,7 +477,8 @@ class Beacon:
         fault = running.roll.check(reveal)
         if fault is None:
             doubted = running.roll.doubted
-            running.roll.take(holder, reveal, envelope)
+            fault = running.roll.take(holder, reveal, envelope)
+            self._blame(running)
             if running.roll.doubted and not doubted:
                 running.ask = Backoff(now, self.delta_ms)
         return fault
@@ -464,7 +517,7 @@ class Beacon:
             return f"{len(message.paths)} paths of {len(reveal.shares)} shares"
         if not self._signed(holder, envelope):
             return f"a reveal that holder {holder} did not sign"
-        wrong = running.roll.take_paths(holder, reveal, message.paths)
+        wrong = running.roll.take_paths(holder, reveal, envelope, message.paths)
         self._blame(running)
         return f"{len(wrong)} shares of roll {reveal.roll} are not those dealt" if wrong else None
 
@@ -485,6 +538,7 @@ class Beacon:
             certified = self._context.check_certificate(item)
             if isinstance(certified, str):
                 return certified
+            self._note_deal(certificate.deal)
             self._certificates[key] = item
         return None
 
@@ -511,6 +565,7 @@ class Beacon:
     def _hold(self, shares: HeldShares, text: bytes, deal: bytes) -> None:
         header = shares.header
         self._held[header.dealer, header.batch] = _Held(shares, deal)
+        self._deals[header.dealer, header.batch] = deal
         self._records.append(
             SharesLogged(
                 epoch=header.epoch,
@@ -526,6 +581,8 @@ class Beacon:
         return sign_envelope(self._signer, Domain.ACK, self._context.chain_id, ack_payload(header))
 
     def _send_ack(self, header: DealHeader) -> None:
+        if not self._remembers:
+            return
         to = ValidatorIndex(header.dealer)
         self._effects.append(Send(to, frame(Number.ACK, self._ack(header))))
 
@@ -539,6 +596,8 @@ class Beacon:
             del self._held[key]
         for key in [key for key in self._stored if key[0] == dealer and key[1] < first]:
             del self._stored[key]
+        for key in [key for key in self._deals if key[0] == dealer and key[1] < first]:
+            del self._deals[key]
         for key in [key for key in self._certificates if key[0] == dealer]:
             if key[1] < next_batch or state.is_faulty(dealer):
                 del self._certificates[key]
@@ -548,8 +607,12 @@ class Beacon:
     def _run(self, state: BeaconState, pending: PendingRoll, now: Now) -> _Running:
         """Begin to open a roll: reveal, and take what came before its close was final here."""
         held = [self._find((place.dealer, place.batch)) for place in pending.places]
-        parts = [None if part is None else part.shares for part in held]
         dealings = [state.dealt(place) for place in pending.places]
+        # A dealer may have given this node shares of a dealing that is not the certified one.
+        parts = [
+            part.shares if part is not None and part.shares.header.root == dealt.root else None
+            for part, dealt in zip(held, dealings, strict=True)
+        ]
         roll = OpenRoll(self._context, pending, dealings, parts)
         running = _Running(roll, b"", Backoff(now, self.delta_ms))
         running.ask.due_ms += ASK_DELTAS * self.delta_ms
@@ -561,7 +624,7 @@ class Beacon:
         roll.start()
         for holder in self._context.validators.index_of_kid.values():
             early = self._early.pop((pending.roll, holder), None)
-            if early is None or roll.item is not None:
+            if early is None:
                 continue
             fault = self._take_reveal(running, holder, *early, now)
             if fault is not None:
@@ -582,19 +645,15 @@ class Beacon:
                 self._effects.append(Send(holder, ask))
 
     def _blame(self, running: _Running) -> None:
-        """Keep the signed reveals that an opened roll proves false."""
-        if running.roll.item is None:
-            return
-        for holder, place in running.roll.liars():
-            envelope = running.roll.heard.get(holder)
-            index = ValidatorIndex(holder)
-            if envelope is not None and self._signed(index, envelope):
-                signed = build_envelope(envelope.kid, envelope.payload, envelope.signature)
-                self._keep_evidence(FalseShare(holder, place, signed))
-
-    def _keep_evidence(self, evidence: Evidence) -> None:
-        if len(self.evidence) < EVIDENCE_MAX and evidence not in self.evidence:
-            self.evidence.append(evidence)
+        """Keep a proof of each signed reveal that the opened roll shows to be false."""
+        for lie in running.roll.take_lies():
+            holder, said = ValidatorIndex(lie.holder), lie.reveal
+            key = (holder, OffenceKind.FALSE_SHARE)
+            if key not in self._proofs and self._signed(holder, said):
+                signed = build_envelope(said.kid, said.payload, said.signature)
+                self._proofs[key] = build_false_share(
+                    signed, running.roll.secrets, lie.at, lie.leaf, lie.path
+                )
 
 
 def _fitting(items: list[bytes], room: int) -> list[bytes]:

@@ -7,6 +7,7 @@ dealer shared no secret. Nothing here fails for want of one share: it waits for 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -20,26 +21,55 @@ from consensus.beacon_items import (
     recover_root,
 )
 from consensus.beacon_state import PendingRoll, Place
-from consensus.dealing import BATCH, OUTER_PATH, HeldShares, is_element, path_length, split
-from consensus.encoding import Bytes32, Record, Uint, encode
-from consensus.merkle import MerkleTree, verify_proof
+from consensus.dealing import (
+    BATCH,
+    OUTER_PATH,
+    HeldShares,
+    Holder,
+    is_dealt,
+    is_element,
+    path_length,
+    split,
+)
+from consensus.encoding import Bytes32, Digest, Record, Uint, digest, encode
+from consensus.merkle import MerkleTree
 from consensus.shamir import ELEMENT_BYTES
 from consensus.signing import Envelope
 from consensus.validators import VALIDATORS_MAX, ValidatorIndex, bitmap
 
 Path = tuple[bytes, ...]
+PATH_DIGESTS_MAX = 1 + 7 + OUTER_PATH
+"""A secret's root, the path to it from one of 128 leaves, and the path from it."""
+
+
+class SecretName(Record, frozen=True):
+    """One secret of a roll with the root of the dealing that it is in."""
+
+    dealer: Holder
+    batch: Uint
+    index: Annotated[int, msgspec.Meta(ge=0, lt=BATCH)]
+    root: Bytes32
 
 
 class RevealPayload(Record, frozen=True):
-    """What a holder signs: its share of each secret of a roll, empty where it holds none."""
+    """What a holder signs: its share of each secret of a roll, empty where it holds none.
+
+    `secrets` names what the shares are of, so that a false one can be proven by what was signed.
+    """
 
     epoch: Uint
     roll: Uint
     close_hash: Bytes32
+    secrets: Bytes32
     shares: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=ELEMENT_BYTES)], ...],
         msgspec.Meta(min_length=1, max_length=VALIDATORS_MAX),
     ]
+
+
+def name_secrets(secrets: Sequence[SecretName]) -> Digest:
+    """Return what names the secrets of a roll in a reveal."""
+    return digest("reveal", encode(tuple(secrets)))
 
 
 class _Secret:
@@ -84,27 +114,30 @@ class _Secret:
     def take_path(self, holder: int, share: bytes, path: Path) -> bool:
         """Take a share with root, inner and outer path; False when they prove nothing."""
         place, n = self.place, self.context.validators.n
-        inner = path_length(n, holder)
-        if len(path) != 1 + inner + OUTER_PATH or not is_element(share):
-            return False
-        root, outer = path[0], path[1 + inner :]
         leaf = self.context.leaf_scheme(place.dealer, place.batch).leaf(place.index, holder, share)
-        if not verify_proof(root, n, holder, leaf, path[1 : 1 + inner]):
+        if not is_element(share) or not is_dealt(
+            self.dealt.root, n, place.index, holder, leaf, path
+        ):
             return False
-        if not verify_proof(self.dealt.root, BATCH, place.index, root, outer):
-            return False
-        self.root, self.outer = root, outer
+        inner = path_length(n, holder)
+        self.root, self.outer = path[0], path[1 + inner :]
         self.claimed.pop(holder, None)
         self.proven.setdefault(holder, (share, path[1 : 1 + inner]))
         return True
 
-    @property
-    def liars(self) -> tuple[int, ...]:
-        """Holders that claimed another share than the opened dealing gave them."""
-        known = self.context.known_secret(self.dealt.root, self.place.index)
-        if known is None:
-            return ()
-        return tuple(j for j, share in self.claimed.items() if share != known.shares[j])
+    def prove_leaf(self, holder: int, share: bytes) -> tuple[Digest, Path] | None:
+        """Return the leaf and path of holder's true share if the secret is known and it is another.
+
+        Of a dealing that shares no secret not all leaves are known, so nobody is proven wrong.
+        """
+        index = self.place.index
+        known = self.context.known_secret(self.dealt.root, index)
+        if known is None or known.shares[holder] == share:
+            return None
+        scheme = self.context.leaf_scheme(self.place.dealer, self.place.batch)
+        leaves = [scheme.leaf(index, j, true) for j, true in enumerate(known.shares)]
+        tree = MerkleTree(leaves)
+        return leaves[holder], (tree.root(), *tree.proof(holder), *split(known.path))
 
     @property
     def needs_paths(self) -> bool:
@@ -154,6 +187,17 @@ class _Secret:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """A reveal whose share `at` is false, and the leaf that was dealt, with its path."""
+
+    holder: int
+    reveal: Envelope
+    at: int
+    leaf: Digest
+    path: Path
+
+
 class OpenRoll:
     """A closed roll whose close is final: collects shares until every secret is known."""
 
@@ -169,10 +213,16 @@ class OpenRoll:
         self.roll = roll
         self.item: bytes | None = None
         """The settle, as soon as every secret is known."""
-        self.heard: dict[int, Envelope | None] = {}
-        """Holders whose reveal is here, with what they signed unless it came with paths."""
+        self.heard: dict[int, None] = {}
+        """Holders whose reveal is here."""
         self.heard_paths: dict[int, None] = {}
         """Holders whose reveal with paths is here."""
+        self._unjudged: dict[tuple[int, bool], tuple[RevealPayload, Envelope]] = {}
+        self.secrets = tuple(
+            SecretName(place.dealer, place.batch, place.index, dealt.root)
+            for place, dealt in zip(roll.places, dealings, strict=True)
+        )
+        self._name = name_secrets(self.secrets)
         self._context = context
         self._secrets = [
             _Secret(context, place, dealt, mine)
@@ -187,7 +237,8 @@ class OpenRoll:
             b"" if held is None else held.shares[place.index]
             for place, held in zip(roll.places, self._held, strict=True)
         )
-        return encode(RevealPayload(self._context.epoch, roll.roll, roll.close_hash, shares))
+        epoch = self._context.epoch
+        return encode(RevealPayload(epoch, roll.roll, roll.close_hash, self._name, shares))
 
     def paths(self) -> tuple[Path, ...]:
         """Return what proves each share of `payload`."""
@@ -206,9 +257,21 @@ class OpenRoll:
         """Whether some secret is stuck because a share was wrong."""
         return any(secret.suspect and secret.opening is None for secret in self._secrets)
 
-    def liars(self) -> tuple[tuple[int, Place], ...]:
-        """Return who claimed a share that is not on the polynomial that was opened, and of what."""
-        return tuple((j, secret.place) for secret in self._secrets for j in secret.liars)
+    def take_lies(self) -> list["Lie"]:
+        """Return, once, the reveals with a share that the opened roll shows to be false.
+
+        Nobody has looked at their signatures yet.
+        """
+        if self.item is None:
+            return []
+        lies = []
+        for (holder, _), (reveal, signed) in self._unjudged.items():
+            for at, (secret, share) in enumerate(zip(self._secrets, reveal.shares, strict=True)):
+                if share and (truth := secret.prove_leaf(holder, share)) is not None:
+                    lies.append(Lie(holder, signed, at, *truth))
+                    break
+        self._unjudged.clear()
+        return lies
 
     def start(self) -> None:
         """Open what needs nobody else: a lone player's roll."""
@@ -218,28 +281,37 @@ class OpenRoll:
         """Say what makes a reveal useless whatever its shares are."""
         if reveal.close_hash != self.roll.close_hash:
             return f"a reveal of roll {self.roll.roll} behind another block"
+        if reveal.secrets != self._name:
+            return f"a reveal of roll {self.roll.roll} of other secrets"
         if len(reveal.shares) != len(self._secrets):
             return f"a reveal of {len(reveal.shares)} shares of {len(self._secrets)} secrets"
-        if not all(not share or is_element(share) for share in reveal.shares):
-            return "a revealed share is no field element"
         return None
 
-    def take(self, holder: ValidatorIndex, reveal: RevealPayload, signed: Envelope) -> None:
+    def take(self, holder: ValidatorIndex, reveal: RevealPayload, signed: Envelope) -> str | None:
         """Take a checked reveal on trust; only a holder's first counts."""
         if holder in self.heard:
-            return
-        self.heard[holder] = signed
+            return None
+        self._unjudged.setdefault((holder, False), (reveal, signed))
+        if not all(not share or is_element(share) for share in reveal.shares):
+            return "a revealed share is no field element"
+        self.heard[holder] = None
         for secret, share in zip(self._secrets, reveal.shares, strict=True):
             if share and holder not in secret.proven:
                 secret.claimed[holder] = share
         self._attempt()
+        return None
 
     def take_paths(
-        self, holder: ValidatorIndex, reveal: RevealPayload, paths: Sequence[Path]
+        self,
+        holder: ValidatorIndex,
+        reveal: RevealPayload,
+        signed: Envelope,
+        paths: Sequence[Path],
     ) -> tuple[Place, ...]:
         """Take a checked reveal with paths; return where its share is not what was dealt."""
         self.heard_paths[holder] = None
         self.heard.setdefault(holder, None)
+        self._unjudged[holder, True] = (reveal, signed)
         wrong = []
         for secret, share, path in zip(self._secrets, reveal.shares, paths, strict=True):
             if not share:

@@ -71,12 +71,16 @@ class _Rolls(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A settled roll: closed at `height`, its seed, and the `RollProof` that gives it."""
+    """A settled roll: closed at `height`, its seed, and the `RollProof` that gives it.
+
+    `faulty` are the dealers that it proves to have shared no secret.
+    """
 
     roll: int
     height: int
     seed: bytes
     proof: bytes
+    faulty: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +321,8 @@ class BeaconState:
             secrets.append(OpenedSecret(place.dealer, place.batch, place.index, secret))
         self._forget(pending, tuple(secrets))
         proof = prove(context, pending, tuple(secrets))
-        return Settled(pending.roll, pending.height, digest("roll", proof), proof)
+        faulty = tuple(opened.dealer for opened in secrets if not opened.secret)
+        return Settled(pending.roll, pending.height, digest("roll", proof), proof, faulty)
 
     def _forget(self, settled: PendingRoll, secrets: tuple[OpenedSecret, ...]) -> None:
         """Remove a roll, its dealers that shared no secret, and dealings that nothing needs."""

@@ -180,6 +180,19 @@ def path_length(n: int, index: int) -> int:
     return length
 
 
+def is_dealt(  # noqa: PLR0917  (a place in a dealing and what is said of it)
+    deal_root: bytes, n: int, index: int, holder: int, leaf: bytes, path: Sequence[bytes]
+) -> bool:
+    """Say whether `leaf` is holder's of secret `index`, by a path as `HeldShares.path` gives it."""
+    inner = path_length(n, holder)
+    if len(path) != 1 + inner + OUTER_PATH:
+        return False
+    root, outer = path[0], path[1 + inner :]
+    return verify_proof(root, n, holder, leaf, path[1 : 1 + inner]) and verify_proof(
+        deal_root, BATCH, index, root, outer
+    )
+
+
 class Dealing:
     """The dealer's side: every share of every holder, made from entropy."""
 

@@ -100,6 +100,7 @@ class Dissemination:
         known.view = known.final_view = 0
         known.silent = False
         known.reminded = False
+        known.help_ms = 0
         self._ask_status(peer, now)
 
     def _remind(self, peer: ValidatorIndex) -> None:
@@ -156,8 +157,9 @@ class Dissemination:
             answer = self._status(now, ask=0, echo_ms=status.wall_ms)
             self._send(sender, Number.STATUS, answer)
         peer = self.peers[sender]
+        has_lost = status.final_view < peer.final_view  # it began anew: what it was sent is gone
         peer.view, peer.final_view, peer.stated = status.view, status.final_view, True
-        if now.mono_ms < peer.help_ms:
+        if now.mono_ms < peer.help_ms and not has_lost:
             return
         helped = self._is_before(sender, self._old_mark) and self._help(sender)
         if status.ask and not awake and status.view == self._rounds.view:

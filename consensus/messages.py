@@ -225,7 +225,7 @@ class Anchor(Record, frozen=True):
 
 
 class SystemItems(Record, frozen=True):
-    """System items that wait for a block (deal certificates): each proves itself."""
+    """System items that wait for a block (deal certificates, evidence): each proves itself."""
 
     items: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=16)]
 
@@ -247,10 +247,14 @@ class DealMessage(Record, frozen=True):
     box: Annotated[bytes, msgspec.Meta(max_length=256 << 10)]
 
 
+REVEAL_BYTES_MAX = 16 << 10
+"""A signed reveal; of 128 shares it has some 4.5 KiB."""
+
+
 class RevealPaths(Record, frozen=True):
     """A signed reveal with the Merkle path of each share, lowest S_r entry first."""
 
-    reveal: Annotated[bytes, msgspec.Meta(max_length=16 << 10)]
+    reveal: Annotated[bytes, msgspec.Meta(max_length=REVEAL_BYTES_MAX)]
     paths: Annotated[tuple[tuple[Bytes32, ...], ...], msgspec.Meta(max_length=128)]
 
 

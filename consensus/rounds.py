@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from consensus.chain import Block, Tip, parse_block
 from consensus.encoding import DecodeError, Digest, decode_as, encode
-from consensus.evidence import OffenceKind, build_evidence, offence_kind
+from consensus.evidence import OffenceKind, build_evidence, offence_of
 from consensus.messages import (
     NO_DIGEST,
     BlockHash,
@@ -21,7 +21,7 @@ from consensus.messages import (
     VotePayload,
     block_hash,
 )
-from consensus.signing import Envelope, build_envelope, parse_envelope
+from consensus.signing import Domain, Envelope, build_envelope, parse_envelope
 from consensus.validators import ValidatorIndex
 from consensus.votes import (
     FINALIZE,
@@ -538,10 +538,12 @@ class Rounds:
                 return
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
-        kind = offence_kind(statement.kind, other.kind)
+        votes = [decode_as(half.payload, VotePayload) for half in (statement, other)]
+        kind = offence_of(*votes)
+        assert kind is not None, "votes that are opposed exclude each other"
         if (signer, kind) not in self._proofs and signer != self._me:
             self.accused += [(signer, half) for half in halves]
-        self._proofs.setdefault((signer, kind), build_evidence(*halves))
+        self._proofs.setdefault((signer, kind), build_evidence(Domain.VOTE, *halves))
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 
 

@@ -163,6 +163,20 @@ def to_each(peers: Iterable[ValidatorIndex], *frames: bytes) -> list[Send]:
     return [Send(peer, data) for peer in peers for data in frames]
 
 
+class Quiet:
+    """The strategy of an honest node, for others to change."""
+
+    def hear(self, me: Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Add nothing."""
+        del me, sender, data
+        return ()
+
+    def speak(self, me: Adversary, send: Send) -> Iterable[Send]:
+        """Let it pass."""
+        del me
+        return (send,)
+
+
 class Silent:
     """Says nothing at all."""
 

@@ -23,7 +23,7 @@ from consensus.effects import (
     VoteLogged,
 )
 from consensus.encoding import DecodeError, decode_as
-from consensus.evidence import verify_evidence
+from consensus.evidence import epoch_of, verify_evidence
 from consensus.messages import (
     Body,
     Certificate,
@@ -162,20 +162,34 @@ class Invariants:
             case _:
                 pass
 
-    def accused(self, host: int, proofs: Sequence[bytes]) -> None:
-        """Check the proofs of fault that an honest host holds: valid, and against no honest one."""
+    def accused(self, host: int, proofs: Sequence[bytes]) -> list[int]:
+        """Return whom the proofs of fault that an honest host holds name.
+
+        Each is valid, and against no honest one: else `ViolatedError`.
+        """
+        offenders: list[int] = []
         if host in self.byzantine:
-            return
+            return offenders
         for proof in proofs:
-            epoch = max(self._electorates)
+            epoch = epoch_of(proof)
+            if isinstance(epoch, str):
+                raise ViolatedError(f"blame: host {host} holds {epoch}")
             voters = self._electorates[epoch]
             offence = verify_evidence(proof, voters, self._chain_id, epoch, self._verify)
             if isinstance(offence, str):
                 raise ViolatedError(f"blame: host {host} holds {offence}")
-            if self._hosts[epoch][offence.offender] not in self.byzantine:
+            offender = self._hosts[epoch][offence.offender]
+            if offender not in self.byzantine:
                 raise ViolatedError(
                     f"blame: host {host} proves {offence.kind.name} of an honest host"
                 )
+            offenders.append(offender)
+        return offenders
+
+    def convicted(self, host: int, whom: int) -> None:
+        """A block that is final at an honest host convicts another one."""
+        if host not in self.byzantine and whom not in self.byzantine:
+            raise ViolatedError(f"blame: the table convicts honest host {whom}")
 
     def _stored_record(self, host: int, record: LogRecord, final: int) -> None:
         match record:

@@ -450,7 +450,7 @@ class Ledger:
 
 def close_named_by(reveal: bytes) -> bytes:
     """Return the hash of the closing block that a REVEAL frame names."""
-    _, _, close_hash, _ = _read(parse_envelope(reveal[1:]).payload)
+    _, _, close_hash, *_ = _read(parse_envelope(reveal[1:]).payload)
     return bytes(close_hash)
 
 

@@ -38,7 +38,7 @@ from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
 from node.game.params import GameParams, encode_params
 from node.game.receipts import BlockResult, Receipt, RollResult
-from node.membership import Admit, founder
+from node.membership import Admit, Member, founder
 from node.mempool import AnyOperation
 from node.replica import Answer, Played, Rebased, Replica, Setup, Submission
 
@@ -110,6 +110,7 @@ class PlayingTable:
         self.params = params or GameParams()
         self.table = self._describe(n) if described else None
         self.chain_id = chain_id if self.table is None else self.table.chain_id
+        self._members_seen: tuple[Member, ...] = ()
         self.floors: dict[int, Floor] = {}
         """Hosts that boot with a disk which may have forgotten votes, and up to where."""
         self.replicas: list[Replica] = []
@@ -263,6 +264,7 @@ class PlayingTable:
             case Answer():
                 self.answers[host].append(effect)
             case Played(height, result):
+                self._look_at_members(host)
                 if height == len(self.results) + 1:
                     self.results.append(result)
                 elif self.results[height - 1] != result:
@@ -272,6 +274,14 @@ class PlayingTable:
                 self.network.at(self.network.now_ms + 1, lambda: self._begin_anew(host))
             case _:
                 pass
+
+    def _look_at_members(self, host: int) -> None:
+        members = self.replicas[host].final.membership.members
+        if members is not self._members_seen:
+            self._members_seen = members
+            for slot, member in enumerate(members):
+                if member.cheated:
+                    self.invariants.convicted(host, slot)
 
     def _begin_anew(self, host: int) -> None:
         """Let a host go on from a state that it fetched, as its journal has it."""

@@ -13,11 +13,11 @@ from consensus.chain import LoadBlock
 from consensus.effects import Effect, LogRecord, Now, Report, Send
 from consensus.encoding import INT_MAX
 from consensus.engine import Engine, Tip
-from consensus.evidence import verify_evidence
-from consensus.messages import BlockHash, Message, Number
+from consensus.evidence import epoch_of, is_evidence
+from consensus.messages import BlockHash, Message, Number, SystemItems, frame
 from consensus.signing import KeyId, Signer
 from consensus.validators import ValidatorIndex
-from node.execution import ChainState, Execution, Terms
+from node.execution import ChainState, Execution, Terms, find_offender
 from node.membership import Membership
 from node.mempool import Mempool
 
@@ -35,6 +35,8 @@ _BEACON_NUMBERS = (
     Number.REVEAL_PATHS,
     Number.SYSTEM_ITEMS,
 )
+PROOFS_BYTES_MAX = 64 << 10
+"""Proofs of fault in one block or message; the largest is 23 KiB. Others wait for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ class Epoch:
         self._terms = terms
         self._kid = me.kid
         self._slots = me.slots
-        self._proofs: dict[bytes, int] = {}
+        self._membership = membership
+        self._proofs: dict[int, bytes] = {}  # one for each member that was caught
+        self._gathered = 0  # proofs that engine and beacon had found
+        self._said: list[Effect] = []
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
         named = membership.members[slot].consensus_key if slot in membership.voters else b""
@@ -107,8 +112,6 @@ class Epoch:
             self._peers.append(NOWHERE)
         self._grow(membership)
         vote_above = me.vote_above(own, self.number) if own is not None else 0
-        # Who may have dealt and forgotten it would deal the same batch a second time.
-        self._deals = vote_above == 0
         self.execution.trusting = True
         self.engine = Engine(
             chain_id=terms.chain_id,
@@ -134,6 +137,8 @@ class Epoch:
                 own.box_secret,
                 [membership.members[voter].box_key for voter in membership.voters],
                 records,
+                # Who may have dealt and forgotten it would deal the same batch a second time.
+                remembers=vote_above == 0,
             )
 
     def _grow(self, membership: Membership) -> None:
@@ -169,11 +174,17 @@ class Epoch:
         self.engine.start(now)
         self.finalized(self.execution.final, self.execution.base, now)
 
-    def finalized(self, state: ChainState, block: BlockHash, now: Now) -> None:
-        """Take note that the block with this state is final and durable before more is sent."""
+    def finalized(
+        self, state: ChainState, block: BlockHash, now: Now, items: Sequence[bytes] = ()
+    ) -> None:
+        """Take note that the block with this state is final and durable before more is sent.
+
+        `items` are the system items in it.
+        """
         if self.beacon is not None:
-            wanted = self._deals and state.game.has_bets()
-            self.beacon.finalized(state.beacon, now, block=block, wanted=wanted)
+            self.beacon.finalized(
+                state.beacon, now, block=block, wanted=state.game.has_bets(), items=items
+            )
 
     def peer_up(self, peer: int, now: Now) -> None:
         """Greet a peer whose link came up."""
@@ -182,6 +193,7 @@ class Epoch:
             self.engine.peer_up(index, now)
             if self.beacon is not None and index < self.execution.validators.n:
                 self.beacon.peer_up(index, now)
+                self._show_proofs(index)
 
     def receive(self, peer: int, number: Number, message: Message, now: Now) -> None:
         """Take a decoded message; what is from another epoch is for the caller to see to."""
@@ -191,6 +203,8 @@ class Epoch:
         if number not in _BEACON_NUMBERS:
             self.engine.receive(index, number, message, now)
         elif self.beacon is not None:
+            if isinstance(message, SystemItems):
+                message = self._take_proofs(index, message)
             self.beacon.receive(index, number, message, now)
 
     def advance(self, now: Now) -> list[Effect]:
@@ -198,10 +212,12 @@ class Epoch:
         effects = self.engine.advance(now)
         if self.beacon is not None and self.engine.sealed is None:
             self.beacon.delta_ms = self.engine.delta_ms
-            spoken = self.beacon.advance(now)
+            spoken = [*self.beacon.advance(now), *self._show_found()]
             if spoken:  # there may be an item for a block now
                 effects += spoken
                 effects += self.engine.advance(now)
+        effects += self._said
+        self._said = []
         return [self._named(effect) for effect in effects]
 
     def _named(self, effect: Effect) -> Effect:
@@ -223,27 +239,76 @@ class Epoch:
 
     def _items(self, state: ChainState) -> Sequence[bytes]:
         """Return the system items that this node could put behind a state."""
-        members = state.membership.members
-        proofs = tuple(proof for proof, slot in self._offenders() if not members[slot].cheated)
         beacon = self.beacon.items(state.beacon) if self.beacon is not None else ()
-        return (*proofs, *beacon) if proofs else beacon
+        return (*self._proofs_against(state.membership), *beacon) if self._proofs else beacon
 
-    def _offenders(self) -> Sequence[tuple[bytes, int]]:
-        """Return one proof for each voter that was caught, with its slot."""
-        evidence = self.engine.evidence
-        if len(evidence) > len(self._proofs):
-            for proof in evidence:
-                if proof not in self._proofs:
-                    offence = verify_evidence(
-                        proof,
-                        self.execution.validators,
-                        self._terms.chain_id,
-                        self.number,
-                        self._terms.verify,
-                    )
-                    assert not isinstance(offence, str), f"own evidence: {offence}"
-                    self._proofs[proof] = self._peers[offence.offender]
-        first: dict[int, bytes] = {}
-        for proof, slot in self._proofs.items():
-            first.setdefault(slot, proof)
-        return [(proof, slot) for slot, proof in first.items()]
+    # Proofs of fault.
+
+    def inherit(self, ended: "Epoch") -> None:
+        """Go on with what could be proven of the epoch before."""
+        for proof in ended.proofs:
+            self._take_proof(proof)
+
+    @property
+    def proofs(self) -> tuple[bytes, ...]:
+        """Every proof that this node holds, also of what the table was shown already."""
+        return (*self._proofs.values(), *self._found())
+
+    def _found(self) -> tuple[bytes, ...]:
+        own = self.beacon.evidence if self.beacon is not None else ()
+        return (*self.engine.evidence, *own)
+
+    def _show_found(self) -> list[Effect]:
+        """Take over what engine and beacon have found, and show it to all, so any may propose it."""
+        found = self._found()
+        if len(found) == self._gathered:
+            return []
+        self._gathered = len(found)
+        fresh = [proof for proof in found if self._take_proof(proof) is None]
+        known = self._proofs.values()
+        return [
+            Send(None, frame(Number.SYSTEM_ITEMS, SystemItems((proof,))))
+            for proof in fresh
+            if proof in known
+        ]
+
+    def _take_proof(self, proof: bytes) -> str | None:
+        """Keep a proof against a member of whom none is held; the text says why it is none."""
+        if proof in self._proofs.values():
+            return None
+        validators = self.execution.validators
+        found = find_offender(proof, self._membership, validators, self._terms)
+        if isinstance(found, str):
+            return found
+        if found[0] != self._peers[self._me]:  # nobody has to testify against itself
+            self._proofs.setdefault(found[0], proof)
+        return None
+
+    def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:
+        """Take the proofs in a message; return it without them."""
+        for item in filter(is_evidence, message.items):
+            epoch = epoch_of(item)
+            # A peer may be in another epoch still, or already.
+            if isinstance(epoch, int) and epoch not in {self.number, self.number - 1}:
+                continue
+            fault = epoch if isinstance(epoch, str) else self._take_proof(item)
+            if fault is not None:
+                self._said.append(Report(sender, fault))
+        return SystemItems(tuple(item for item in message.items if not is_evidence(item)))
+
+    def _show_proofs(self, peer: ValidatorIndex) -> None:
+        """Show a peer that is back what the chain does not hold yet."""
+        for proof in self._proofs_against(self.execution.final.membership):
+            message = frame(Number.SYSTEM_ITEMS, SystemItems((proof,)))
+            self._said.append(Send(peer, message))
+
+    def _proofs_against(self, membership: Membership) -> list[bytes]:
+        """Return proofs against members that are not convicted, as many as one block has room for."""
+        waiting, size = [], 0
+        for slot, proof in self._proofs.items():
+            if not membership.members[slot].cheated:
+                size += len(proof)
+                if size > PROOFS_BYTES_MAX:
+                    break
+                waiting.append(proof)
+        return waiting

@@ -28,10 +28,11 @@ from consensus.encoding import (
     encode_array,
 )
 from consensus.engine import Built
-from consensus.evidence import ITEM_EVIDENCE, verify_evidence
+from consensus.evidence import ITEM_EVIDENCE, OffenceKind, epoch_of, verify_evidence
 from consensus.merkle import merkle_root
 from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
 from consensus.signing import Verify
+from consensus.validators import Validators
 from node.game.leaves import GameLeaves
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import DONE, BlockResult, Code, Receipt, RollResult
@@ -401,25 +402,16 @@ class _Change:
 
     def _convict(self, item: bytes) -> str | None:
         """Note a proven offence of this epoch, or of the one before."""
-        membership, terms = self.membership, self._terms
-        epoch = membership.epoch
-        offence = verify_evidence(item, self._validators, terms.chain_id, epoch, terms.verify)
-        if not isinstance(offence, str):
-            return membership.convict(membership.voters[offence.offender])
-        before = membership.previous_validators()
-        if before is None:
-            return offence
-        offence = verify_evidence(item, before, terms.chain_id, epoch - 1, terms.verify)
-        if isinstance(offence, str):
-            return offence
-        key = before.keys[offence.offender]
-        [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
-        return membership.convict(slot)
+        found = find_offender(item, self.membership, self._validators, self._terms)
+        return found if isinstance(found, str) else self.membership.convict(*found)
 
     def _take_settle(self, item: bytes) -> str | None:
         settled = self.beacon.settle(item)
         if isinstance(settled, str):
             return settled
+        for dealer in settled.faulty:
+            # The settle proves it, whether or not the dealer was convicted of something before.
+            self.membership.convict(self.membership.voters[dealer], OffenceKind.FALSE_DEALING)
         self._begin()
         self._settle(settled)
         return None
@@ -541,6 +533,31 @@ class _Change:
             result=result,
             rolls=tuple(self._proved),
         )
+
+
+def find_offender(
+    proof: bytes, membership: Membership, validators: Validators, terms: Terms
+) -> tuple[int, OffenceKind] | str:
+    """Return the member whom a proof convicts, and of what, or why it proves nothing.
+
+    It is of the membership's epoch, whose voters are `validators`, or of the one before.
+    """
+    epoch = epoch_of(proof)
+    if isinstance(epoch, str):
+        return epoch
+    accused = validators if epoch == membership.epoch else None
+    if epoch == membership.epoch - 1:
+        accused = membership.previous_validators()
+    if accused is None:
+        return f"evidence of epoch {epoch} in epoch {membership.epoch}"
+    offence = verify_evidence(proof, accused, terms.chain_id, epoch, terms.verify)
+    if isinstance(offence, str):
+        return offence
+    if accused is validators:
+        return membership.voters[offence.offender], offence.kind
+    key = accused.keys[offence.offender]
+    [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
+    return slot, offence.kind
 
 
 def approvals_needed(rule: int, voters: int) -> int:

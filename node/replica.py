@@ -495,7 +495,7 @@ class Replica:
             self._records.append(
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
-        self._epoch.finalized(state, BlockHash(block.hash), now)
+        self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
 
     # Epochs.
 
@@ -514,7 +514,8 @@ class Replica:
         self._server.sealed(number, step, seal, encode_snapshot(state))
         if self._floor is None and self.engine.floor:
             self._floor = (number, self.engine.floor)
-        self._epoch = self._begin(seal, open_epoch(state, seal))
+        ended, self._epoch = self._epoch, self._begin(seal, open_epoch(state, seal))
+        self._epoch.inherit(ended)
         self._preview = None
         self._keys_asked = False
         self._epoch.start(now)

@@ -107,3 +107,18 @@ def test_agreement_is_measured_beside_the_signatures_that_it_needs() -> None:
     assert size["ratio"] > 1
     assert size["bytes_per_block"] > 0
     assert result["catch_up"]["blocks"] >= 200
+
+
+@pytest.mark.slow
+def test_a_node_with_nothing_catches_up_with_real_ones_and_its_vote_counts() -> None:
+    result: Any = run("bench.catch_up", "--blocks", "40", "--processes")
+    assert result["by_blocks"]["executed"] == result["by_blocks"]["blocks"] >= 40
+    assert result["processes_by_blocks"]["rss_mib"] > 0
+
+
+@pytest.mark.slow
+def test_a_bet_and_a_folder_are_proved_to_strangers_in_little_time_and_space() -> None:
+    result = run("bench.proofs", "--blocks", "60")
+    assert result["holds"] is True
+    assert result["epochs"] == 3
+    assert result["bundle_max_seals"] >= 5  # type: ignore[operator]

@@ -14,6 +14,7 @@ from consensus.beacon_items import DealCertificate, Opening
 from consensus.dealing import BATCH, DealHeader, Dealing, LeafScheme, ack_payload
 from consensus.effects import Effect, LogRecord, Now, Persist, Report, RequestEntropy, Send
 from consensus.encoding import Digest, digest, encode
+from consensus.evidence import Offence, OffenceKind, verify_evidence
 from consensus.merkle import MerkleTree
 from consensus.messages import Number, parse_frame
 from consensus.signing import Domain, SigningKey, parse_envelope, sign_envelope, verify
@@ -303,6 +304,16 @@ class Table:
         self.run(ms)
         self.block()
         return self.settled[-1] if len(self.settled) > before else None
+
+
+def proven(table: Table, node: int) -> list[tuple[int, OffenceKind]]:
+    """Return whom a node can prove to have done what, by proofs that hold by themselves."""
+    named = []
+    for proof in table.nodes[node].beacon.evidence:
+        offence = verify_evidence(proof, table.context.validators, CHAIN, 0, verify)
+        assert isinstance(offence, Offence), offence
+        named.append((int(offence.offender), offence.kind))
+    return sorted(named)
 
 
 def kinds(frames: Sequence[tuple[int, int, bytes]]) -> Counter[str]:

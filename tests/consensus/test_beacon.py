@@ -469,7 +469,7 @@ def test_reveals_of_far_rolls_are_not_kept() -> None:
     beacon = table.nodes[0].beacon
     for roll in range(100):
         for holder in (1, 2, 3):
-            payload = encode((0, roll, bytes(32), (bytes(32),) * 4))
+            payload = encode((0, roll, bytes(32), bytes(32), (bytes(32),) * 4))
             envelope = sign_envelope(table.signers[holder], Domain.REVEAL, CHAIN, payload)
             table.deliver(0, holder, frame(Number.REVEAL, envelope))
     assert sorted(beacon._early) == [(roll, j) for roll in range(8) for j in (1, 2, 3)]

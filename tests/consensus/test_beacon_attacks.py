@@ -11,13 +11,14 @@ from itertools import combinations, pairwise
 import msgspec
 import pytest
 
-from consensus.beacon import Beacon, BeaconState, FalseShare, Settled, recompute_seed
+from consensus.beacon import Beacon, BeaconState, Settled, recompute_seed
 from consensus.beacon_items import SETTLE_KIND, RollProof, Settle, check_counts
 from consensus.beacon_rolls import RevealPayload
 from consensus.beacon_state import PENDING_ROLLS_MAX, Place
 from consensus.dealing import BATCH, Dealing, header_hash, open_box, open_text
 from consensus.effects import Effect, Send
 from consensus.encoding import DecodeError, decode_as, digest, encode
+from consensus.evidence import OffenceKind
 from consensus.messages import GetReveal, Number, RevealPaths, SystemItems, frame, parse_frame
 from consensus.shamir import recover
 from consensus.signing import Domain, parse_envelope, sign_envelope
@@ -30,6 +31,7 @@ from tests.consensus.beacon_network import (
     make_context,
     make_dealing,
     open_secret,
+    proven,
     sign_ack,
     sign_deal,
     spoil,
@@ -250,7 +252,8 @@ def test_a3_no_share_leaves_before_the_close_is_final_whatever_is_asked_or_shown
         for paths in (0, 1):
             table.deliver(to, (to + 1) % 4, frame(Number.GET_REVEAL, GetReveal(0, 0, paths)))
         # A traitor reveals, as if it were final.
-        payload = encode(RevealPayload(0, 0, tip.pending[0].close_hash, (bytes(32),) * 4))
+        close_hash = tip.pending[0].close_hash
+        payload = encode(RevealPayload(0, 0, close_hash, bytes(32), (bytes(32),) * 4))
         lie = sign_envelope(table.signers[3], Domain.REVEAL, CHAIN, payload)
         if to != 3:
             table.deliver(to, 3, frame(Number.REVEAL, lie))
@@ -550,11 +553,8 @@ def test_a17_wrong_shares_are_dropped_and_asked_for_again_with_their_paths(n: in
     for i in honest:
         assert table.nodes[i].beacon.items(table.state), f"node {i} did not open the roll"
     assert Number.REVEAL_PATHS in kinds_sent(table)
-    blamed = {e.holder for i in honest for e in table.nodes[i].beacon.evidence
-              if isinstance(e, FalseShare)}  # fmt: skip
-    assert blamed
-    assert blamed <= set(traitors)
     for i in honest:
+        assert proven(table, i) == [(traitor, OffenceKind.FALSE_SHARE) for traitor in traitors]
         assert {report.peer for report in table.nodes[i].reports} <= set(traitors)
 
 

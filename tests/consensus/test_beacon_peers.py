@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from consensus.beacon import DoubleDeal, FalseShare, Settled
+from consensus.beacon import Settled
 from consensus.beacon_items import SETTLE_KIND, RollProof
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import ack_payload
@@ -17,6 +17,7 @@ from consensus.effects import (
     RequestEntropy,
 )
 from consensus.encoding import DecodeError, decode_as, encode
+from consensus.evidence import OffenceKind
 from consensus.merkle import MerkleTree
 from consensus.messages import (
     GetReveal,
@@ -35,6 +36,7 @@ from tests.consensus.beacon_network import (
     kinds,
     make_dealing,
     no_reports,
+    proven,
     sign_deal,
 )
 
@@ -60,17 +62,11 @@ def test_a_second_dealing_of_a_batch_is_evidence_and_is_not_acked() -> None:
     assert table.sent == []
     assert table.nodes[2].beacon._held[1, 0] is held
     assert faults(table, 2) == [(1, "dealer 1 signed two dealings as batch 0")]
-    [evidence] = table.nodes[2].beacon.evidence
-    assert isinstance(evidence, DoubleDeal)
-    first, second = (table.context.check_deal(deal) for deal in (evidence.first, evidence.second))
-    assert not isinstance(first, str)
-    assert not isinstance(second, str)
-    assert (first.dealer, first.batch) == (second.dealer, second.batch) == (1, 0)
-    assert first != second
+    assert proven(table, 2) == [(1, OffenceKind.TWO_DEALINGS)]
     # After a restart as well: what was acked is in the journal.
     table.restart(2)
     send_deal(table, 2, dealer=1)
-    assert len(table.nodes[2].beacon.evidence) == 1
+    assert proven(table, 2) == [(1, OffenceKind.TWO_DEALINGS)]
 
 
 def test_the_same_dealing_is_acked_again_with_the_same_bytes() -> None:
@@ -182,6 +178,7 @@ def rolling(n: int = 4, *, deaf: int = 0) -> Table:
     ("fields", "fault"),
     [
         ({"close_hash": bytes(32)}, "a reveal of roll 0 behind another block"),
+        ({"secrets": bytes(32)}, "a reveal of roll 0 of other secrets"),
         ({"shares": (bytes(32),) * 3}, "a reveal of 3 shares of 4 secrets"),
         ({"shares": (bytes(32),) * 5}, "a reveal of 5 shares of 4 secrets"),
         ({"shares": (b"\xff" * 32,) * 4}, "a revealed share is no field element"),
@@ -344,11 +341,7 @@ def test_who_revealed_the_truth_is_not_blamed_for_the_lies_of_others() -> None:
     for holder in (1, 2, 4, 5):
         table.deliver(0, holder, frame(Number.REVEAL_PATHS, paths_of(table, holder)))
     assert len(beacon.items(table.state)) == 1
-    shares = [evidence for evidence in beacon.evidence if isinstance(evidence, FalseShare)]
-    assert [(share.holder, share.place.dealer) for share in shares] == [
-        (6, dealer) for dealer in range(7)
-    ]
-    assert {share.reveal for share in shares} == {lie_of(table, 6)}
+    assert proven(table, 0) == [(6, OffenceKind.FALSE_SHARE)]
     no_reports(table)
 
 
@@ -378,7 +371,7 @@ def test_a_lie_that_its_holder_did_not_sign_is_no_evidence() -> None:
     for holder in (1, 2):
         table.deliver(0, holder, frame(Number.REVEAL_PATHS, paths_of(table, holder)))
     assert len(beacon.items(table.state)) == 1
-    assert beacon.evidence == []
+    assert beacon.evidence == ()
 
 
 def test_system_items_that_prove_nothing_are_reported() -> None:

@@ -126,7 +126,7 @@ def test_evidence_is_item_3_of_votes_that_name_a_block_where_one_belongs() -> No
     final = scene.envelope(1, FINALIZE, 1, bytes([1]) * 32)
 
     def verdict(item: int, first: bytes, second: bytes) -> object:
-        proof = encode(Evidence(item, first, second))
+        proof = encode(Evidence(item, Domain.VOTE, first, second))
         return verify_evidence(proof, scene.validators, CHAIN_ID, 0, verify)
 
     assert not isinstance(verdict(ITEM_EVIDENCE, one, two), str)
@@ -188,5 +188,5 @@ def test_the_same_dealing_under_another_signature_is_acked_and_is_no_second_one(
     beacon._held[1, 0] = with_fields(held, deal=held.deal[:-64] + bytes(64))
     table.deliver(0, 1, frame(Number.DEAL, message))
     assert [(to, sender) for to, sender, _ in table.sent] == [(1, 0)] * 2
-    assert beacon.evidence == []
+    assert beacon.evidence == ()
     assert faults(table, 0) == []

@@ -236,7 +236,7 @@ def test_two_votes_that_exclude_each_other_are_kept_as_a_proof_that_anybody_can_
     (proof,) = table.rounds.evidence
     offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
     assert not isinstance(offence, str)
-    assert (offence.offender, offence.kind, offence.view) == (2, kind, 1)
+    assert (offence.offender, offence.kind, offence.at) == (2, kind, 1)
     assert table.rounds.faults == [(2, f"{kind.name} in view 1")]
 
 
@@ -372,18 +372,18 @@ def test_a_certificate_that_is_not_a_quorums_is_a_lie(lie: str) -> None:
 def test_evidence_with_equal_votes_other_signers_or_another_chain_proves_nothing() -> None:
     table = Table()
     one, other = table.vote(1, NOTARIZE, 1, A), table.vote(1, NOTARIZE, 1, B)
-    proof = build_evidence(one, other)
-    assert proof == build_evidence(other, one)
+    proof = build_evidence(Domain.VOTE, one, other)
+    assert proof == build_evidence(Domain.VOTE, other, one)
     record = decode_as(proof, Evidence)
     assert not isinstance(verify_evidence(proof, table.validators, CHAIN_ID, 0, verify), str)
     wrong = [
-        encode(Evidence(3, record.first, record.first)),
-        encode(Evidence(3, record.second, record.first)),
-        encode(Evidence(1, record.first, record.second)),
-        encode(Evidence(3, record.first, table.vote(2, NOTARIZE, 1, B))),
-        encode(Evidence(3, record.first, table.vote(1, NOTARIZE, 2, B))),
-        encode(Evidence(3, record.first, table.vote(1, NULLIFY, 1))),
-        encode(Evidence(3, record.first, record.second[:-1] + b"\x00")),
+        encode(Evidence(3, Domain.VOTE, record.first, record.first)),
+        encode(Evidence(3, Domain.VOTE, record.second, record.first)),
+        encode(Evidence(1, Domain.VOTE, record.first, record.second)),
+        encode(Evidence(3, Domain.VOTE, record.first, table.vote(2, NOTARIZE, 1, B))),
+        encode(Evidence(3, Domain.VOTE, record.first, table.vote(1, NOTARIZE, 2, B))),
+        encode(Evidence(3, Domain.VOTE, record.first, table.vote(1, NULLIFY, 1))),
+        encode(Evidence(3, Domain.VOTE, record.first, record.second[:-1] + b"\x00")),
         proof + b"\x00",
         b"",
     ]

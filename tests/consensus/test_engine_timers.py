@@ -169,6 +169,32 @@ def test_a_peer_that_is_behind_is_helped_at_most_once_a_delta(asleep: bool) -> N
     assert len(scene.sent(Number.STATUS)) == 3
 
 
+def test_a_peer_that_began_anew_or_came_back_is_helped_again_at_once() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    second = scene.block(2, first, (b"y",))
+    for view, block in ((1, first), (2, second)):
+        scene.propose(block)
+        scene.show(scene.certificate(NOTARIZE, view, block.hash))
+        scene.show(scene.certificate(FINALIZE, view, block.hash))
+        scene.go(1_000)
+    assert scene.engine.final.height == 2
+    peer = scene.others[1]
+
+    def helped(final_view: int) -> int:
+        scene.effects.clear()
+        scene.tell(peer, Number.STATUS, Status(1, 0, 1, 0, final_view, bytes(32), 1, 0))
+        scene.go()
+        return len(scene.sent(Number.CERTIFICATE))
+
+    assert helped(1) == 1
+    assert helped(1) == 0
+    assert helped(0) == 1, "it was sent a certificate, and has lost it"
+    assert helped(0) == 0
+    scene.engine.peer_up(peer, scene.now)
+    assert helped(0) == 1
+
+
 def test_a_sleeper_repeats_its_votes_to_whoever_is_stuck_in_its_view() -> None:
     scene = Scene(n=7)
     for signer in scene.others[:3]:

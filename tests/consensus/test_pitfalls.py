@@ -10,9 +10,9 @@ from consensus.beacon_items import BeaconContext
 from consensus.beacon_state import BeaconState
 from consensus.effects import Halt, Persist, Send, VoteLogged
 from consensus.encoding import decode_as, encode
-from consensus.evidence import build_evidence, verify_evidence
+from consensus.evidence import Evidence, build_evidence, verify_evidence
 from consensus.messages import NO_DIGEST, Certificate, Number, Proposal
-from consensus.signing import verify
+from consensus.signing import Domain, verify
 from consensus.validators import faults_tolerated, quorum
 from tests.consensus.scenes import (
     CHAIN_ID,
@@ -184,12 +184,12 @@ def test_two_equal_votes_are_an_offence() -> None:
     signer = scene.others[0]
     vote = scene.envelope(signer, NOTARIZE, 1, scene.block(1).hash)
     with pytest.raises(AssertionError):
-        build_evidence(vote, vote)
+        build_evidence(Domain.VOTE, vote, vote)
     other = scene.envelope(signer, NOTARIZE, 1, scene.block(1, names=(b"y",)).hash)
-    proof = build_evidence(vote, other)
+    proof = build_evidence(Domain.VOTE, vote, other)
     assert not isinstance(verify_evidence(proof, scene.validators, CHAIN_ID, 0, verify), str)
-    record = decode_as(proof, tuple[int, bytes, bytes])
-    same = encode((record[0], record[1], record[1]))
+    record = decode_as(proof, Evidence)
+    same = encode(replace(record, second=record.first))
     assert isinstance(verify_evidence(same, scene.validators, CHAIN_ID, 0, verify), str)
 
 

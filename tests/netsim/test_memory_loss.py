@@ -120,7 +120,7 @@ def test_it_deals_nothing_that_it_may_have_dealt_before(table: PlayingTable) -> 
     for replica in table.replicas:
         beacon = replica._epoch.beacon
         assert beacon is not None
-        assert beacon.evidence == []
+        assert beacon.evidence == ()
 
 
 @pytest.mark.parametrize(("seed", "index"), [(13, 3), (14, 2), (19, 2), (22, 3), (16, 1)])

@@ -459,3 +459,17 @@ def test_blocks_that_arrive_together_with_the_proof_of_a_state_are_not_applied_a
     while not late._is_leaping:
         absence.pass_ms(1)
     assert heights == [late.final.height]
+
+
+@pytest.mark.parametrize("seed", [21, 22, 23])
+def test_who_has_leapt_at_a_table_at_rest_is_at_the_tip_a_moment_later(seed: int) -> None:
+    table = PlayingTable(4, seed)
+    table.play(1, limit_ms=300_000)
+    table.network.crash(3)
+    played_on(table, 3 * BEHIND)
+    table.network.run(table.network.now_ms + 10_000)
+    height = table.replicas[0].final.height
+    table.network.boot(3)
+    table.network.run(table.network.now_ms + 1_000)
+    assert table.rebased == [3]
+    assert table.replicas[3].final.height >= height

@@ -19,10 +19,10 @@ from consensus.beacon_items import (
     Settle,
     encode_settle,
 )
-from consensus.beacon_rolls import RevealPayload
+from consensus.beacon_rolls import RevealPayload, SecretName, name_secrets
 from consensus.dealing import AckPayload, Dealing, ack_payload
 from consensus.encoding import Digest, decode_as, digest, encode
-from consensus.evidence import Evidence, build_evidence
+from consensus.evidence import Evidence, FalseShare, build_evidence, build_false_share
 from consensus.light import FinalHeader
 from consensus.merkle import MerkleTree
 from consensus.messages import (
@@ -50,8 +50,8 @@ from consensus.messages import (
     body_hash,
     vote_payload,
 )
-from consensus.signing import Domain, parse_envelope, sign_envelope
-from consensus.validators import bitmap
+from consensus.signing import Domain, PublicKey, parse_envelope, sign_envelope
+from consensus.validators import Validators, bitmap
 from node.addresses import Known, PeerAddrs
 from node.descriptor import (
     Accept,
@@ -219,6 +219,11 @@ class World:
         """Return the signed header of the dealing."""
         return self.sign(2, Domain.DEAL, encode(self.dealing.header))
 
+    def two_dealings(self) -> bytes:
+        """Return the proof that the dealer signed two headers of the batch."""
+        other = msgspec.structs.replace(self.dealing.header, root=digest("golden", b"deal root"))
+        return build_evidence(Domain.DEAL, self.deal(), self.sign(2, Domain.DEAL, encode(other)))
+
     def ack(self, member: int) -> bytes:
         """Return a holder's signed ack of the dealing."""
         return self.sign(member, Domain.ACK, ack_payload(self.dealing.header))
@@ -243,10 +248,34 @@ class World:
         ]
         return encode_settle(6, openings)
 
+    def validators(self) -> Validators:
+        """Return the voters as proofs of fault need them."""
+        keys = tuple(PublicKey(member.consensus_key) for member in self.members)
+        return Validators(keys, self.chain_id)
+
+    def secrets(self) -> tuple[SecretName, ...]:
+        """Return what the shares of the reveal are of: the dealing, another, the dealing."""
+        root, other = self.dealing.header.root, digest("golden", b"deal root")
+        return SecretName(2, 3, 0, root), SecretName(1, 4, 9, other), SecretName(2, 3, 1, root)
+
+    def false_share(self) -> bytes:
+        """Return the proof that member 1 revealed a share that it was not dealt."""
+        signed = self.sign(
+            1,
+            Domain.REVEAL,
+            encode(
+                msgspec.structs.replace(self.reveal(1)[0], shares=(self.dealing.shares[1][1],) * 3)
+            ),
+        )
+        tree = self.dealing._trees[0]
+        path = (tree.root(), *tree.proof(1), *MerkleTree(self.dealing._roots).proof(0))
+        return build_false_share(signed, self.secrets(), 0, self.dealing.leaves[0][1], path)
+
     def reveal(self, member: int) -> tuple[RevealPayload, bytes]:
         """Return what a holder reveals for roll 6, and that signed."""
         shares = (self.dealing.shares[0][member], b"", self.dealing.shares[1][member])
-        payload = RevealPayload(EPOCH, 6, digest("golden", b"close"), shares)
+        name = name_secrets(self.secrets())
+        payload = RevealPayload(EPOCH, 6, digest("golden", b"close"), name, shares)
         return payload, self.sign(member, Domain.REVEAL, encode(payload))
 
 
@@ -363,7 +392,9 @@ def objects() -> list[Golden]:
         (OpenedSecret(2, 3, 0, digest("golden", b"secret")), OpenedSecret(3, 1, 63, b"")),
     )
     evidence = build_evidence(
-        w.vote(3, VoteKind.FINALIZE, VIEW, w.block), w.vote(3, VoteKind.NULLIFY, VIEW, NO_DIGEST)
+        Domain.VOTE,
+        w.vote(3, VoteKind.FINALIZE, VIEW, w.block),
+        w.vote(3, VoteKind.NULLIFY, VIEW, NO_DIGEST),
     )
     invite = Invite(1, w.lobby_id, w.members[0].identity, w.join.secret, ADDRESSES[1], 0)
     records: dict[str, msgspec.Struct] = {
@@ -383,6 +414,8 @@ def objects() -> list[Golden]:
     encoded = [
         Golden("settle", "settle", w.settle(), Settle),
         Golden("evidence", "evidence", evidence, Evidence),
+        Golden("evidence two dealings", "evidence", w.two_dealings(), Evidence),
+        Golden("false-share", "false-share", w.false_share(), FalseShare),
     ]
     return [*(_record(name, record) for name, record in records.items()), *encoded]
 

@@ -20,7 +20,7 @@ import pytest
 from consensus.beacon_items import RollProof, recompute_seed
 from consensus.dealing import DealHeader, header_hash, open_box
 from consensus.encoding import DecodeError, decode, decode_as, digest, encode
-from consensus.evidence import Evidence
+from consensus.evidence import verify_evidence
 from consensus.messages import (
     ENVELOPES,
     RECORDS,
@@ -59,7 +59,7 @@ from node.errors import OperatorError
 from node.identity import check_link
 from node.lobby import LobbyNumber, TableMessage
 from node.mempool import ActionBody
-from tests.wire.goldens import GROUPS, Golden, World, all_goldens, world
+from tests.wire.goldens import EPOCH, GROUPS, Golden, World, all_goldens, world
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests/data/wire"
@@ -345,10 +345,9 @@ def is_authentic(w: World, golden: Golden, data: bytes) -> bool:
             return is_proposed(w, decode_as(body, Proposal))
         case "certificate" | "certificate nullify":
             return is_certified(w, decode_as(body, Certificate))
-        case "evidence":
-            evidence = decode_as(body, Evidence)
-            return evidence.item == 3 and all(
-                is_signed(w, Domain.VOTE, vote) for vote in (evidence.first, evidence.second)
+        case "evidence" | "evidence two dealings" | "false-share":
+            return not isinstance(
+                verify_evidence(body, w.validators(), w.chain_id, EPOCH, verify), str
             )
         case "descriptor":
             return is_accepted_by(w.members[1], decode_as(body, Descriptor), w.accepts[1])
@@ -358,7 +357,7 @@ def is_authentic(w: World, golden: Golden, data: bytes) -> bool:
 
 SIGNED = (
     "vote", "action", "deal", "ack", "reveal", "join", "accept", "proposal", "certificate",
-    "certificate nullify", "evidence", "descriptor",
+    "certificate nullify", "evidence", "evidence two dealings", "false-share", "descriptor",
 )  # fmt: skip
 
 
