@@ -20,7 +20,7 @@ import trio
 from netsim import scenario as s
 from netsim.chance import US_PER_S
 from netsim.invariants import ViolatedError
-from netsim.outside import Witness, count_chips, verify_folder
+from netsim.outside import Witness, read_end, verify_folder
 from netsim.proxies import LOOPBACK, Proxies
 from netsim.scenario import scenario_hash
 from netsim.simulation import Found, Run
@@ -363,7 +363,7 @@ class RealTable:
             root = node.process.folder.root
             while self._witness.look(node.index, root) or self._is_behind(node):
                 continue
-            count_chips(node.index, root)
+            read_end(node.index, root)
         limit = trio.CapacityLimiter(VERIFIED_AT_ONCE)
         bets = dict.fromkeys(range(len(self._nodes)), 0)
 
