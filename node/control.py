@@ -333,7 +333,7 @@ async def open_control(folder: Path) -> "ControlClient":
         with _socket_name(folder) as name:
             return ControlClient(await trio.open_unix_socket(name))
     except (FileNotFoundError, ConnectionRefusedError):
-        raise OperatorError(f"no node runs on {folder}") from None
+        raise OperatorError(f"no node runs on {folder}: start it with `play` or `run`") from None
     except OSError as error:
         raise OperatorError(f"cannot use {path}: {error.strerror or error}") from None
 
