@@ -37,6 +37,7 @@ RULES = {
     "agreement": "All nodes hold the same block and state at each height.",
     "attribution": "Where too many cheat, proofs name enough of them, and nobody else.",
     "blame": "Honest nodes find no fault with honest nodes.",
+    "attribution": "Who forks a table is named by what it signed, more than f of them.",
     "books": "Every node's books are those of the independent ledger.",
     "bounded": "Queues and memory stay within their limits, whatever arrives.",
     "conservation": "No chip is made and none is lost.",

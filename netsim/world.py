@@ -533,8 +533,8 @@ class TableRun:
 
     @property
     def is_outnumbered(self) -> bool:
-        """Whether there are more Byzantine hosts than agreement stands (PROTOCOL 7.1)."""
-        return len(self.damaged) > self.scenario.f
+        """Whether the scenario is about one cheat more than agreement stands (PROTOCOL 7.1)."""
+        return self.scenario.nodes.faulty == "f+1" and len(self.damaged) > self.scenario.f
 
     def _fork(self, text: str) -> None:
         """End a table that more than f cheats broke: whoever forked it has to be named, no other."""
