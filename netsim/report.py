@@ -35,7 +35,6 @@ RULES = {
     "I6": "An honest node says nothing that its disk would forget.",
     "L": "Once everything is healed, the table goes on within the time that the scenario gives it.",
     "agreement": "All nodes hold the same block and state at each height.",
-    "attribution": "Where too many cheat, proofs name enough of them, and nobody else.",
     "blame": "Honest nodes find no fault with honest nodes.",
     "attribution": "Who forks a table is named by what it signed, more than f of them.",
     "books": "Every node's books are those of the independent ledger.",
