@@ -55,6 +55,7 @@ from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
+    NO_SESSION,
     ChainState,
     Terms,
     decode_snapshot,
@@ -355,6 +356,11 @@ class Replica:
     def player(self) -> int | None:
         """The slot of this node's member, None while the table has not admitted it."""
         return self.final.membership.slot_of(self._kid)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this member has left for good and nobody needs its node any more."""
+        return self._epoch.is_left
 
     def take_replayed(self) -> list[BlockResult]:
         """Return, once, what the journal's blocks above its snapshot did: it was reported before."""
@@ -787,12 +793,12 @@ class Replica:
 
     def _find_due(self, state: ChainState) -> tuple[int, int, AnyOperation] | None:
         """Return the next agreed time, how many voters speak up before this one, and what it says."""
-        due, change_ms, player = state.game.due(), state.change_due_ms(), self.player
-        if player is None or not self.votes:
+        due, player = state.next_due(), self.player
+        if due is None or player is None or not self.votes:
             return None
+        due_ms, session = due
         membership = state.membership
         turn = (membership.voters.index(player) - state.height) % len(membership.voters)
-        if change_ms is not None and (due is None or change_ms < due[0]):
-            # Any block does for the voters to change: to wish what one wished before makes one.
-            return change_ms, turn, SetVote(membership.members[player].wants)
-        return None if due is None else (due[0], turn, Tick(due[1]))
+        # Any block does for the voters to change: to wish what one wished before makes one.
+        vote = SetVote(membership.members[player].wants)
+        return due_ms, turn, Tick(session) if session != NO_SESSION else vote
