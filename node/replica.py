@@ -755,10 +755,8 @@ class Replica:
 
     def _schedule_resend(self, now: Now) -> None:
         """Push waiting actions again while no block takes them, ever more slowly."""
-        about = (self.engine.tip, self._mempool.changes)
-        if about == self._resend_about and (
-            self._resend_ms is None or now.mono_ms < self._resend_ms
-        ):
+        about, due_ms = (self.engine.tip, self._mempool.changes), self._resend_ms
+        if about == self._resend_about and (due_ms is None or now.mono_ms < due_ms):
             return
         self._resend_about = about
         if not self._epoch.execution.has_actions(self._tip):
@@ -781,8 +779,7 @@ class Replica:
             self._tick_ms = None
             return
         due_ms, turn, operation = self._due[1]
-        engine = self.engine
-        wait_ms = due_ms + 2 * turn * engine.delta_ms - engine.table_clock(now)
+        wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return
@@ -796,9 +793,8 @@ class Replica:
         due, player = state.next_due(), self.player
         if due is None or player is None or not self.votes:
             return None
-        due_ms, session = due
-        membership = state.membership
-        turn = (membership.voters.index(player) - state.height) % len(membership.voters)
+        voters = state.membership.voters
+        turn = (voters.index(player) - state.height) % len(voters)
         # Any block does for the voters to change: to wish what one wished before makes one.
-        vote = SetVote(membership.members[player].wants)
-        return due_ms, turn, Tick(session) if session != NO_SESSION else vote
+        vote = SetVote(state.membership.members[player].wants)
+        return due[0], turn, vote if due[1] == NO_SESSION else Tick(due[1])
