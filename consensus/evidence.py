@@ -36,7 +36,10 @@ _STATEMENTS: dict[int, type[Said]] = {
 
 
 class OffenceKind(enum.IntEnum):
-    """What was done. A vote against a certificate is a pair of votes too."""
+    """What was done. A vote against a certificate is a pair of votes too.
+
+    The last has no proof of its own: the settle of a roll that used the dealing is one.
+    """
 
     TWO_NOTARIZE = 1
     NULLIFY_AND_FINALIZE = 2
@@ -44,6 +47,7 @@ class OffenceKind(enum.IntEnum):
     TWO_DEALINGS = 4
     TWO_ACKS = 5
     FALSE_SHARE = 6
+    FALSE_DEALING = 7
 
 
 _Half = Annotated[bytes, msgspec.Meta(max_length=STATEMENT_BYTES_MAX)]

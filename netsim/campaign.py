@@ -194,8 +194,12 @@ class LocalEngine:
         seeds: Iterable[int],
         take: Callable[[int, dict[str, Any], bool], None],
         until: float | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run all seeds, or as many as begin before `until` on the performance counter."""
+        """Run all seeds, or as many as begin before `until` on the performance counter.
+
+        `beat` is called every second or more often.
+        """
         waiting = deque(seeds)
         try:
             # With one job a second process stands by, for what is to be run by another one.
@@ -208,6 +212,7 @@ class LocalEngine:
                 if not any(worker.seed is not None for worker in self._workers):
                     return
                 self._collect(take)
+                beat()
         finally:
             for worker in self._workers:
                 worker.end()

@@ -41,12 +41,13 @@ Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
     "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
+    "twins",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes",
+    "corruptions", "wipes", "forks", "cheats_named", "standstills",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 

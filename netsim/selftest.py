@@ -269,9 +269,8 @@ def _set_order(planter: Planter) -> None:
     rotation = mempool.rotation
 
     def by_hash(players: int, height: int) -> Any:
-        order = list(rotation(players, height))
-        # What iterating a set of texts does: another order in every process.
-        return tuple(sorted(order, key=lambda player: hash(str((player, height)))))
+        named = {str((player, height)): player for player in rotation(players, height)}
+        return tuple(named[name] for name in set(named))  # another order in every process
 
     planter.put(mempool, "rotation", by_hash)
     import node.execution

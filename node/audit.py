@@ -23,7 +23,7 @@ from node.errors import OperatorError
 from node.execution import Terms, encode_snapshot
 from node.game.params import decode_params
 from node.game.receipts import RollResult
-from node.membership import founders_of
+from node.membership import founders_of, offence_text
 from node.proof import BUNDLE_BYTES_MAX, Proved, check_bundle
 from node.replay import MissingError, RefutedError, Step, StoredChain, finality_of, replay
 from node.store import Store
@@ -44,6 +44,15 @@ class CountedVerify:
         return verify(key, message, signature)
 
 
+@dataclass(frozen=True, slots=True)
+class Conviction:
+    """A member that a block proves to have cheated, and what it did, as the end of a sentence."""
+
+    height: int
+    name: str
+    offence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
     """What a whole folder was found to hold."""
@@ -56,6 +65,7 @@ class Audited:
     payouts: int
     chips: int
     signatures: int
+    convictions: tuple[Conviction, ...]
 
 
 def audit_file(path: Path, table_id: bytes | None) -> Proved:
@@ -163,6 +173,7 @@ class _Audit:
         self._rolls: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._actions = self._payouts = 0
         self._voters: dict[int, Trusted] = {}
+        self._convictions: list[Conviction] = []
 
     def run(self) -> Audited:
         members, voters = founders_of(self._table.descriptor), self._table.descriptor.validators
@@ -186,6 +197,7 @@ class _Audit:
             payouts=self._payouts,
             chips=last.state.game.minted,
             signatures=self._counted.count,
+            convictions=tuple(self._convictions),
         )
 
     def _take(self, step: Step, snapshot: SnapshotLogged | None) -> None:
@@ -197,6 +209,9 @@ class _Audit:
             self._check_dice(step, result, proved.proof)
             self._rolls[result.serial, result.number] = (height, proved.proof)
         self._count_chips(step)
+        for old, new in zip(step.before.membership.members, state.membership.members, strict=False):
+            if new.cheated and not old.cheated:
+                self._convictions.append(Conviction(height, new.nickname, offence_text(new)))
         if snapshot is None or snapshot.height != height:
             return
         if (snapshot.hash, snapshot.state) != (step.final.hash, encode_snapshot(state)):

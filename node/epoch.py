@@ -277,10 +277,11 @@ class Epoch:
         if proof in self._proofs.values():
             return None
         validators = self.execution.validators
-        slot = find_offender(proof, self._membership, validators, self._terms)
-        if isinstance(slot, str):
-            return slot
-        self._proofs.setdefault(slot, proof)
+        found = find_offender(proof, self._membership, validators, self._terms)
+        if isinstance(found, str):
+            return found
+        if found[0] != self._peers[self._me]:  # nobody has to testify against itself
+            self._proofs.setdefault(found[0], proof)
         return None
 
     def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:

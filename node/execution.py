@@ -28,7 +28,7 @@ from consensus.encoding import (
     encode_array,
 )
 from consensus.engine import Built
-from consensus.evidence import ITEM_EVIDENCE, epoch_of, verify_evidence
+from consensus.evidence import ITEM_EVIDENCE, OffenceKind, epoch_of, verify_evidence
 from consensus.merkle import merkle_root
 from consensus.messages import BODY_BYTES_MAX, BlockHash, Body, Flag, Header
 from consensus.signing import Verify
@@ -402,8 +402,8 @@ class _Change:
 
     def _convict(self, item: bytes) -> str | None:
         """Note a proven offence of this epoch, or of the one before."""
-        slot = find_offender(item, self.membership, self._validators, self._terms)
-        return slot if isinstance(slot, str) else self.membership.convict(slot)
+        found = find_offender(item, self.membership, self._validators, self._terms)
+        return found if isinstance(found, str) else self.membership.convict(*found)
 
     def _take_settle(self, item: bytes) -> str | None:
         settled = self.beacon.settle(item)
@@ -411,7 +411,7 @@ class _Change:
             return settled
         for dealer in settled.faulty:
             # The settle proves it, whether or not the dealer was convicted of something before.
-            self.membership.convict(self.membership.voters[dealer])
+            self.membership.convict(self.membership.voters[dealer], OffenceKind.FALSE_DEALING)
         self._begin()
         self._settle(settled)
         return None
@@ -537,8 +537,8 @@ class _Change:
 
 def find_offender(
     proof: bytes, membership: Membership, validators: Validators, terms: Terms
-) -> int | str:
-    """Return the member whom a proof convicts, or why it proves nothing.
+) -> tuple[int, OffenceKind] | str:
+    """Return the member whom a proof convicts, and of what, or why it proves nothing.
 
     It is of the membership's epoch, whose voters are `validators`, or of the one before.
     """
@@ -554,10 +554,10 @@ def find_offender(
     if isinstance(offence, str):
         return offence
     if accused is validators:
-        return membership.voters[offence.offender]
+        return membership.voters[offence.offender], offence.kind
     key = accused.keys[offence.offender]
     [slot] = [i for i, one in enumerate(membership.members) if one.previous_key == key]
-    return slot
+    return slot, offence.kind
 
 
 def approvals_needed(rule: int, voters: int) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from consensus.encoding import Bytes32, DecodeError, Digest, Record, Uint, decode_as, encode
+from consensus.evidence import OffenceKind
 from consensus.merkle import merkle_root
 from consensus.signing import (
     Domain,
@@ -79,7 +80,8 @@ class Member(Record, frozen=True):
     """One slot. `wants` is the wish for a vote, `next_*` are the keys from the next epoch on.
 
     `previous_key` voted in the epoch before, so that its offences can still be proven. `missed`
-    counts turns in a row. A member that `cheated` never votes again; one that `left` never acts.
+    counts turns in a row. `cheated` is the kind of the
+    offence that was proven, if one was: such a member never votes again. One that `left` never acts.
     """
 
     identity: Bytes32
@@ -91,7 +93,7 @@ class Member(Record, frozen=True):
     previous_key: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     wants: Flag = 1
     missed: Uint = 0
-    cheated: Flag = 0
+    cheated: Annotated[int, msgspec.Meta(ge=0, le=OffenceKind.FALSE_DEALING.value)] = 0
     left: Flag = 0
 
 
@@ -351,12 +353,12 @@ class Membership:
             slot = self.voters[led]
             self._replace(slot, msgspec.structs.replace(self.members[slot], missed=0))
 
-    def convict(self, slot: int) -> str | None:
-        """Note that a member cheated, once for ever; the text says why there is nothing to note."""
+    def convict(self, slot: int, kind: OffenceKind) -> str | None:
+        """Note how a member cheated, once for ever; the text says why there is nothing to note."""
         member = self.members[slot]
         if member.cheated:
             return f"an offence of member {slot}, who is convicted"
-        self._replace(slot, msgspec.structs.replace(member, cheated=1, wants=0))
+        self._replace(slot, msgspec.structs.replace(member, cheated=kind.value, wants=0))
         return None
 
     # Epochs.
@@ -449,6 +451,23 @@ class Membership:
         self._root = None
 
 
+OFFENCES = {
+    OffenceKind.TWO_NOTARIZE: "voted for two blocks in one view",
+    OffenceKind.NULLIFY_AND_FINALIZE: "voted to skip a view and to make its block final",
+    OffenceKind.TWO_FINALIZE: "voted to make two blocks of one view final",
+    OffenceKind.TWO_DEALINGS: "dealt two sets of secrets for the dice as one",
+    OffenceKind.TWO_ACKS: "vouched for two sets of secrets where there was one",
+    OffenceKind.FALSE_SHARE: "showed a false share of a secret for the dice",
+    OffenceKind.FALSE_DEALING: "dealt secrets for the dice that nobody could open",
+}
+"""What a convicted member did, as the end of a sentence that begins with its name."""
+
+
+def offence_text(member: Member) -> str:
+    """Return what a member was proven to have done, empty if nothing was."""
+    return OFFENCES[OffenceKind(member.cheated)] if member.cheated else ""
+
+
 def member_facts(membership: Membership, slot: int) -> dict[str, object]:
     """Return what a person may want to know about a member, as plain values."""
     member = membership.members[slot]
@@ -458,6 +477,7 @@ def member_facts(membership: Membership, slot: int) -> dict[str, object]:
         "wants_vote": bool(member.wants),
         "missed": member.missed,
         "cheated": bool(member.cheated),
+        "offence": offence_text(member),
         "left": bool(member.left),
     }
 

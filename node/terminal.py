@@ -122,12 +122,15 @@ def standing_texts(view: TableView) -> list[str]:
          ("plays without a vote", "play without a vote")),
         ([p.name for p in staying if p.wants_vote and not p.votes],
          ("waits for a vote", "wait for a vote")),
-        ([p.name for p in view.players if p.cheated],
-         ("was caught cheating and votes no more", "were caught cheating and vote no more")),
         ([p.name for p in view.players if p.left], ("has left the table", "have left the table")),
     ):  # fmt: skip
         if names:
             texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
+    texts += [
+        f"{player.name} was caught cheating and votes no more: {player.name} {player.offence}."
+        for player in view.players
+        if player.cheated
+    ]
     texts += [
         f"{player.name} missed {player.missed} turns in a row."
         for player in view.players
@@ -299,7 +302,9 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
     texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
     for old, new in zip(before.players, after.players, strict=False):
         if new.cheated and not old.cheated:
-            texts.append(f"{new.name} was caught cheating and loses the vote.")
+            texts.append(
+                f"{new.name} was caught cheating and loses the vote: {new.name} {new.offence}."
+            )
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:

@@ -15,7 +15,7 @@ from node.game.receipts import BetResult, RollResult
 from node.game.rules import Bet, BetKey, GameRules
 from node.game.session import GameSession, Phase, Seat
 from node.game.state import GameState
-from node.membership import Membership
+from node.membership import Membership, offence_text
 
 ROLLS_SHOWN = 6
 
@@ -36,7 +36,8 @@ class BetView:
 class PlayerView:
     """One player by index: the rack, the seat if it has one in this session, and its vote.
 
-    `missed` counts turns in a row, `cheated` means proven; who has `left` the table never acts.
+    `missed` counts turns in a row, `offence` says what was proven of who `cheated`; who has `left`
+    the table never acts.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PlayerView:
     wants_vote: bool = True
     missed: int = 0
     cheated: bool = False
+    offence: str = ""
     left: bool = False
 
 
@@ -281,6 +283,7 @@ def _with_vote(player: PlayerView, slot: int, membership: Membership) -> PlayerV
         wants_vote=bool(member.wants),
         missed=member.missed,
         cheated=bool(member.cheated),
+        offence=offence_text(member),
         left=bool(member.left),
     )
 

@@ -122,7 +122,7 @@ def _member_text(member: Mapping[str, object]) -> str:
     """Return a member's name, and what is out of the ordinary about its vote."""
     notes = []
     if member["cheated"]:
-        notes.append("caught cheating")
+        notes.append(f"caught cheating: {member['offence']}")
     if member["left"]:
         notes.append("left")
     elif not member["votes"]:

@@ -203,6 +203,10 @@ def _facts_of_folder(found: Audited) -> dict[str, object]:
         "payouts": found.payouts,
         "chips": found.chips,
         "signatures": found.signatures,
+        "convictions": [
+            {"height": one.height, "name": one.name, "offence": one.offence}
+            for one in found.convictions
+        ],
     }
 
 
@@ -238,6 +242,12 @@ def _facts_of_bet(found: Proved, bet: ProvedBet) -> dict[str, object]:
     }
 
 
+def _convictions(facts: dict[str, object]) -> list[dict[str, object]]:
+    found = facts["convictions"]
+    assert isinstance(found, list), "convictions are a list"
+    return found
+
+
 def _text(facts: dict[str, object]) -> str:
     lines = [f"proved  about table {facts['table']} ({facts['table_id']})"]
     match facts:
@@ -247,6 +257,10 @@ def _text(facts: dict[str, object]) -> str:
                 f"signed  {facts['signatures']:,} signatures; {facts['actions']:,} actions",
                 f"rolls   {facts['rolls']:,} with dice and {facts['payouts']:,} pays worked out anew",
                 f"chips   {facts['chips']:,}, as many as were minted, after every block",
+                *(
+                    f"cheat   {one['name']} {one['offence']}: proven in block {one['height']:,}"
+                    for one in _convictions(facts)
+                ),
             ]
         case {"rolls": list(rolls)}:
             lines += [

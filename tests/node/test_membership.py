@@ -3,6 +3,7 @@
 import pytest
 
 from consensus.encoding import DecodeError, digest
+from consensus.evidence import OffenceKind
 from consensus.signing import SigningKey, key_id
 from consensus.validators import faults_tolerated
 from node.game.receipts import DONE, Code, Receipt
@@ -152,8 +153,11 @@ def test_a_turn_that_was_led_makes_missed_ones_forgotten() -> None:
 
 def test_who_cheated_goes_even_if_the_table_is_weaker_then_and_never_votes_again() -> None:
     membership = table(4)
-    assert membership.convict(2) is None
-    assert membership.convict(2) == "an offence of member 2, who is convicted"
+    assert membership.convict(2, OffenceKind.TWO_FINALIZE) is None
+    assert (
+        membership.convict(2, OffenceKind.TWO_FINALIZE)
+        == "an offence of member 2, who is convicted"
+    )
     membership.seal(NOW_MS)
     assert sorted(membership.voters) == [0, 1, 3]
     assert membership.apply(2, SetVote(1)).code == Code.CHEATED
@@ -203,7 +207,7 @@ def test_only_who_votes_and_did_not_cheat_lets_newcomers_in() -> None:
     membership = table(7)
     for slot in (0, 1, 2):
         assert membership.approve(slot, member("carla"), 4) == DONE
-    assert membership.convict(0) is None
+    assert membership.convict(0, OffenceKind.TWO_DEALINGS) is None
     assert membership.approve(3, member("carla"), 4) == DONE
     membership.apply(1, SetVote(0))
     membership.seal(NOW_MS)
@@ -279,7 +283,7 @@ def test_a_membership_is_rebuilt_from_its_leaves_and_a_fork_is_independent() -> 
     membership = table(5, seats_only=2)
     membership.approve(0, member("x"), 2)
     vanish(membership, 1)
-    membership.convict(3)
+    membership.convict(3, OffenceKind.FALSE_SHARE)
     twin = Membership.from_leaves(membership.leaves())
     assert twin.root() == membership.root()
     fork = membership.fork()

@@ -321,3 +321,13 @@ def test_who_leaves_reads_which_bets_ride_on(
 )  # fmt: skip
 def test_what_is_new_is_told_in_lines(after: TableView, lines: list[str]) -> None:
     assert changes(TABLE, after) == lines
+
+
+def test_who_was_caught_is_named_with_what_was_proven_when_it_is_and_from_then_on() -> None:
+    carla = replace(CARLA, cheated=True, votes=False, wants_vote=False, offence="dealt twice")
+    after = replace(TABLE, players=(ANNA, BEN, carla, DMITRI))
+    told = "carla was caught cheating and loses the vote: carla dealt twice."
+    assert changes(TABLE, after) == [f"  {told}"]
+    assert changes(after, after) == []
+    stands = "carla was caught cheating and votes no more: carla dealt twice."
+    assert f"  {stands}" in render_table(after, ()).splitlines()
