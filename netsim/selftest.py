@@ -386,7 +386,7 @@ _TEXTS = {
     "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',
     "eager": 'duration = "20s"\n[nodes]\ncount = 5\n[workload]\nthink = "30ms"\n'
     '[link]\nlatency = "uniform(20ms,60ms)"\n',
-    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.3\n'
+    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.4\n'
     '[liveness]\nwithin = "120s"\n',
     "thief": 'duration = "20s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "thief"\n',
     "spendthrift": 'duration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "spendthrift"\n',
