@@ -20,6 +20,7 @@ from consensus.signing import PublicKey, key_id
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
 from netsim.adversaries import read_proposal, read_vote
+from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
@@ -245,6 +246,9 @@ class TableRun:
         under_way = self.network.under_way
         if under_way > MAIL_MAX:
             raise ViolatedError(f"bounded: {under_way} frames are under way; {MAIL_MAX} at most")
+        for slot in self.game.honest:
+            if self._is_up(slot) and (what := overgrown(self.game.replicas[slot])):
+                raise ViolatedError(f"bounded: at host {slot} {what}")
         self.network.at(self.network.now_ms + OBSERVED_MS, self._look_at_bounds)
 
     # Playing.
@@ -361,9 +365,9 @@ class TableRun:
                 host.disk.refuses = "a sync failed" if sync else "no space left"
                 self.trace.mark("disk_refusals")
                 network.at(end_ms, lambda: self._has_space(node))
-            case s.Lying():
+            case s.Lying(torn=torn):
                 host.disk.lying = True
-                network.at(end_ms, lambda: self._end_lies(node))
+                network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
             case s.Wipe():
@@ -401,13 +405,14 @@ class TableRun:
         self.network.hosts[node].disk.refuses = ""
         self._back(node)
 
-    def _end_lies(self, node: int) -> None:
+    def _end_lies(self, node: int, *, torn: bool) -> None:
         host = self.network.hosts[node]
+        host.disk.tears = torn
         if host.node is not None:
             before = len(host.disk.records)
             self.network.crash(node, "power, with a disk that lied")
             self.trace.mark("records_lost", before - len(host.disk.records))
-        host.disk.lying = False
+        host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
@@ -533,8 +538,8 @@ class TableRun:
 
     @property
     def is_outnumbered(self) -> bool:
-        """Whether there are more Byzantine hosts than agreement stands (PROTOCOL 7.1)."""
-        return len(self.damaged) > self.scenario.f
+        """Whether the scenario is about one cheat more than agreement stands (PROTOCOL 7.1)."""
+        return self.scenario.nodes.faulty == "f+1" and len(self.damaged) > self.scenario.f
 
     def _fork(self, text: str) -> None:
         """End a table that more than f cheats broke: whoever forked it has to be named, no other."""
