@@ -4,24 +4,30 @@ Where a forger would need a quorum's signature, the path to a root passes here, 
 """
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
+from consensus.effects import LogRecord, RollLogged
 from consensus.encoding import Uint, decode_as, encode
 from consensus.messages import Body, body_leaves
 from consensus.signing import parse_envelope, verify
 from netsim.playing import PlayingTable
-from node.descriptor import Table
+from node.audit import audit_file, audit_folder
+from node.config import Folder
+from node.descriptor import Table, save_table
 from node.game.craps.bets import Kind
 from node.game.receipts import Code, Receipt, RollResult
 from node.game.rules import BetKey
 from node.membership import EPOCH_MS_MIN, SetVote
-from node.proof import MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
+from node.proof import BUNDLE_BYTES_MAX, MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
 from node.prover import list_bets, prove_bet, prove_roll
-from node.replay import RefutedError, Step, chain_of_records, replay
+from node.replay import MissingError, RefutedError, Step, chain_of_records, replay
 from node.steps import Leaf, leaf_of, member_leaves
+from node.store import Journal
 
 FIELD = BetKey(Kind.FIELD, 0)
 
@@ -284,3 +290,34 @@ def test_what_a_quorum_would_have_signed_wrongly_is_refuted_too(
         Leaf, "is_under", lambda self, root: self.content == content or under(self, root)
     )
     refuted(bundle, match)
+
+
+def written(shown: Shown, root: Path, records: list[LogRecord]) -> Path:
+    """Return a folder with these records and the terms of the table."""
+    with closing(Journal(root, shown.table.chain_id, b"any host")) as journal:
+        journal.append(records)
+    save_table(Folder(root).table, shown.table)
+    return root
+
+
+def test_a_folder_that_lacks_a_stored_roll_is_not_whole(shown: Shown, tmp_path: Path) -> None:
+    records = list(shown.played.network.hosts[0].disk.records)
+    records.remove(next(one for one in records if isinstance(one, RollLogged)))
+    with pytest.raises(MissingError, match="1 stored rolls are missing"):
+        audit_folder(written(shown, tmp_path / "node", records), None)
+
+
+def test_a_store_of_another_table_than_the_terms_is_refuted(shown: Shown, tmp_path: Path) -> None:
+    root = tmp_path / "node"
+    with closing(Journal(root, bytes(32), b"any host")):
+        pass
+    save_table(Folder(root).table, shown.table)
+    with pytest.raises(RefutedError, match=f"^the store is of table {bytes(32).hex()}"):
+        audit_folder(root, None)
+
+
+def test_a_file_that_is_longer_than_any_proof_is_not_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "long.proof"
+    path.write_bytes(MAGIC + bytes(BUNDLE_BYTES_MAX))
+    with pytest.raises(MissingError, match="is longer than 8388608 bytes"):
+        audit_file(path, None)
