@@ -30,6 +30,7 @@ from netsim.throws import added, alarm
 from node import mempool
 from node.epoch import Epoch
 from node.execution import Execution
+from node.game.operations import PlaceBet
 from node.game.rules import Odds
 from node.game.session import GameSession
 from node.game.state import GameState
@@ -251,6 +252,18 @@ def _stake_not_taken(planter: Planter) -> None:
     planter.put(TreasuryManager, "stake", free)
 
 
+def _on_credit(planter: Planter) -> None:
+    place = GameState._place_bet
+
+    def lent(self: GameState, player: int, operation: Any, index: int) -> Any:
+        self._own_account(player).chips += 100_000
+        receipt = place(self, player, operation, index)
+        self._own_account(player).chips -= 100_000
+        return receipt
+
+    planter.put(GameState, "_HANDLERS", {**GameState._HANDLERS, PlaceBet: lent})
+
+
 def _contract_taken_down(planter: Planter) -> None:
     from node.game.craps.rules import CrapsRules
 
@@ -355,6 +368,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("one-more", "each win pays one chip more", _paid_one_more, "party4", 5),
     Bug("late-bet", "bets are taken while the dice are out", _bets_after_close, "eager", 20),
     Bug("free-chip", "a large stake costs one chip less", _stake_not_taken, "party4", 5),
+    Bug("credit", "bets may exceed the rack", _on_credit, "spendthrift", 5),
     Bug("contract", "contract bets may be taken down", _contract_taken_down, "party4", 20),
     Bug("shared-seat", "a fork shares a seat that it changes", _shared_seat, "stormy", 20),
     Bug("nonce", "an action's number may come twice", _nonce_unchecked, "party4", 5),
@@ -367,9 +381,10 @@ _TEXTS = {
     "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',
     "eager": 'duration = "20s"\n[nodes]\ncount = 5\n[workload]\nthink = "30ms"\n'
     '[link]\nlatency = "uniform(20ms,60ms)"\n',
-    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.3\n'
+    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.4\n'
     '[liveness]\nwithin = "120s"\n',
     "thief": 'duration = "20s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "thief"\n',
+    "spendthrift": 'duration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "spendthrift"\n',
     "stormy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.15\nduplication = 0.05\n'
     '[[fault]]\nkind = "crash"\nat = "1s..3s"\nevery = "exp(700ms)"\nfor = "exp(600ms)"\n'
     '[[fault]]\nkind = "partition"\nat = "1s..5s"\nevery = "exp(3s)"\nfor = "exp(1s)"\n'

@@ -121,13 +121,17 @@ def simulate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a run of any tier came to. `done` says whether it was not cut short."""
+    """What a run of any tier came to. `done` says whether it was not cut short.
+
+    `missing` is what could not be told, beside what the scenario expects.
+    """
 
     violations: tuple[Violation, ...]
     digest: str
     events: int
     sim_seconds: float
     marks: Mapping[str, int]
+    missing: tuple[str, ...] = ()
     done: bool = True
     note: str = ""
     throws: tuple[int, ...] = ()
@@ -185,7 +189,7 @@ def _missing(scenario: Scenario, marks: Mapping[str, int]) -> list[str]:
 
 
 def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
-    missing = _missing(run.resolved, found.marks)
+    missing = [*_missing(run.resolved, found.marks), *found.missing]
     if not found.done:
         missing.append("the end")
     return Outcome(
