@@ -24,6 +24,7 @@ from netsim.scenario import (
     shipped,
 )
 from netsim.simulation import Outcome, Run, simulate
+from netsim.throws import CHI_SQUARE_MAX
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening
 
@@ -311,6 +312,9 @@ def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
     )
     marks = ", ".join(f"{name} {count:,}" for name, count in told["marks"].items() if count)
     click.echo(f"  {marks}")
+    if told["throws"]:
+        fair = told["dice_alarm"] or f"no alarm below {CHI_SQUARE_MAX:.0f}"
+        click.echo(f"  {told['throws']:,} throws, chi-square {told['chi_square']}: {fair}")
     for one in told["failures"][:SHOWN_MAX]:
         click.echo(f"  seed {one['seed']} at {one['at_ms']} ms: {one['text']}\n    {one['token']}")
     for seed in told["mismatches"][:SHOWN_MAX]:

@@ -39,6 +39,9 @@ from node.replica import Replica
 FLOOD_FRAMES = 10
 """Frames of a flooder for each that it hears; a thousand a second would only cost virtual time."""
 HOUR_MS = 3_600_000
+_RACK = 10_000
+"""Chips that a player begins with."""
+_PASS, _FIELD, _ANY_SEVEN, _ANY_CRAPS = 1, 16, 18, 19
 
 
 def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold)
@@ -169,6 +172,25 @@ class DoubleBettor(Quiet):
         return [*a.to_each(left, send.frame), *a.to_each(right, frame(Number.ACTION, said))]
 
 
+class Spendthrift(Quiet):
+    """Bets more than its rack holds, from a balance of long ago, under whatever number comes next."""
+
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Now and then sit down and bet ten times the whole rack, a bit to everybody."""
+        del sender
+        if data[0] != Number.PROPOSAL or me.rng.random() < 0.7:
+            return ()
+        seat = me.seat
+        assert seat.player_key is not None, "a player has a key"
+        account = seat.node.final.game.accounts[me.index]  # type: ignore[attr-defined]
+        stakes = [[4, 0, kind, 0, _RACK // 2] for kind in (_FIELD, _PASS, _ANY_SEVEN, _ANY_CRAPS)]
+        payload = encode(
+            (account.seq + 1, [[2, 0], *stakes, *stakes, [4, 0, _FIELD, 0, 2**53 - 1]])
+        )
+        said = sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, payload)
+        return a.to_each(me.others, frame(Number.ACTION, said))
+
+
 _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "silent": a.Silent,
     "equivocator": a.Equivocator,
@@ -189,6 +211,7 @@ _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "flooder": Flooder,
     "thief": Thief,
     "double-bettor": DoubleBettor,
+    "spendthrift": Spendthrift,
 }
 
 

@@ -68,6 +68,8 @@ class Disk:
         """Start empty and honest."""
         self.records: list[LogRecord] = []
         self.lying = False
+        self.tears = False
+        """Whether a power cut leaves half of what was only in the cache, which shows at the start."""
         self.refuses = ""
         """Why every write fails now, if it does."""
         self.rotten = False
@@ -128,6 +130,7 @@ class Disk:
             return 0
         kept = rng.randrange(len(self._cached))
         lost = sum(self._cached[kept:])
+        self.rotten = self.rotten or self.tears
         self._cached.clear()
         self._keep(self.records[: len(self.records) - lost])
         return lost

@@ -36,6 +36,7 @@ RULES = {
     "L": "Once everything is healed, the table goes on within the time that the scenario gives it.",
     "agreement": "All nodes hold the same block and state at each height.",
     "blame": "Honest nodes find no fault with honest nodes.",
+    "attribution": "Who forks a table is named by what it signed, more than f of them.",
     "books": "Every node's books are those of the independent ledger.",
     "bounded": "Queues and memory stay within their limits, whatever arrives.",
     "conservation": "No chip is made and none is lost.",

@@ -361,9 +361,9 @@ class TableRun:
                 host.disk.refuses = "a sync failed" if sync else "no space left"
                 self.trace.mark("disk_refusals")
                 network.at(end_ms, lambda: self._has_space(node))
-            case s.Lying():
+            case s.Lying(torn=torn):
                 host.disk.lying = True
-                network.at(end_ms, lambda: self._end_lies(node))
+                network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
             case s.Wipe():
@@ -401,13 +401,14 @@ class TableRun:
         self.network.hosts[node].disk.refuses = ""
         self._back(node)
 
-    def _end_lies(self, node: int) -> None:
+    def _end_lies(self, node: int, *, torn: bool) -> None:
         host = self.network.hosts[node]
+        host.disk.tears = torn
         if host.node is not None:
             before = len(host.disk.records)
             self.network.crash(node, "power, with a disk that lied")
             self.trace.mark("records_lost", before - len(host.disk.records))
-        host.disk.lying = False
+        host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
@@ -533,8 +534,8 @@ class TableRun:
 
     @property
     def is_outnumbered(self) -> bool:
-        """Whether there are more Byzantine hosts than agreement stands (PROTOCOL 7.1)."""
-        return len(self.damaged) > self.scenario.f
+        """Whether the scenario is about one cheat more than agreement stands (PROTOCOL 7.1)."""
+        return self.scenario.nodes.faulty == "f+1" and len(self.damaged) > self.scenario.f
 
     def _fork(self, text: str) -> None:
         """End a table that more than f cheats broke: whoever forked it has to be named, no other."""

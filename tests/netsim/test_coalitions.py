@@ -1,10 +1,14 @@
-"""More cheats than a table stands, and a cheat that is two: who is named, and what still holds."""
+"""Cheats of several kinds, more than a table stands among them: who is named, what still holds."""
 
 import pytest
 
 from consensus.rounds import Rounds
-from netsim.scenario import load_scenario
+from netsim.scenario import load_scenario, parse_scenario
+from netsim.selftest import scenario_of
 from netsim.simulation import simulate
+from netsim.weather import resolve
+from netsim.world import TableRun
+from node.game.receipts import Code
 
 
 @pytest.mark.parametrize("seed", range(1, 5))
@@ -38,3 +42,35 @@ def test_a_member_that_is_two_whole_nodes_contradicts_itself_and_breaks_nothing(
     outcome, _ = simulate(load_scenario("twins"), seed)
     assert outcome.verdict == "ok"
     assert outcome.marks["equivocations"] >= 1
+
+
+def test_a_member_that_bets_more_than_it_has_is_refused_with_a_receipt() -> None:
+    scenario = resolve(scenario_of("spendthrift"), 1)
+    [cheat] = scenario.byzantine[0].nodes
+    table = TableRun(scenario, 1)
+    while not table.is_done:
+        table.advance(table.network.now_ms + 1_000)
+    assert table.violation is None
+    codes = [
+        receipt.code
+        for result in table.game.results
+        for player, _, receipts in result.actions
+        if player == cheat
+        for receipt in receipts
+    ]
+    assert codes.count(Code.RACK) > 10
+    assert codes.count(Code.DONE) > 2
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_disk_that_tears_what_it_promised_keeps_its_node_away_and_nobody_else(torn: bool) -> None:
+    text = (
+        'name = "torn"\nduration = "10s"\n[nodes]\ncount = 4\n[[fault]]\nkind = "lying"\n'
+        f'at = "3s"\nfor = "2s"\nnodes = [2]\ntorn = {str(torn).lower()}\n'
+    )
+    outcome, run = simulate(parse_scenario(text), 1, keep=100_000)
+    assert outcome.violations == ()
+    assert outcome.marks["records_lost"] > 0
+    refused = [one.host for one in run.traces[0].happenings() if one.what == "refuses"]
+    assert bool(refused) == torn
+    assert set(refused) <= {2}

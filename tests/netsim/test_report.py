@@ -15,11 +15,11 @@ from netsim.scenario import parse_scenario
 from netsim.simulation import simulate
 
 STUCK = (
-    'name = "stuck"\nduration = "4s"\n[nodes]\ncount = 4\nfaulty = 4\n[liveness]\nwithin = "6s"\n'
-    '[[byzantine]]\nstrategy = "silent"\nnodes = [0, 1]\n'
-    '[[fault]]\nkind = "partition"\nat = "5s"\n'
-).replace('"5s"', '"2s"')
-
+    'name = "stuck"\nduration = "4s"\n[nodes]\ncount = 4\n[liveness]\nwithin = "4s"\nrolls = 999\n'
+    '[[byzantine]]\nstrategy = "silent"\nnodes = [0]\n'
+    '[[fault]]\nkind = "partition"\nat = "2s"\n'
+)
+"""Nobody rolls so often in four seconds: the table is not as live as it was promised."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRAWN_MS_MAX = 2_000
@@ -73,7 +73,7 @@ def test_a_report_is_one_file_that_shows_the_first_violation(tmp_path: Path) -> 
     assert ">VIOLATED</span>" in page
     assert RULES["L"] in page  # in words, for who does not know the names of rules
     assert "the last one, <b>partition</b> everywhere" in page
-    assert "cheats: node 0 (silent), node 1 (silent)" in page
+    assert "cheats: node 0 (silent)" in page
     assert "netsim replay netsim1:" in page
 
 
