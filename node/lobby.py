@@ -552,7 +552,7 @@ async def say_saved(link: Link, saved: Saved) -> None:
 
 async def reach(keys: Keys, invite: Invite) -> Link:
     """Dial who made an invite, at its addresses in turn; raises `OperatorError`."""
-    known = True
+    tried, known = [], True
     for text in invite.addresses:
         try:
             return await dial(
@@ -563,7 +563,7 @@ async def reach(keys: Keys, invite: Invite) -> Link:
                 Counters(),
             )
         except LinkRefused as error:
-            log.info("invite refused address=%s reason=%s", text, error)
+            tried.append(f"{text}: {error.fault}")
             known = known and error.fault is not Fault.HANDSHAKE
     places = " or ".join(invite.addresses)
     if not known:
@@ -572,7 +572,7 @@ async def reach(keys: Keys, invite: Invite) -> Link:
             "opened another; ask for a new invite"
         )
     raise OperatorError(
-        f"the host does not answer at {places}: ask whether it still runs and can be reached"
+        f"the host does not answer ({'; '.join(tried)}): ask whether it still runs"
     )
 
 
