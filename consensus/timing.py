@@ -66,8 +66,7 @@ class Timing:
         self._answered[peer] = asked_ms
         trip_ms = now.mono_ms - asked_ms
         self._offsets[peer] = wall_ms + trip_ms // 2 - now.wall_ms
-        ordered = sorted(self._offsets)
-        self._offset_ms = ordered[(len(ordered) - 1) // 2]
+        self._offset_ms = self._median()
         self.sample(peer, trip_ms)
 
     def sample(self, peer: ValidatorIndex, trip_ms: int) -> None:
@@ -82,6 +81,20 @@ class Timing:
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
         return max(now.wall_ms + self._offset_ms, 0)
+
+    def _median(self) -> int:
+        """Return the lower median offset of those who answered, once they are a quorum with us.
+
+        More than half of a quorum is honest, so the silent need not be waited for; they would
+        otherwise hold a node whose own clock is wrong to it.
+        """
+        known = [
+            offset
+            for peer, offset in enumerate(self._offsets)
+            if peer == self._me or self._answered[peer] >= 0
+        ]
+        ordered = sorted(known if len(known) >= self._q else self._offsets)
+        return ordered[(len(ordered) - 1) // 2]
 
     def _estimate(self) -> int:
         trips = sorted(

@@ -24,6 +24,7 @@ from netsim.scenario import (
     shipped,
 )
 from netsim.simulation import Outcome, Run, simulate
+from netsim.throws import CHI_SQUARE_MAX
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening
 
@@ -32,6 +33,8 @@ USAGE = 64
 KEPT = 40_000
 """Happenings of each table that a single run keeps for its report."""
 SEED_BITS = 48
+LINE_CHARS = 100
+"""Of a line of progress, which the next one has to cover."""
 SHOWN_MAX = 20
 """Failures of a sweep that are printed; the folder has all."""
 
@@ -152,6 +155,7 @@ def sweep(  # noqa: PLR0917  (its options)
 
     def take(seed: int, result: dict[str, Any], again: bool) -> None:
         found.take(seed, result, again=again)
+        show.tell(seed, result)
         show.update()
 
     if engine == "dask":
@@ -161,7 +165,7 @@ def sweep(  # noqa: PLR0917  (its options)
     else:
         cores = len(os.sched_getaffinity(0))
         until = None if seconds is None else perf_counter() + seconds
-        LocalEngine(chosen, jobs or cores).run(numbers, take, until)
+        LocalEngine(chosen, jobs or cores).run(numbers, take, until, show.update)
     if seconds is not None:
         found.planned = len(found.results)
     show.clear()
@@ -251,30 +255,46 @@ def selftest(names: tuple[str, ...], as_json: bool) -> None:
 
 
 class _SweepProgress:
-    """A line on the terminal: how far, how fast, how long still."""
+    """A line on the terminal: how far, how fast, how long still; above it each finding at once."""
 
     def __init__(self, found: Sweep) -> None:
         self._found = found
         self._last = 0.0
         self._shows = sys.stderr.isatty()
 
+    def tell(self, seed: int, result: dict[str, Any]) -> None:
+        """Say what broke, while the rest goes on."""
+        if self._shows and result["violations"]:
+            self.clear()
+            click.echo(f"seed {seed}: {result['violations'][0]['text']}", err=True)
+            self._last = 0.0
+
     def update(self) -> None:
+        """Draw the line anew, twice a second at most."""
         now = perf_counter()
         if not self._shows or now - self._last < 0.5:
             return
         self._last = now
         told = self._found.plain()
-        left = (self._found.planned - told["seeds"]) / max(told["seeds_per_s"], 1e-6)
-        click.echo(
-            f"\r{told['seeds']:,} of {self._found.planned:,} seeds, {told['violated']} violated, "
-            f"{told['seeds_per_s']} seeds/s, {told['sim_seconds_per_s']} s/s, {left:.0f} s left   ",
-            nl=False,
-            err=True,
+        done, planned = told["seeds"], self._found.planned
+        left_s = (now - self._found.started) / done * (planned - done) if done else 0
+        left = f"{_rough(left_s)} left" if done else "the first seeds are under way"
+        line = (
+            f"{done:,} of {planned:,} seeds, {told['violated']} violated, {told['seeds_per_s']} "
+            f"seeds/s, {told['sim_seconds_per_s']} simulated s/s, {left}"
         )
+        click.echo(f"\r{line:{LINE_CHARS}}", nl=False, err=True)
 
     def clear(self) -> None:
         if self._shows:
-            click.echo("\r" + " " * 90 + "\r", nl=False, err=True)
+            click.echo("\r" + " " * LINE_CHARS + "\r", nl=False, err=True)
+
+
+def _rough(seconds: float) -> str:
+    """Return a time to wait as a person says it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
@@ -292,6 +312,9 @@ def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
     )
     marks = ", ".join(f"{name} {count:,}" for name, count in told["marks"].items() if count)
     click.echo(f"  {marks}")
+    if told["throws"]:
+        fair = told["dice_alarm"] or f"no alarm below {CHI_SQUARE_MAX:.0f}"
+        click.echo(f"  {told['throws']:,} throws, chi-square {told['chi_square']}: {fair}")
     for one in told["failures"][:SHOWN_MAX]:
         click.echo(f"  seed {one['seed']} at {one['at_ms']} ms: {one['text']}\n    {one['token']}")
     for seed in told["mismatches"][:SHOWN_MAX]:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from consensus import encoding
-from consensus.effects import Send
+from consensus.effects import Now, Persist, RequestEntropy, Send
 from consensus.encoding import DecodeError, decode_as, digest, encode
 from consensus.messages import (
     Number,
@@ -29,13 +29,19 @@ from consensus.validators import ValidatorIndex
 from netsim import adversaries as a
 from netsim.adversaries import Quiet
 from netsim.cheats import DoubleAcker, DoubleDealer, FalseDealer, Framer
-from netsim.host import Simulated
+from netsim.host import Disk, Simulated
 from netsim.tables import Seat
+from netsim.twins import view_of
+from node.epoch import NO_FLOOR
 from node.game.operations import PlaceBet, TakeDown
+from node.replica import Replica
 
 FLOOD_FRAMES = 10
 """Frames of a flooder for each that it hears; a thousand a second would only cost virtual time."""
 HOUR_MS = 3_600_000
+_RACK = 10_000
+"""Chips that a player begins with."""
+_PASS, _FIELD, _ANY_SEVEN, _ANY_CRAPS = 1, 16, 18, 19
 
 
 def _read(data: bytes) -> Any:  # noqa: ANN401  (whatever the bytes hold)
@@ -166,6 +172,25 @@ class DoubleBettor(Quiet):
         return [*a.to_each(left, send.frame), *a.to_each(right, frame(Number.ACTION, said))]
 
 
+class Spendthrift(Quiet):
+    """Bets more than its rack holds, from a balance of long ago, under whatever number comes next."""
+
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Now and then sit down and bet ten times the whole rack, a bit to everybody."""
+        del sender
+        if data[0] != Number.PROPOSAL or me.rng.random() < 0.7:
+            return ()
+        seat = me.seat
+        assert seat.player_key is not None, "a player has a key"
+        account = seat.node.final.game.accounts[me.index]  # type: ignore[attr-defined]
+        stakes = [[4, 0, kind, 0, _RACK // 2] for kind in (_FIELD, _PASS, _ANY_SEVEN, _ANY_CRAPS)]
+        payload = encode(
+            (account.seq + 1, [[2, 0], *stakes, *stakes, [4, 0, _FIELD, 0, 2**53 - 1]])
+        )
+        said = sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, payload)
+        return a.to_each(me.others, frame(Number.ACTION, said))
+
+
 _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "silent": a.Silent,
     "equivocator": a.Equivocator,
@@ -186,6 +211,7 @@ _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "flooder": Flooder,
     "thief": Thief,
     "double-bettor": DoubleBettor,
+    "spendthrift": Spendthrift,
 }
 
 
@@ -207,9 +233,105 @@ class Coalition:
         yield from self._equivocator.hear(me, sender, data)
 
     def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
-        """Give each half another block, and keep the shares of the dice back."""
-        for said in self._equivocator.speak(me, send):
-            yield from self._withholder.speak(me, said)
+        """Give each half another block, vote to nobody's face, and keep shares of the dice back.
+
+        All have the same halves, so that with one more than f of them both blocks may be certified.
+        """
+        found = a.read_proposal(send.frame)
+        if found is None:
+            told_apart = {Number.VOTE, Number.CERTIFICATE}
+            return () if send.frame[0] in told_apart else self._withholder.speak(me, send)
+        header, body = found
+        other = me.proposal(replace(header, time_ms=header.time_ms + 1), body)
+        honest = [peer for peer in me.others if peer not in self._members]
+        return [*a.to_each(honest[::2], send.frame), *a.to_each(honest[1::2], other)]
+
+
+class Twins:
+    """One key, two whole replicas that know nothing of each other, and in each view other friends.
+
+    What is about a view passes between a twin and its side of that view's split; everything else
+    between it and its side of the view in which it is. The second twin has no disk, so a restart
+    leaves it without any memory of what it signed.
+    """
+
+    def __init__(self, seat: Seat, rng: random.Random) -> None:
+        """Take the seat's replica as the first twin."""
+        assert isinstance(seat.node, Replica), "twins play craps here"
+        second = Replica(seat.node.setup, (), Disk().block, NO_FLOOR)
+        self._twins = (seat.node, second)
+        self._others = [i for i in range(seat.validators.n) if i != seat.index]
+        self._rng = rng
+        self._name = rng.random()
+        self._sides: dict[int, int] = {}  # view -> a bit for each peer
+
+    def _is_friend(self, twin: int, peer: int, data: bytes) -> bool:
+        try:
+            view = view_of(data)
+        except DecodeError:
+            view = None
+        if view is None:
+            view = self._twins[twin].engine.view
+        side = self._sides.get(view)
+        if side is None:
+            side = random.Random(f"{self._name} {view}").getrandbits(64)
+            self._sides[view] = side
+        return side >> peer & 1 == twin
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When either twin has something to do."""
+        due = [one.deadline_ms for one in self._twins if one.deadline_ms is not None]
+        return min(due, default=None)
+
+    def start(self, now: Now) -> list[object]:
+        """Start both."""
+        return self._both(now, lambda one: one.start(now))
+
+    def peer_up(self, peer: ValidatorIndex, now: Now) -> list[object]:
+        """Let both greet the peer."""
+        return self._both(now, lambda one: one.peer_up(peer, now))
+
+    def handle_deadline(self, now: Now) -> list[object]:
+        """Do what is due at either."""
+        return self._both(now, lambda one: one.handle_deadline(now))
+
+    def entropy(self, data: bytes, now: Now) -> list[object]:
+        """Twins have their own."""
+        raise NotImplementedError
+
+    def receive(self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> list[object]:
+        """Hand each twin what its friends say."""
+        said: list[object] = []
+        for twin, one in enumerate(self._twins):
+            heard = [(peer, data) for peer, data in batch if self._is_friend(twin, peer, data)]
+            if heard:
+                said += self._sent(twin, one.receive(heard, now), now)
+        return said
+
+    def _both(self, now: Now, what: Callable[[Replica], Sequence[object]]) -> list[object]:
+        return [
+            effect
+            for twin, one in enumerate(self._twins)
+            for effect in self._sent(twin, what(one), now)
+        ]
+
+    def _sent(self, twin: int, effects: Sequence[object], now: Now) -> list[object]:
+        said: list[object] = []
+        for effect in effects:
+            match effect:
+                case Send(to, data):
+                    peers = self._others if to is None else [to]
+                    friends = [peer for peer in peers if self._is_friend(twin, peer, data)]
+                    said += a.to_each(map(ValidatorIndex, friends), data)
+                case Persist() if twin == 0:
+                    said.append(effect)
+                case RequestEntropy(size):
+                    drawn = self._rng.randbytes(size)
+                    said += self._sent(twin, self._twins[twin].entropy(drawn, now), now)
+                case _:
+                    pass
+        return said
 
 
 def adversary_of(
@@ -220,4 +342,6 @@ def adversary_of(
     def make() -> a.Strategy:
         return Coalition(coalition) if strategy == "coalition" else _STRATEGIES[strategy]()
 
+    if strategy == "twins":
+        return lambda seat: Twins(seat, rng)
     return lambda seat: a.Adversary(seat, make(), rng)

@@ -21,6 +21,7 @@ from typing import Any
 
 from netsim.scenario import Scenario, format_scenario, parse_scenario
 from netsim.simulation import simulate
+from netsim.throws import added, alarm, chi_square
 
 AGAIN_EVERY = 20
 """One seed in so many is run by two processes."""
@@ -85,9 +86,17 @@ class Sweep:
         return dict(sorted(marks.items()))
 
     @property
+    def throws(self) -> list[int]:
+        """How often each outcome of the dice fell in all runs together."""
+        return added(one.get("throws", ()) for one in self.results.values())
+
+    @property
     def verdict(self) -> str:
-        """Violated by any seed, or by two runs that differ; unknown if the whole proves nothing."""
-        if self.of_verdict("violated") or self.mismatches:
+        """Violated by any seed, by two runs that differ, or by the dice of all seeds together.
+
+        Unknown if the whole proves nothing.
+        """
+        if self.of_verdict("violated") or self.mismatches or alarm(self.throws):
             return "violated"
         marks = self.marks
         missing = [name for name in self.scenario.expect.marks if not marks.get(name)]
@@ -125,6 +134,9 @@ class Sweep:
             "seeds_per_s": round(len(self.results) / max(seconds, 1e-6), 2),
             "sim_seconds_per_s": round(simulated / max(seconds, 1e-6), 1),
             "marks": self.marks,
+            "throws": sum(self.throws),
+            "chi_square": round(chi_square(self.throws), 1),
+            "dice_alarm": alarm(self.throws),
         }
 
 
@@ -194,8 +206,12 @@ class LocalEngine:
         seeds: Iterable[int],
         take: Callable[[int, dict[str, Any], bool], None],
         until: float | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run all seeds, or as many as begin before `until` on the performance counter."""
+        """Run all seeds, or as many as begin before `until` on the performance counter.
+
+        `beat` is called every second or more often.
+        """
         waiting = deque(seeds)
         try:
             # With one job a second process stands by, for what is to be run by another one.
@@ -208,6 +224,7 @@ class LocalEngine:
                 if not any(worker.seed is not None for worker in self._workers):
                     return
                 self._collect(take)
+                beat()
         finally:
             for worker in self._workers:
                 worker.end()

@@ -68,6 +68,8 @@ class Disk:
         """Start empty and honest."""
         self.records: list[LogRecord] = []
         self.lying = False
+        self.tears = False
+        """Whether a power cut leaves half of what was only in the cache, which shows at the start."""
         self.refuses = ""
         """Why every write fails now, if it does."""
         self.rotten = False
@@ -128,6 +130,7 @@ class Disk:
             return 0
         kept = rng.randrange(len(self._cached))
         lost = sum(self._cached[kept:])
+        self.rotten = self.rotten or self.tears
         self._cached.clear()
         self._keep(self.records[: len(self.records) - lost])
         return lost
@@ -163,6 +166,7 @@ class Clock:
         self.drift_ppm = 0
         self.frozen_ms: int | None = None
         """The wall time at which the wall clock stands, if it does."""
+        self._frozen_at_ms = 0
 
     def now(self, now_ms: int) -> Now:
         """Read both clocks."""
@@ -182,13 +186,14 @@ class Clock:
 
     def freeze(self, now_ms: int) -> None:
         """Let the wall clock stand still."""
-        self.frozen_ms = self.now(now_ms).wall_ms
+        now = self.now(now_ms)
+        self.frozen_ms, self._frozen_at_ms = now.wall_ms, now.mono_ms
 
     def thaw(self, now_ms: int) -> None:
-        """Let the wall clock go on from where it stood."""
+        """Let the wall clock go on from where it stood, jumps since then included."""
         if self.frozen_ms is not None:
-            stood_ms, self.frozen_ms = self.frozen_ms, None
-            self.offset_ms -= self.now(now_ms).wall_ms - stood_ms
+            self.frozen_ms = None
+            self.offset_ms -= self.now(now_ms).mono_ms - self._frozen_at_ms
 
 
 @dataclass(slots=True)

@@ -162,10 +162,14 @@ class Invariants:
             case _:
                 pass
 
-    def accused(self, host: int, proofs: Sequence[bytes]) -> None:
-        """Check the proofs of fault that an honest host holds: valid, and against no honest one."""
+    def accused(self, host: int, proofs: Sequence[bytes]) -> list[int]:
+        """Return whom the proofs of fault that an honest host holds name.
+
+        Each is valid, and against no honest one: else `ViolatedError`.
+        """
+        offenders: list[int] = []
         if host in self.byzantine:
-            return
+            return offenders
         for proof in proofs:
             epoch = epoch_of(proof)
             if isinstance(epoch, str):
@@ -174,10 +178,13 @@ class Invariants:
             offence = verify_evidence(proof, voters, self._chain_id, epoch, self._verify)
             if isinstance(offence, str):
                 raise ViolatedError(f"blame: host {host} holds {offence}")
-            if self._hosts[epoch][offence.offender] not in self.byzantine:
+            offender = self._hosts[epoch][offence.offender]
+            if offender not in self.byzantine:
                 raise ViolatedError(
                     f"blame: host {host} proves {offence.kind.name} of an honest host"
                 )
+            offenders.append(offender)
+        return offenders
 
     def convicted(self, host: int, whom: int) -> None:
         """A block that is final at an honest host convicts another one."""

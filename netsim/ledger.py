@@ -58,6 +58,8 @@ class Tally:
     seven_outs: int = 0
     refusals: int = 0
     dealings: int = 0
+    throws: list[int] = field(default_factory=lambda: [0] * 36)
+    """How often each of the outcomes fell, 1-1 first and 6-6 last."""
 
 
 class Ledger:
@@ -349,6 +351,7 @@ class Ledger:
             raise ViolatedError(f"dice: roll {roll.number} is the {session.rolls}th of its session")
         self._check_dice(session, roll)
         first, second = roll.dice
+        self.tally.throws[6 * first + second - 7] += 1
         dice, point = (first, second), session.point
         rows = {(row.player, row.kind, row.number): row for row in roll.bets}
         for player, bets in session.seats.items():

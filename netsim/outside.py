@@ -8,7 +8,7 @@ word on each folder.
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,18 @@ class Witness:
         return False
 
 
-def count_chips(node: int, root: Path) -> Standing:
-    """Return where the node of a folder stands; raises `ViolatedError` if chips came or went."""
+def read_end(node: int, root: Path) -> None:
+    """Judge where the node of a folder stands in the end; raises `ViolatedError`."""
     try:
         standing = read_standing(Folder(root))
         cheats = [str(one["name"]) for one in read_members(Folder(root)) if one["cheated"]]
     except OperatorError as error:
         raise ViolatedError(f"store: node {node}: {error}") from None
+    judge_end(node, standing, cheats)
+
+
+def judge_end(node: int, standing: Standing, cheats: Sequence[str]) -> None:
+    """Raise `ViolatedError` if chips came or went, or somebody counts as a cheat."""
     if standing.total != standing.minted:
         raise ViolatedError(
             f"conservation: node {node} counts {standing.total:,} chips; "
@@ -132,7 +137,6 @@ def count_chips(node: int, root: Path) -> Standing:
         )
     if cheats:
         raise ViolatedError(f"evidence: at node {node} {', '.join(cheats)} counts as a cheat")
-    return standing
 
 
 async def verify_folder(root: Path, table_id: bytes) -> tuple[int, Mapping[str, Any]]:

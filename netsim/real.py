@@ -20,7 +20,7 @@ import trio
 from netsim import scenario as s
 from netsim.chance import US_PER_S
 from netsim.invariants import ViolatedError
-from netsim.outside import Witness, count_chips, verify_folder
+from netsim.outside import Witness, read_end, verify_folder
 from netsim.proxies import LOOPBACK, Proxies
 from netsim.scenario import scenario_hash
 from netsim.simulation import Found, Run
@@ -43,7 +43,12 @@ from transport.base import Address
 SEATED_SECONDS = 60
 """For sixteen interpreters to start on a small machine."""
 LOOK_SECONDS = 0.5
+LAG_MAX = 10
+"""Blocks: a node that is no further behind follows the others. One that still fetches blocks may be
+stopped between a block and the certificate of a later one that makes it final."""
 VERIFIED_AT_ONCE = 2
+CANNOT_TELL = 2
+"""What `bitcraps verify` ends with when something is missing."""
 TERMS = GameParams(
     buy_in=1_000_000,
     bank=1_000_000_000,
@@ -96,6 +101,8 @@ class RealTable:
         self.scenario = scenario
         self.trace = Trace(keep)
         self.violation: Violation | None = None
+        self.missing: list[str] = []
+        """What could not be told in the end."""
         self._seed = seed
         self._root = root
         self._witness = Witness(scenario.table)
@@ -157,6 +164,9 @@ class RealTable:
             rule = str(error).split(maxsplit=1)[0].rstrip(":")
             self.violation = Violation(rule, str(error), 0, self._proxies.now_ms)
             self.trace.note(self._proxies.now_ms, -1, "violation", str(error))
+        marks, tolls = self.trace.marks, self._proxies.fabric.tolls
+        marks["rolls"] = len(self._witness.rolls)
+        marks["resets"], marks["corruptions"] = self._proxies.resets, tolls.corrupted
 
     def _deceived(self, a: int, b: int) -> None:
         raise ViolatedError(
@@ -328,10 +338,10 @@ class RealTable:
         )
 
     def _is_done(self, rolls: int, height: int) -> bool:
+        newest = self._witness.newest
+        follows = max(height, max(newest) - LAG_MAX)
         return len(self._witness.rolls) - rolls >= self.scenario.liveness.rolls and all(
-            self._witness.newest[node.index] > height
-            for node in self._nodes
-            if node.index not in self._down
+            newest[node.index] > follows for node in self._nodes if node.index not in self._down
         )
 
     async def _heal(self) -> None:
@@ -363,7 +373,7 @@ class RealTable:
             root = node.process.folder.root
             while self._witness.look(node.index, root) or self._is_behind(node):
                 continue
-            count_chips(node.index, root)
+            read_end(node.index, root)
         limit = trio.CapacityLimiter(VERIFIED_AT_ONCE)
         bets = dict.fromkeys(range(len(self._nodes)), 0)
 
@@ -371,18 +381,17 @@ class RealTable:
             async with limit:
                 code, told = await verify_folder(node.process.folder.root, self._table.chain_id)
             is_far = node.wiped and self._witness.newest[node.index] > BEHIND_BLOCKS
-            if code and not (code == 2 and is_far):  # it has fetched the state as a whole
+            if code == CANNOT_TELL:
+                if not is_far:  # else it has fetched the state as a whole
+                    self.missing.append(f"proof of {node.name}: {told.get('why', '')}")
+            elif code:
                 raise ViolatedError(f"verify: {node.name}: exit {code}: {told.get('why', '')}")
             bets[node.index] = int(told.get("payouts", 0))
 
         async with trio.open_nursery() as nursery:
             for node in self._nodes:
                 nursery.start_soon(check, node)
-        marks, proxies = self.trace.marks, self._proxies
-        marks["rolls"] = len(self._witness.rolls)
-        marks["bets_settled"] = max(bets.values())
-        marks["resets"] = proxies.resets
-        marks["corruptions"] = proxies.fabric.tolls.corrupted
+        self.trace.marks["bets_settled"] = max(bets.values())
 
     def _is_behind(self, node: _Node) -> bool:
         return self._witness.heights[node.index] < self._witness.newest[node.index]
@@ -412,6 +421,7 @@ def run_real(
         events=table.trace.events,
         sim_seconds=round(seconds, 3),
         marks=table.trace.marks,
+        missing=tuple(table.missing),
         done=until_ms is None,
         note=NOTE,
     )

@@ -41,12 +41,13 @@ Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
     "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
+    "twins", "spendthrift",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes",
+    "corruptions", "wipes", "forks", "cheats_named", "standstills",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -215,9 +216,13 @@ class Full(Fault, tag="full", frozen=True):
 
 
 class Lying(Fault, tag="lying", frozen=True):
-    """The disk says that writes are durable when they are not; a power cut follows at the end."""
+    """The disk says that writes are durable when they are not; a power cut follows at the end.
+
+    What was not durable is gone, or `torn`: half of it is there, and the node refuses to start.
+    """
 
     nodes: Nodes = "random"
+    torn: bool = False
     damages: ClassVar[bool] = True
 
 

@@ -17,16 +17,20 @@ from typing import Any
 
 import consensus.restart
 import consensus.validators
+import netsim.ledger
 import node.game.craps.pays
 from consensus.beacon_state import BeaconState
 from consensus.dissemination import Dissemination
-from consensus.effects import Persist, VoteLogged
+from consensus.effects import FinalLogged, Persist, VoteLogged
 from consensus.engine import Engine
+from consensus.rounds import Rounds
 from netsim.scenario import Scenario, load_scenario, parse_scenario
 from netsim.simulation import simulate
+from netsim.throws import added, alarm
 from node import mempool
 from node.epoch import Epoch
 from node.execution import Execution
+from node.game.operations import PlaceBet
 from node.game.rules import Odds
 from node.game.session import GameSession
 from node.game.state import GameState
@@ -182,6 +186,22 @@ def _loaded_dice(planter: Planter) -> None:
     planter.put(dice, "_ACCEPTED", 128)
 
 
+def _few_sides(planter: Planter) -> None:
+    from node.game import dice
+
+    thrown, reckoned = dice.throw, netsim.ledger.throw
+
+    def few(seed: bytes, count: int, tag: str) -> tuple[int, ...]:
+        return tuple((side + 2) // 2 for side in thrown(seed, count, tag))
+
+    def agreed(proof: bytes, serial: int, number: int) -> tuple[int, int]:
+        first, second = reckoned(proof, serial, number)
+        return (first + 2) // 2, (second + 2) // 2
+
+    planter.put(dice, "throw", few)
+    planter.put(netsim.ledger, "throw", agreed)  # else a single roll would show it
+
+
 # Chips.
 
 
@@ -232,6 +252,18 @@ def _stake_not_taken(planter: Planter) -> None:
     planter.put(TreasuryManager, "stake", free)
 
 
+def _on_credit(planter: Planter) -> None:
+    place = GameState._place_bet
+
+    def lent(self: GameState, player: int, operation: Any, index: int) -> Any:
+        self._own_account(player).chips += 100_000
+        receipt = place(self, player, operation, index)
+        self._own_account(player).chips -= 100_000
+        return receipt
+
+    planter.put(GameState, "_HANDLERS", {**GameState._HANDLERS, PlaceBet: lent})
+
+
 def _contract_taken_down(planter: Planter) -> None:
     from node.game.craps.rules import CrapsRules
 
@@ -269,9 +301,8 @@ def _set_order(planter: Planter) -> None:
     rotation = mempool.rotation
 
     def by_hash(players: int, height: int) -> Any:
-        order = list(rotation(players, height))
-        # What iterating a set of texts does: another order in every process.
-        return tuple(sorted(order, key=lambda player: hash(str((player, height)))))
+        named = {str((player, height)): player for player in rotation(players, height)}
+        return tuple(named[name] for name in set(named))  # another order in every process
 
     planter.put(mempool, "rotation", by_hash)
     import node.execution
@@ -290,6 +321,32 @@ def _clock_in_state(planter: Planter) -> None:
     planter.put(GameState, "begin_block", impure)
 
 
+# What is said of whom.
+
+
+def _final_forgotten(planter: Planter) -> None:
+    init = Replica.__init__
+
+    def forgetful(self: Replica, setup: Any, records: Any, *rest: Any) -> None:
+        last = max((i for i, one in enumerate(records) if isinstance(one, FinalLogged)), default=0)
+        init(self, setup, (*records[:last], *records[last + 1 :]), *rest)
+
+    planter.put(Replica, "__init__", forgetful)
+
+
+def _honest_blamed(planter: Planter) -> None:
+    is_signed = mempool.Mempool._is_signed
+
+    def unsure(self: mempool.Mempool, parsed: Any, key: Any) -> bool:
+        return is_signed(self, parsed, key) and parsed.signature[0] % 4 != 0
+
+    planter.put(mempool.Mempool, "_is_signed", unsure)
+
+
+def _nobody_named(planter: Planter) -> None:
+    planter.put(Rounds, "_accuse", lambda *_args: None)
+
+
 BUGS: tuple[Bug, ...] = (
     Bug("quorum", "two of four votes make a certificate", _small_quorum, "party4", 3),
     Bug("vote-lost", "a restart forgets its votes", _vote_lost, "stormy", 40),
@@ -302,11 +359,16 @@ BUGS: tuple[Bug, ...] = (
     Bug("late-dealers", "fewer dealers than the close fixed", _late_dealers, "party4", 5),
     Bug("secret-twice", "a secret serves two rolls", _secret_twice, "party4", 5),
     Bug("loaded-dice", "half of the bytes are passed over", _loaded_dice, "party4", 5),
+    Bug("few-sides", "the dice have four sides", _few_sides, "party4", 25),
+    Bug("final-lost", "a restart forgets a final block", _final_forgotten, "stormy", 10),
+    Bug("blame", "signatures of honest players are doubted", _honest_blamed, "party4", 5),
+    Bug("unnamed", "nobody is accused of two votes", _nobody_named, "conspiracy", 5),
     Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
     Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),
     Bug("one-more", "each win pays one chip more", _paid_one_more, "party4", 5),
     Bug("late-bet", "bets are taken while the dice are out", _bets_after_close, "eager", 20),
     Bug("free-chip", "a large stake costs one chip less", _stake_not_taken, "party4", 5),
+    Bug("credit", "bets may exceed the rack", _on_credit, "spendthrift", 5),
     Bug("contract", "contract bets may be taken down", _contract_taken_down, "party4", 20),
     Bug("shared-seat", "a fork shares a seat that it changes", _shared_seat, "stormy", 20),
     Bug("nonce", "an action's number may come twice", _nonce_unchecked, "party4", 5),
@@ -319,9 +381,10 @@ _TEXTS = {
     "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',
     "eager": 'duration = "20s"\n[nodes]\ncount = 5\n[workload]\nthink = "30ms"\n'
     '[link]\nlatency = "uniform(20ms,60ms)"\n',
-    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.3\n'
+    "lossy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.4\n'
     '[liveness]\nwithin = "120s"\n',
     "thief": 'duration = "20s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "thief"\n',
+    "spendthrift": 'duration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "spendthrift"\n',
     "stormy": 'duration = "20s"\n[nodes]\ncount = 4\n[link]\nloss = 0.15\nduplication = 0.05\n'
     '[[fault]]\nkind = "crash"\nat = "1s..3s"\nevery = "exp(700ms)"\nfor = "exp(600ms)"\n'
     '[[fault]]\nkind = "partition"\nat = "1s..5s"\nevery = "exp(3s)"\nfor = "exp(1s)"\n'
@@ -357,10 +420,19 @@ def hunt(bug: Bug, seeds: int | None = None) -> Finding:
                 return Finding(bug, seed, f"two processes, two runs: {digests[0]}, {digests[1]}")
         return Finding(bug, None, "")
     with planted(bug):
-        for seed in range(budget):
-            outcome, _ = simulate(scenario, seed)
-            if outcome.violations:
-                return Finding(bug, seed, outcome.violations[0].text)
+        return _search(bug, scenario, budget)
+
+
+def _search(bug: Bug, scenario: Scenario, seeds: int) -> Finding:
+    """Run seeds until one breaks a rule, or until the dice of all of them do."""
+    throws: list[int] = []
+    for seed in range(seeds):
+        outcome, _ = simulate(scenario, seed)
+        if outcome.violations:
+            return Finding(bug, seed, outcome.violations[0].text)
+        throws = added((throws, outcome.throws))
+        if text := alarm(throws):
+            return Finding(bug, seed, text)
     return Finding(bug, None, "")
 
 
@@ -387,13 +459,9 @@ def tell_digest(name: str, seed: int) -> None:
 
 def clean(name: str, seeds: int) -> Finding | None:
     """Run a scenario without any bug; return what it finds, which must be nothing."""
-    scenario = scenario_of(name)
-    for seed in range(seeds):
-        outcome, _ = simulate(scenario, seed)
-        if outcome.violations:
-            bug = Bug("none", "no bug is planted", lambda _planter: None, name, seeds)
-            return Finding(bug, seed, outcome.violations[0].text)
-    return None
+    bug = Bug("none", "no bug is planted", lambda _planter: None, name, seeds)
+    found = _search(bug, scenario_of(name), seeds)
+    return None if found.seed is None else found
 
 
 def budgets() -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any, assert_never
 import netsim
 from netsim.scenario import Scenario
 from netsim.sealing import sealed
+from netsim.throws import added
 from netsim.tokens import describe_scenario
 from netsim.trace import Trace
 from netsim.weather import resolve
@@ -46,6 +47,8 @@ class Outcome:
     """What the run should have gone through and did not: then it proves nothing."""
     note: str = ""
     """What the digest does not promise, in words; empty where the whole run comes again."""
+    throws: tuple[int, ...] = ()
+    """How often each outcome of the two dice fell (`netsim.throws`)."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, as scripts read them."""
@@ -66,6 +69,7 @@ class Outcome:
             "marks": dict(sorted(self.marks.items())),
             "missing": list(self.missing),
             "note": self.note,
+            "throws": list(self.throws),
         }
 
 
@@ -117,15 +121,20 @@ def simulate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a run of any tier came to. `done` says whether it was not cut short."""
+    """What a run of any tier came to. `done` says whether it was not cut short.
+
+    `missing` is what could not be told, beside what the scenario expects.
+    """
 
     violations: tuple[Violation, ...]
     digest: str
     events: int
     sim_seconds: float
     marks: Mapping[str, int]
+    missing: tuple[str, ...] = ()
     done: bool = True
     note: str = ""
+    throws: tuple[int, ...] = ()
 
 
 def _simulate_cores(
@@ -162,6 +171,7 @@ def _simulate_cores(
         sim_seconds=max((one.network.now_ms for one in tables), default=0) / 1000,
         marks=marks,
         done=all(one.is_done for one in tables),
+        throws=tuple(added(one.ledger.tally.throws for one in tables)),
     )
 
 
@@ -179,7 +189,7 @@ def _missing(scenario: Scenario, marks: Mapping[str, int]) -> list[str]:
 
 
 def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
-    missing = _missing(run.resolved, found.marks)
+    missing = [*_missing(run.resolved, found.marks), *found.missing]
     if not found.done:
         missing.append("the end")
     return Outcome(
@@ -195,6 +205,7 @@ def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
         marks=found.marks,
         missing=tuple(missing),
         note=found.note,
+        throws=found.throws,
     )
 
 

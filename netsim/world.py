@@ -5,11 +5,21 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from consensus.effects import CertificateLogged, Committed, Persist, RollLogged, Send
-from consensus.encoding import digest
-from consensus.messages import Body, Header, Number, VoteKind
+from consensus.effects import CertificateLogged, Committed, FinalLogged, Persist, RollLogged, Send
+from consensus.encoding import decode_as, digest, encode
+from consensus.messages import (
+    Body,
+    Certificate,
+    Header,
+    Number,
+    VoteKind,
+    VotePayload,
+    block_hash,
+)
 from consensus.signing import PublicKey, key_id
+from consensus.validators import ValidatorIndex
 from netsim import scenario as s
+from netsim.adversaries import read_proposal, read_vote
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
@@ -33,6 +43,8 @@ RETRY_MS = 1_000
 """How often a member that may not leave yet asks again."""
 OBSERVED_MS = 1_000
 """How often bounds on memory are looked at."""
+NOT_PROMISED = frozenset({"G1", "G2", "G3", "G4", "G5", "G6", "halt", "L"})
+"""Rules that hold as long as no more than f cheat; all others hold whoever cheats."""
 MAIL_MAX = 200_000
 """Frames of one table under way at once: more is a storm of the protocol's own making."""
 
@@ -71,6 +83,7 @@ class TableRun:
         self._rolls_at_heal = 0
         self._stopped_ms: int | None = None
         self._links: dict[int, Links] = {}
+        self._said: dict[tuple[int, int, int, bool], bytes] = {}
         self._make(seed)
         self._guarded(self.game.begin)
 
@@ -172,6 +185,8 @@ class TableRun:
                     mark("blocks_fetched")
                 elif data[0] == Number.GET_REVEAL:
                     mark("reveals_asked")
+                elif data[0] in {Number.VOTE, Number.PROPOSAL} and host in self.damaged:
+                    self._note_vote(host, data)
                 elif data[0] == Number.REVEAL and host not in self.damaged:
                     self._check_reveal(host, data)
             case Persist(records):
@@ -189,6 +204,19 @@ class TableRun:
                 self._compare(host, height)
             case _:
                 pass
+
+    def _note_vote(self, host: int, data: bytes) -> None:
+        """Count what a cheat signs that excludes something else it signed, whoever notices."""
+        vote, found = read_vote(data), read_proposal(data)
+        if found is not None:
+            header, _ = found
+            hash_ = block_hash(encode(header))
+            vote = VotePayload(VoteKind.NOTARIZE, header.epoch, header.view, hash_)
+        if vote is None:
+            return
+        place = (host, vote.epoch, vote.view, vote.kind == VoteKind.NOTARIZE)
+        if self._said.setdefault(place, vote.digest) != vote.digest:
+            self.trace.mark("equivocations")
 
     def _post(self, result: BlockResult, header: Header, body: Body) -> None:
         parts = (body.parent_cert, body.skips, body.system, body.actions)
@@ -333,9 +361,9 @@ class TableRun:
                 host.disk.refuses = "a sync failed" if sync else "no space left"
                 self.trace.mark("disk_refusals")
                 network.at(end_ms, lambda: self._has_space(node))
-            case s.Lying():
+            case s.Lying(torn=torn):
                 host.disk.lying = True
-                network.at(end_ms, lambda: self._end_lies(node))
+                network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
             case s.Wipe():
@@ -373,13 +401,14 @@ class TableRun:
         self.network.hosts[node].disk.refuses = ""
         self._back(node)
 
-    def _end_lies(self, node: int) -> None:
+    def _end_lies(self, node: int, *, torn: bool) -> None:
         host = self.network.hosts[node]
+        host.disk.tears = torn
         if host.node is not None:
             before = len(host.disk.records)
             self.network.crash(node, "power, with a disk that lied")
             self.trace.mark("records_lost", before - len(host.disk.records))
-        host.disk.lying = False
+        host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
@@ -492,6 +521,9 @@ class TableRun:
             at_ms = self.network.now_ms
             text = str(error)
             rule = text.split(maxsplit=1)[0].rstrip(":") if text else "raised"
+            if self.is_outnumbered and isinstance(error, ViolatedError) and rule in NOT_PROMISED:
+                self._fork(text)
+                return
             if not isinstance(error, ViolatedError):
                 frames = traceback.extract_tb(error.__traceback__)[-1]
                 rule = "raised"
@@ -499,6 +531,44 @@ class TableRun:
             self.violation = Violation(rule, text, self.table, at_ms)
             self.trace.note(at_ms, -1, "violation", text)
             self.is_done = True
+
+    @property
+    def is_outnumbered(self) -> bool:
+        """Whether the scenario is about one cheat more than agreement stands (PROTOCOL 7.1)."""
+        return self.scenario.nodes.faulty == "f+1" and len(self.damaged) > self.scenario.f
+
+    def _fork(self, text: str) -> None:
+        """End a table that more than f cheats broke: whoever forked it has to be named, no other."""
+        self.trace.note(self.network.now_ms, -1, "broken", text)
+        self.is_done = True
+        if text.startswith("L "):
+            self.trace.mark("standstills")
+            return
+        self.trace.mark("forks")
+        self._guarded(self._name_cheats)
+
+    def _name_cheats(self) -> None:
+        """Let the sides of a fork show each other their certificates, and see whom they name."""
+        game = self.game
+        stored = {
+            record.certificate: None
+            for slot in game.honest
+            for record in self.network.hosts[slot].disk.records
+            if isinstance(record, CertificateLogged | FinalLogged) and record.certificate
+        }
+        held = [decode_as(data, Certificate) for data in stored]
+        named: dict[int, None] = {}
+        for slot in game.honest:
+            engine, now = game.replicas[slot].engine, self.network.clock(slot)
+            for certificate in held:
+                engine.receive(ValidatorIndex(slot), Number.CERTIFICATE, certificate, now)
+            named.update(dict.fromkeys(game.invariants.accused(slot, engine.evidence)))
+        self.trace.mark("cheats_named", len(named))
+        if len(named) <= self.scenario.f:
+            raise ViolatedError(
+                f"attribution: {len(self.damaged)} cheats forked the table, evidence names "
+                f"{sorted(named)}: {self.scenario.f + 1} at least have signed what nobody may"
+            )
 
     def _step(self, until_ms: int) -> None:
         self.network.run(until_ms)

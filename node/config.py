@@ -98,7 +98,9 @@ def parse_config(settings: dict[str, object]) -> Config:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise OperatorError(f"{key!r} is no setting; {hint}")
-    nickname = settings.get("nickname")
+    if "nickname" not in settings:
+        raise OperatorError('no nickname: write one, such as `nickname = "anna"`')
+    nickname = settings["nickname"]
     if not isinstance(nickname, str):
         raise OperatorError(f"nickname = {nickname!r} is not a text")
     if problem := problem_of_name("nickname", nickname):

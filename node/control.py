@@ -333,7 +333,7 @@ async def open_control(folder: Path) -> "ControlClient":
         with _socket_name(folder) as name:
             return ControlClient(await trio.open_unix_socket(name))
     except (FileNotFoundError, ConnectionRefusedError):
-        raise OperatorError(f"no node runs on {folder}") from None
+        raise OperatorError(f"no node runs on {folder}: start it with `play` or `run`") from None
     except OSError as error:
         raise OperatorError(f"cannot use {path}: {error.strerror or error}") from None
 
@@ -430,13 +430,24 @@ class ControlClient:
         async with self._writing:
             self._replies[ident] = deque(maxlen=EVENTS_KEPT)
             try:
-                await self._stream.send_all(line)
+                await self._write(line)
             except trio.Cancelled:
-                await self.aclose()  # half a line may be out: nothing may follow it
+                del self._replies[ident]
                 raise
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (OSError, trio.ClosedResourceError):
                 raise NodeEndedError from None
         return ident
+
+    async def _write(self, line: bytes) -> None:
+        """Send a line, or nothing of it if this is cancelled before; halfway, the connection ends."""
+        sent = 0
+        try:
+            while sent < len(line):
+                sent += await self._stream.socket.send(line[sent:])
+        except trio.Cancelled:
+            if sent:
+                await self.aclose()  # nothing may follow half a line
+            raise
 
     async def _next_reply(self, ident: int) -> dict[str, Any]:
         """Wait for the next reply with this id; one of those who wait reads for all."""

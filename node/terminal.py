@@ -55,7 +55,7 @@ TABLE_WORDS = (
     ("sit N, game N", "take a seat in game N, or only watch it"),
     ("admit NAME", "let somebody in who asks to join"),
     ("vote on, vote off", "ask for a vote, or give yours up and only play"),
-    ("retire", "leave the table for good; leave your game first"),
+    ("retire for good", "leave the table, and your chips in its books"),
     ("table", "show the table again (or just press Enter)"),
 )
 STAYS = "leave the terminal; the node goes on and your bets stay"
@@ -308,7 +308,8 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:
-        texts.append(f"From now on {_listed(after.voters)} vote.")
+        vote = "votes" if len(after.voters) == 1 else "vote"
+        texts.append(f"From now on {_listed(after.voters)} {vote}.")
     known = {asking.name for asking in before.asking}
     return texts + [asking_text(one) for one in after.asking if one.name not in known]
 
@@ -443,8 +444,10 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return Play((SetVote(int(wish == "on")),))
         case ["vote", *_]:
             return Say("say `vote on` to ask for a vote, `vote off` to give yours up")
-        case ["retire"]:
+        case ["retire", "for", "good"]:
             return Play((Retire(),))
+        case ["retire", *_]:
+            return Say("nobody comes back from that: say `retire for good` if you mean it")
         case ["sit"]:
             return _sit(view, rules)
         case [word, *_] if view.session < 0 or not view.own.seated:
@@ -463,6 +466,10 @@ def parse_line(line: str, view: TableView, rules: GameRules) -> Command:
             return _take_down(name, view)
         case ["on" | "off" | "default" as word, *name]:
             return _call(word, name, view)
+        case [word, *_] if word in _FIRST_WORDS:
+            return Say(
+                f"{' '.join(words)!r} means nothing: `help {word}` says how {word!r} is used"
+            )
         case _:
             return _bet(words, view, rules)
 

@@ -93,7 +93,10 @@ def demo(  # noqa: PLR0917  (click passes all by name)
 def _root(keep: Path | None) -> Iterator[Path]:
     """Yield the folder of the nodes' folders; one that is not to be kept is removed."""
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"cannot make {str(keep)!r}: {error.strerror}") from None
         yield keep.absolute()
         return
     root = Path(tempfile.mkdtemp(prefix="bitcraps-"))

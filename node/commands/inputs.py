@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 def _to_folder(_context: click.Context, _parameter: click.Parameter, value: str) -> Folder:
     path = Path(value).expanduser()
-    if path.exists() and not path.is_dir():
+    if not value or (path.exists() and not path.is_dir()):
         raise click.BadParameter(f"{value!r} is not a folder")
     return Folder(path)
 

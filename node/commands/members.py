@@ -3,6 +3,8 @@
 All of them speak to the node that runs on the folder, and end when what they ask for is final.
 """
 
+import sys
+
 import click
 import trio
 
@@ -85,8 +87,13 @@ def vote(folder: Folder, wish: str) -> int | None:
 def retire(folder: Folder) -> int | None:
     """Leave the table for good.
 
-    Your chips stay in its books. Leave your game first.
+    Nobody comes back from that: your chips stay in its books. Leave your game first. At a terminal
+    it asks once more.
     """
+    _check_table(folder)
+    asks = sys.stdin.isatty()
+    if asks and not click.confirm("Leave the table for good, chips and all?", err=True):
+        raise OperatorError("nothing was done: you stay at the table")
     return _submit(folder, Retire(), "you have left the table")
 
 

@@ -49,7 +49,9 @@ def _to_bet_id(
         return None
     found = re.fullmatch(r"([0-9]{1,15})\.([0-9]{1,5})", value)
     if found is None:
-        raise click.BadParameter(f"a bet is named like 12.0 (block, operation), not {value[:40]!r}")
+        raise click.BadParameter(
+            f"bets and operations are named like 12.0 (block, operation), not {value[:40]!r}"
+        )
     return int(found[1]), int(found[2])
 
 

@@ -1,5 +1,6 @@
 """`bitcraps run` and `bitcraps play`: a node at its table, and who sits at it."""
 
+import math
 import secrets
 import shutil
 import sys
@@ -64,6 +65,8 @@ def seat_options(command: Callable[..., R]) -> Callable[..., R]:
         admit_all: bool,
         **rest: object,
     ) -> R:
+        if math.isnan(pace):  # in no range, and yet not out of it
+            raise click.UsageError("--pace nan is not in the range 0<=x<=3600")
         if bot is None and (rolls is not None or pace):
             raise click.UsageError("--rolls and --pace are for a bot: name one with --bot")
         seat = Seat(

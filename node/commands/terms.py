@@ -48,6 +48,8 @@ class Terms:
 
     def encoded(self, players: int) -> bytes:
         """Return the encoded `GameParams`; raises `OperatorError` naming the term that is wrong."""
+        if self.buy_in < 1:
+            raise OperatorError(f"--buy-in {self.buy_in}: 1 at least, or nobody could ever bet")
         named = _named(self.game, self.house)
         table = {name: value for name, value in named.items() if name in _TABLE_RULES}
         rules = house_rules(self.game, self.house)
@@ -168,7 +170,13 @@ def _listed(values: Mapping[str, object]) -> str:
 def _named(game: str, texts: Sequence[str]) -> dict[str, object]:
     """Return the values of `NAME=VALUE` texts by their names; raises `OperatorError`."""
     usual = _TABLE_RULES | _usual_options(game)
-    return dict(_split_rule(text, usual) for text in texts)
+    named: dict[str, object] = {}
+    for text in texts:
+        name, value = _split_rule(text, usual)
+        if name in named:
+            raise OperatorError(f"rule {name} is given twice")
+        named[name] = value
+    return named
 
 
 def _split_rule(text: str, usual: Mapping[str, object]) -> tuple[str, object]:
@@ -181,7 +189,7 @@ def _split_rule(text: str, usual: Mapping[str, object]) -> tuple[str, object]:
         raise OperatorError(f"rule {text[:VALUE_CHARS_MAX]!r} is not NAME=VALUE")
     if isinstance(usual[name], Limits):
         least, dash, most = value.partition("-")
-        if not dash:
+        if not (least and dash and most):
             raise OperatorError(f"rule {name}: {value!r} is not LEAST-MOST, such as {name}=1-500")
         return name, [_number(name, least), _number(name, most)]
     if isinstance(usual[name], tuple):

@@ -33,8 +33,13 @@ class BetKey(NamedTuple):
     number: int
 
 
-key_of = lru_cache(None)(BetKey)
-"""The key of these numbers. An operation has bytes for them, so there are few, made once."""
+@lru_cache(None)
+def key_of(kind: int, number: int) -> BetKey:
+    """Return the key of these numbers, made once: an operation has bytes for them, so they are few.
+
+    In plain integers, whatever came first: what is remembered must not depend on who asked before.
+    """
+    return BetKey(int(kind), int(number))
 
 
 class Bet(Record, frozen=True):

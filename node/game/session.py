@@ -463,14 +463,11 @@ class GameSession(msgspec.Struct, gc=False):
         If nobody is willing, the first seated one: the dice are offered there. NOBODY if nobody
         is seated.
         """
-        offered, seats, dice = NOBODY, self.seats, self.dice
-        may_throw, board = self.rules.may_throw, self.board
-        if dice < len(seats) and (seat := seats[dice]) is not None and not seat.riding:
-            # Nearly always: who has the dice throws them.
-            if may_throw(board, seat.bets):
-                return dice
-            offered = dice
-        order: tuple[int, ...] = (*range(dice + 1, len(seats)), *range(min(dice, len(seats))))
+        dice, seats = self.dice, self.seats
+        if dice < len(seats) and self.is_willing(dice):
+            return dice  # nearly always: who has the dice throws them
+        offered, may_throw, board = NOBODY, self.rules.may_throw, self.board
+        order: tuple[int, ...] = (*range(dice, len(seats)), *range(min(dice, len(seats))))
         for index in order:
             seat = seats[index]
             if seat is None or seat.riding:

@@ -440,17 +440,21 @@ class GameState:
             vig, prize = rules.vig(key, stake), rules.prize(key, stake)
             prize -= rules.prize(key, bet.stake)
             chips, placed = amount + vig - bet.vig, Bet(stake, bet.id, bet.working, vig)
-        if chips > self.accounts[player].chips:
-            return Receipt(Code.RACK, (chips, self.accounts[player].chips))
+        account = self.accounts[player]
+        if chips > account.chips:
+            return Receipt(Code.RACK, (chips, account.chips))
         treasury, exposure = self.treasury, None
         sure = treasury.covers(treasury.prizes + prize)
         if not sure or session.known is not None:
             exposure = session.exposed(rules.exposure(session.board, key, placed.working), amount)
             if not sure and (refused := self._uncovered(session, exposure)):
                 return refused
-        account = self._own_account(player)
-        session = self._own_session(slot)
-        seat = session.own_seat(seat_index)
+        if player not in self._touched_accounts:
+            account = self._own_account(player)
+        if slot not in self._touched_sessions:
+            session = self._own_session(slot)
+        if seat_index not in session.touched:
+            seat = session.own_seat(seat_index)
         treasury.stake(account, chips, prize)
         if bet is None:
             account.open_bets += 1
@@ -461,6 +465,7 @@ class GameState:
         seat.bets[key] = placed
         seat.ready = False
         seat.last_ms = self.time_ms
+        session.due_known = False
         if session.phase == _OPEN:
             self._must(slot, Event.BET)
         return DONE

@@ -83,6 +83,21 @@ def test_f_clocks_cannot_move_the_tables_out_of_the_honest_range(n: int) -> None
         assert 0 <= moved <= 40 + n
 
 
+@pytest.mark.parametrize(("n", "silent"), [(4, 1), (7, 2), (10, 3)])
+def test_a_wrong_clock_is_set_right_though_f_peers_say_nothing(n: int, silent: int) -> None:
+    clock, hour_ms = Clock(n), 3_600_000
+    answering = range(1, n - silent)
+    clock.measure(dict.fromkeys(answering, 100), dict.fromkeys(answering, hour_ms))
+    assert clock.timing.table_clock(clock.now) == clock.now.wall_ms + hour_ms
+
+
+def test_before_a_quorum_answered_a_liar_does_not_move_the_clock() -> None:
+    clock = Clock(4)
+    for offset_ms in (-3_600_000, 3_600_000):
+        clock.measure({1: 100}, {1: offset_ms})
+        assert clock.timing.table_clock(clock.now) == clock.now.wall_ms
+
+
 def test_an_offset_takes_the_way_of_the_answer_into_account() -> None:
     clock = Clock(2)
     clock.measure({1: 600}, {1: -5_000})

@@ -1,5 +1,6 @@
 """The replicated state as a whole: conservation, roots, rebuilding, hostile input (T5 to T7, T12)."""
 
+import enum
 import os
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from node.game.operations import (
 from node.game.params import CHIPS_MAX, BankMode, GameParams
 from node.game.players import Account, Past, parse_account
 from node.game.receipts import Code
+from node.game.rules import key_of
 from node.game.session import Phase
 from node.game.state import GameState
 from tests.game.tables import FAST, Game, banker_params, chips_in_sight, roots, roots_from_scratch
@@ -390,3 +392,11 @@ def test_roots_from_scratch_equal_those_kept_up_to_date() -> None:
     game = played()
     assert roots(game.state) == roots_from_scratch(game.state)
     assert game.session(1).phase == Phase.CLOSED
+
+
+def test_the_key_of_a_bet_is_plain_numbers_whoever_asks_first() -> None:
+    class Named(enum.IntEnum):
+        BET = 251
+
+    assert [type(part) for part in key_of(Named.BET, 0)] == [int, int]
+    assert key_of(251, 0) is key_of(Named.BET, 0)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -17,10 +18,12 @@ import trio
 
 from netsim.fabric import Fabric, Links
 from netsim.invariants import ViolatedError
-from netsim.outside import Witness
+from netsim.outside import Witness, judge_end, verify_folder
 from netsim.proxies import LOOPBACK, Proxies
 from netsim.scenario import ScenarioError, parse_scenario
 from netsim.trace import Trace
+from node.config import Folder
+from node.inspection import read_standing
 from tests.netsim.test_netsim_cli import netsim
 
 HEAD = 'name = "x"\ntier = "real"\nduration = "9s"\n'
@@ -62,6 +65,14 @@ def the_witness_notices(stores: list[Path]) -> None:
     witness.rolls = dict.fromkeys(witness.rolls, b"another")
     with pytest.raises(ViolatedError, match="dice: node 1 has another proof of roll"):
         witness.look(1, stores[1])
+    code, told = trio.run(verify_folder, stores[0], bytes(32))
+    assert (code, "this is about table" in told["why"]) == (1, True)
+    standing = read_standing(Folder(stores[0]))
+    judge_end(0, standing, [])
+    with pytest.raises(ViolatedError, match="evidence: at node 0 anna counts as a cheat"):
+        judge_end(0, standing, ["anna"])
+    with pytest.raises(ViolatedError, match=r"conservation: node 0 counts [\d,]+ chips; 7 were"):
+        judge_end(0, replace(standing, minted=7), [])
 
 
 # Nobody is left behind.

@@ -80,6 +80,50 @@ def test_damage_by_faults_counts_like_traitors() -> None:
         parse_scenario(TEXT + down)
 
 
+@pytest.mark.parametrize("kind", ["lying", "rot", "wipe", "restore"])
+def test_no_fault_damages_more_hosts_than_the_scenario_allows(kind: str) -> None:
+    fault = f'[[fault]]\nkind = "{kind}"\nat = "5s"\nnodes = [0, 1]\n'
+    text = f'name = "much"\n[nodes]\ncount = 7\nfaulty = 2\n{fault}'
+    assert parse_scenario(text).damage_max == 2
+    with pytest.raises(ScenarioError, match=r"line 5: this makes 2 faulty nodes .* allows 1"):
+        parse_scenario(text.replace("faulty = 2", "faulty = 1"))
+    everywhere = text.replace("[0, 1]", '"all"')
+    with pytest.raises(ScenarioError, match=r"line 5: this makes 7 faulty nodes .* allows 2"):
+        parse_scenario(everywhere)
+    cheat = '[[byzantine]]\nstrategy = "twins"\nnodes = [2]\n'
+    with pytest.raises(ScenarioError, match=r"line 5: this makes 3 faulty nodes .* allows 2"):
+        parse_scenario(text + cheat)
+    one_of_them = parse_scenario(text + cheat.replace("[2]", "[1]"))
+    assert len(one_of_them.byzantine) == 1
+
+
+def test_what_is_drawn_anew_each_time_stays_among_the_hosts_that_may_be_damaged() -> None:
+    faults = "".join(
+        f'[[fault]]\nkind = "{kind}"\nat = "1s"\nevery = "2s"\n'
+        for kind in ("wipe", "restore", "rot", "lying")
+    )
+    text = f'name = "often"\n[nodes]\ncount = 10\n{faults}[[byzantine]]\nstrategy = "thief"\n'
+    for seed in range(20):
+        resolved = resolve(parse_scenario(text), seed)
+        damaged = {node for one in (*resolved.fault, *resolved.byzantine) for node in one.nodes}  # type: ignore[union-attr]
+        assert len(resolved.fault) > 30
+        assert len(damaged) <= resolved.damage_max == 3
+
+
+def test_an_act_of_nobody_there_or_behind_the_end_is_refused() -> None:
+    text = 'name = "acts"\nduration = "9s"\n[[act]]\nat = "1s"\nnode = 3\ndoes = "sit"\n'
+    scenario = parse_scenario(text)
+    assert parse_scenario(format_scenario(scenario)) == scenario
+    for old, new, complaint in (
+        ("node = 3", "node = 4", "line 5: node 4 at a table of 4"),
+        ('"1s"', '"10s"', "line 4: 10s is after the end at 9s"),
+        ('"sit"', '"stand"', "line 6: Invalid enum value 'stand'"),
+        ('duration = "9s"', 'duration = "9s"\ntier = "node"', "acts of single members need tier"),
+    ):
+        with pytest.raises(ScenarioError, match=complaint):
+            parse_scenario(text.replace(old, new))
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_scenario_reads_and_resolves_within_its_own_limits(name: str) -> None:
     scenario = load_scenario(name)

@@ -1,9 +1,13 @@
 """Sweeps: all seeds, twice where it is promised; who dies or hangs is named; what fails is kept."""
 
 import json
+import os
+import re
 import signal
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from netsim.scenario import parse_scenario
 from netsim.shrink import shrink
 from netsim.simulation import simulate
 from tests.netsim.test_netsim_cli import QUICK, netsim
+from tests.netsim.test_report import STUCK
 
 SHORT = QUICK.replace('"6s"', '"2s"') + "[expect]\nbets = 0\nrolls = 0\n[liveness]\nrolls = 0\n"
 
@@ -73,6 +78,31 @@ def test_a_seed_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = swept(range(1, 4))
     [failure] = found.plain()["failures"]
     assert (failure["seed"], failure["rule"]) == (2, "hung")
+
+
+def test_a_terminal_shows_how_far_how_fast_and_what_broke_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "stuck.toml"
+    file.write_text(STUCK)
+    near, far = os.openpty()
+    words = ["sweep", str(file), "--seeds", "1..3", "--runs", str(tmp_path), "--jobs", "1"]
+    with (
+        os.fdopen(near, "rb") as terminal,
+        subprocess.Popen(
+            [sys.executable, "-m", "netsim", *words], stderr=far, stdout=subprocess.PIPE
+        ) as run,
+    ):
+        os.close(far)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while piece := terminal.read1():
+                shown += piece
+        run.communicate()
+    text = shown.decode()
+    assert run.returncode == 1
+    assert re.search(
+        r"\r\d of 3 seeds, \d violated, [\d.]+ seeds/s, [\d.]+ simulated s/s, \d+ s left", text
+    )
+    assert "seed 2: L " in text
 
 
 def test_the_command_tells_its_verdict_and_where_it_kept_everything(tmp_path: Path) -> None:

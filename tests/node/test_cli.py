@@ -126,6 +126,7 @@ def test_every_command_takes_a_data_folder() -> None:
         (["init", "--nickname", "ben", "--listen", "nowhere"], "'nowhere' is not host:port"),
         (["init", "--nickname", "ben", "--listen", "1.2.3.4:65536"], "a port of 0 to 65535"),
         (["init", "--nickname", "ben", "--passphrase"], "set BITCRAPS_PASSPHRASE"),
+        (["init", "--nickname", "ben", "--data", ""], "'' is not a folder"),
         (["init", "--nickname", "ben", "--frobnicate"], "No such option '--frobnicate'"),
     ],
 )
@@ -146,7 +147,7 @@ def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "nickname = None is not a text"),
+        ({}, "no nickname: write one"),
         ({"nickname": 5}, "nickname = 5 is not a text"),
         ({"nickname": "ben "}, "filled with spaces"),
         ({"nickname": "ben", "lisen": "x"}, "'lisen' is no setting; did you mean 'listen'?"),

@@ -249,6 +249,18 @@ def test_an_invite_may_come_on_standard_input_and_is_not_needed_to_come_back(
         assert stop(again) == 0
 
 
+def test_leaving_for_good_is_asked_once_more_at_a_terminal(folders: list[Path]) -> None:
+    host = Terminal("host", "--data", folders[0], "--name", "solo", "--seats", 1)
+    host.read_until("You are alone")
+    terminal = Terminal("retire", "--data", folders[0])
+    terminal.read_until("for good, chips and all")
+    terminal.type("n")
+    terminal.read_until("nothing was done: you stay at the table")
+    terminal.close()
+    host.type("quit")
+    host.close()
+
+
 def test_a_terminal_asks_for_the_invite(folders: list[Path]) -> None:
     terminal = Terminal("join", "--data", folders[1])
     terminal.read_until("Invite: ")
@@ -283,6 +295,10 @@ def test_a_terminal_asks_for_the_invite(folders: list[Path]) -> None:
         (["host", "--name", "x", "--seats", "1", "--rolls", "-1"], "-1 is not in the range"),
         (["host", "--name", "x", "--seats", "1", "--rolls", "3"], "name one with --bot"),
         (["run", "--pace", "3"], "name one with --bot"),
+        (["run", "--pace", "nan", "--bot", "pass"], "--pace nan is not in the range"),
+        (["host", "--name", "x", "--seats", "1", "--buy-in", "0"], "--buy-in 0: 1 at least"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "bar=2", "--rule", "bar=12"], "rule bar is given twice"),
+        (["host", "--name", "x", "--seats", "1", "--rule", "line=5-"], "'5-' is not LEAST-MOST"),
         (["join", "hello"], "'hello' is not an invite: one begins with 'bitcraps1:'"),
         (["join", "bitcraps1:hellohello"], "'bitcraps1:hellohello' is not an invite"),
         (["join", "bitcraps1:!"], "cannot be in one"),

@@ -339,6 +339,26 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(tmp_p
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
+async def test_a_caller_that_gives_up_before_it_has_said_anything_leaves_the_connection_open(
+    tmp_path: Path,
+) -> None:
+    async with real_node(tmp_path) as client, trio.open_nursery() as nursery:
+
+        async def lose_patience(patience: trio.CancelScope) -> None:
+            while not client._writing.locked():
+                await trio.lowlevel.checkpoint()
+            patience.cancel()
+
+        # The time is up between the turn to write and the write, if the scheduler's coin says so.
+        for _ in range(20):
+            with trio.CancelScope() as patience:
+                nursery.start_soon(lose_patience, patience)
+                await client.wait_newer(10)
+            assert patience.cancelled_caught
+        assert (await client.status())["height"] == 0
+        assert client._replies == {}
+
+
 async def test_a_caller_that_gives_up_does_not_take_the_replies_of_others(tmp_path: Path) -> None:
     async with real_node(tmp_path) as client:
         with trio.move_on_after(0.05):

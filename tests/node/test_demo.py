@@ -164,6 +164,7 @@ def test_folders_are_kept_only_when_asked_for_and_only_new_ones(tmp_path: Path) 
         (["--nodes", "17"], "17 is not in the range 1<=x<=16"),
         (["--nodes", "0"], "0 is not in the range"),
         (["--nodes", "9", "--join", "8"], "make 17 nodes; 16 at most"),
+        (["--keep", "/dev/null/x"], "cannot make '/dev/null/x': Not a directory"),
         (["--rolls", "0"], "0 is not in the range 1<=x<=10000"),
         (["--rolls", "many"], "'many' is not a valid integer"),
     ],

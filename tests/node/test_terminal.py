@@ -22,6 +22,7 @@ from node.game.operations import (
     Working,
 )
 from node.game.rules import GameRules
+from node.membership import Retire
 from node.terminal import (
     STAYS,
     STOPS,
@@ -163,6 +164,28 @@ def test_words_become_operations(line: str, operations: tuple[Operation, ...]) -
     assert parse(line) == Play(operations)
 
 
+def test_leaving_for_good_takes_more_than_one_word() -> None:
+    said = parse("retire")
+    assert isinstance(said, Say)
+    assert "nobody comes back from that: say `retire for good`" in said.text
+    assert parse("retire for good") == Play((Retire(),))
+
+
+def test_one_voter_votes_and_several_vote() -> None:
+    alone = [replace(player, votes=player is BEN) for player in TABLE.players]
+    after = replace(TABLE, epoch=1, players=tuple(alone))
+    assert "  From now on ben votes." in changes(TABLE, after)
+    assert any(
+        "and Dmitri-with-a-long-name vote." in line
+        for line in changes(after, replace(TABLE, epoch=2))
+    )
+
+
+def test_who_has_the_dice_and_no_bet_is_not_told_to_throw() -> None:
+    alone = replace(TABLE, me=0, players=(replace(ANNA, bets=()), replace(BEN, ready=True)))
+    assert turn_text(alone) == "You have the dice: type a bet, then `roll`."
+
+
 def test_sit_opens_a_game_or_takes_a_seat_in_one() -> None:
     assert parse("sit", replace(TABLE, session=-1)) == Play((CreateSession(1), Sit(0)))
     assert parse("sit", replace(TABLE, me=3)) == Play((Sit(0),))
@@ -190,6 +213,8 @@ def test_words_without_an_operation(line: str, command: Command) -> None:
         ("dance 5", "'dance' is no bet; `help` lists them"),
         ("plcae 6 12", "(did you mean 'place'?)"),
         ("rol", "(did you mean 'roll'?)"),
+        ("open now", "'open now' means nothing: `help open` says how 'open' is used"),
+        ("ready 5", "'ready 5' means nothing: `help ready`"),
         ("place 6", "'place 6' is no bet: type `place NUMBER CHIPS`"),
         ("place 6 1e3", "'1e3' is no number of chips (digits alone, 1 or more)"),
         ("place six 12", "'six' is no number: type `place NUMBER CHIPS`"),

@@ -84,6 +84,7 @@ class _Entry(NamedTuple):
     unit: int
     least: int
     most: int
+    has_vig: bool = False
 
 
 class _OddsLimit(NamedTuple):
@@ -161,7 +162,7 @@ class CrapsRules:
             return Refusal(Code.NOT_TAKEN if known else Code.NO_SUCH_BET, tuple(key))
         if amount <= 0:
             return Refusal(Code.NOT_POSITIVE, (*key, amount))
-        window, unit, least, most = entry
+        window, unit, least, most, has_vig = entry
         if window and (closed := self._check_window(board, key, window)):
             return closed
         bet = bets.get(key)
@@ -174,7 +175,7 @@ class CrapsRules:
             return Refusal(Code.OVER_LIMIT, (*key, total, most))
         if total % unit:
             return _inexact(key, total, unit)
-        if key.kind in VIG_KINDS:
+        if has_vig:
             win, vig = win_of(key, total), vig_due(self.params, key, total)
             if vig > win:
                 return Refusal(Code.VIG_OVER_WIN, (*key, total, win, vig))
@@ -182,19 +183,16 @@ class CrapsRules:
 
     def _check_window(self, board: Board, key: BetKey, window: int) -> Refusal | None:
         point = board[POINT]
-        match window:
-            case _ if window == _PUCK_ON and not point:
-                return Refusal(Code.NEEDS_PUCK_ON, tuple(key))
-            case _ if window == _PUCK_OFF and point:
-                return Refusal(Code.NEEDS_PUCK_OFF, (*key, point))
-            case _ if window == _NEW_HAND and board[OLD]:
-                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
-            case _ if window == _AFTER_SEVEN and self.params.new_shooter_only and board[OLD]:
-                return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
-            case _ if window == _AFTER_SEVEN and board[ROLLS]:
-                return Refusal(Code.NEEDS_SEVEN, tuple(key))
-            case _ if window == _NEVER:
-                return Refusal(Code.MOVES_BY_ITSELF, tuple(key))
+        if window == _PUCK_OFF:
+            return Refusal(Code.NEEDS_PUCK_OFF, (*key, point)) if point else None
+        if window == _PUCK_ON:
+            return None if point else Refusal(Code.NEEDS_PUCK_ON, tuple(key))
+        if window == _NEVER:
+            return Refusal(Code.MOVES_BY_ITSELF, tuple(key))
+        if board[OLD] and (window == _NEW_HAND or self.params.new_shooter_only):
+            return Refusal(Code.NEEDS_NEW_HAND, tuple(key))
+        if board[ROLLS] and window == _AFTER_SEVEN:
+            return Refusal(Code.NEEDS_SEVEN, tuple(key))
         return None
 
     def _check_odds(self, board: Board, bets: Bets, key: BetKey, total: int) -> Refusal | None:
@@ -443,7 +441,8 @@ def _entry(params: CrapsParams, key: BetKey) -> _Entry:
         most = min([most, *(params.prize_most * odds.per // odds.win for odds in pays if odds.win)])
     if kind in VIG_KINDS and params.vig_rounding == VIG_EXACT:
         unit = exact_vig_unit(key, unit)
-    return _Entry(_NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS), unit, limits.least, most)
+    window = _NEVER if moves_only else _WINDOWS.get(kind, _ALWAYS)
+    return _Entry(window, unit, limits.least, most, kind in VIG_KINDS)
 
 
 def _greatest_prize(params: CrapsParams, key: BetKey) -> Odds:
