@@ -252,6 +252,13 @@ class Engine:
         """Proofs of equivocation, self-contained (`consensus.evidence`)."""
         return self._rounds.evidence
 
+    @property
+    def is_attended(self) -> bool:
+        """Whether a quorum has said that it is in this epoch: it goes on without others."""
+        n = self._validators.n
+        stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
+        return stated >= self._validators.q
+
     def standing(self) -> Standing:
         """Return what keeps this engine where it is, for who asks why nothing moves."""
         return standing_of(
@@ -265,6 +272,10 @@ class Engine:
     def grow(self, parties: int) -> None:
         """Take in parties that joined: they follow, their numbers come behind all others."""
         self._outside.peers.grow(parties)
+
+    def distrust(self, validator: ValidatorIndex) -> None:
+        """Give the views of a convicted validator up at once, as those of who is caught here (R6)."""
+        self._rounds.distrust(validator)
 
     def bytes_of(self, block: bytes) -> tuple[bytes, bytes] | None:
         """Return the bytes (header, body) of a block that is held here."""
@@ -487,7 +498,7 @@ class Engine:
         known = self._rounds.get(self.view)
         if known is None or known.proposal is None or not self.may_vote(self.view):
             return False
-        if known.fault or known.notarize is not None:
+        if known.fault or known.notarize is not None or not self._is_led:
             return False
         block = known.proposal
         if not known.justified:
@@ -506,6 +517,11 @@ class Engine:
             self._records.append(block.log())
         self._vote(NOTARIZE, known, block.hash)
         return True
+
+    @property
+    def _is_led(self) -> bool:
+        """Whether the leader of the current view is one that nobody can convict, as far as is known."""
+        return self._rounds.is_trusted(self._validators.leader(self.view))
 
     def _unfounded(self, header: Header, body: Body) -> str:
         """Return what no state is needed to see: another chain, leader or ancestry (R2)."""
@@ -570,6 +586,7 @@ class Engine:
         known = self._rounds.get(self.view)
         if (
             self._validators.leader(self.view) != self.me
+            or not self._is_led
             or self._armed_ms is None
             or self._now.mono_ms < self._armed_ms
             or not self.may_vote(self.view)
@@ -651,8 +668,8 @@ class Engine:
 
     def _timeout_ms(self, known: Round | None) -> int | None:
         """Return when the current view is given up: no leader's word, or no notarization."""
-        if self._armed_ms is None:
-            return None
+        if self._armed_ms is None or not self._is_led:
+            return self._armed_ms
         deltas = ADVANCE_DELTAS
         if known is None or known.proposal is None:
             leader = self._validators.leader(self.view)

@@ -121,6 +121,7 @@ class Rounds:
         self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
+        self._distrusted = 0  # mask of those of whom there is a proof of fault
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -137,6 +138,16 @@ class Rounds:
         if known is None:
             known = self._rounds[view] = Round(view, Tally(self._electorate, view))
         return known
+
+    def distrust(self, validator: ValidatorIndex) -> None:
+        """Give a validator no turn from now on: there is a proof against it."""
+        self.noted |= not self._distrusted >> validator & 1
+        self._distrusted |= 1 << validator
+
+    def is_trusted(self, validator: ValidatorIndex) -> bool:
+        """Say whether a validator may lead: there is no proof against it, or against everybody."""
+        everybody = (1 << self._validators.n) - 1
+        return not self._distrusted >> validator & 1 or self._distrusted == everybody
 
     def has_own_votes(self) -> bool:
         """Say whether this node voted above the final block."""
@@ -544,6 +555,7 @@ class Rounds:
         if (signer, kind) not in self._proofs and signer != self._me:
             self.accused += [(signer, half) for half in halves]
         self._proofs.setdefault((signer, kind), build_evidence(Domain.VOTE, *halves))
+        self.distrust(signer)
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 
 

@@ -20,6 +20,7 @@ from consensus.signing import PublicKey, key_id
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
 from netsim.adversaries import read_proposal, read_vote
+from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
@@ -245,6 +246,9 @@ class TableRun:
         under_way = self.network.under_way
         if under_way > MAIL_MAX:
             raise ViolatedError(f"bounded: {under_way} frames are under way; {MAIL_MAX} at most")
+        for slot in self.game.honest:
+            if self._is_up(slot) and (what := overgrown(self.game.replicas[slot])):
+                raise ViolatedError(f"bounded: at host {slot} {what}")
         self.network.at(self.network.now_ms + OBSERVED_MS, self._look_at_bounds)
 
     # Playing.

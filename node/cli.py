@@ -21,7 +21,7 @@ from node.commands.proofs import USAGE, prove, receipt, verify
 from node.commands.running import INTERRUPTED
 from node.commands.simulate import simulate
 from node.commands.table import play, run
-from node.errors import OperatorError
+from node.errors import LeftTableError, OperatorError
 
 
 class _InOrder(click.Group):
@@ -61,6 +61,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         click.echo(f"bitcraps: {_one_line(error.format_message())}", err=True)
         return error.exit_code
+    except LeftTableError as error:
+        click.echo(f"bitcraps: {_one_line(str(error))}", err=True)
+        return 0
     except OperatorError as error:
         click.echo(f"bitcraps: {_one_line(str(error))}", err=True)
         return 1

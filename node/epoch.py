@@ -128,6 +128,7 @@ class Epoch:
             vote_above=vote_above,
         )
         self.execution.trusting = False
+        self._distrust_convicts(membership)
         self.beacon: Beacon | None = None
         if own is not None:
             self.beacon = Beacon(
@@ -157,15 +158,33 @@ class Epoch:
         """Whether this node votes in this epoch."""
         return self.beacon is not None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether this node's member has left, and the voters showed that they have the last seal.
+
+        Before, what made it final may be held here alone.
+        """
+        membership = self.execution.final.membership
+        slot = membership.slot_of(self._kid)
+        if slot is None or slot in membership.voters or not membership.has_left(slot):
+            return False
+        return self.engine.is_attended
+
     def rolls_waiting(self) -> tuple[RollWaiting, ...]:
         """Return the closed rolls whose secrets are not all known here."""
         return self.beacon.waiting() if self.beacon is not None else ()
 
     def take_members(self, membership: Membership) -> None:
-        """Take note of members that became final: newcomers are parties that only follow."""
+        """Take note of final members: newcomers are parties that only follow, convicts lead no more."""
         if len(membership.members) > self._members:
             self._grow(membership)
             self.engine.grow(len(self._peers))
+        self._distrust_convicts(membership)
+
+    def _distrust_convicts(self, membership: Membership) -> None:
+        for slot in self._membership.voters:
+            if membership.members[slot].cheated:
+                self.engine.distrust(self._index[slot])
 
     # Inputs. Each takes note; `advance` follows.
 
@@ -282,6 +301,8 @@ class Epoch:
             return found
         if found[0] != self._peers[self._me]:  # nobody has to testify against itself
             self._proofs.setdefault(found[0], proof)
+            if found[0] in self._membership.voters:
+                self.engine.distrust(self._index[found[0]])
         return None
 
     def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:

@@ -5,6 +5,17 @@ class OperatorError(Exception):
     """A fault of configuration, files or surroundings; its text is the one sentence to show."""
 
 
+class LeftTableError(OperatorError):
+    """Nothing is wrong: the member of a node has left, so the node has nothing more to do."""
+
+    def __init__(self, table: str) -> None:
+        """Name the table."""
+        super().__init__(
+            f"you have left {table!r} for good and its voters go on without you: "
+            "this node has nothing more to do"
+        )
+
+
 NODE_ENDED = "the node has stopped; its own terminal or `node.log` says why"
 
 

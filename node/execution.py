@@ -53,6 +53,8 @@ SYSTEM_ITEMS_MAX = 256
 """System items in one block: two batches of every dealer, with room for settlements."""
 MEMBER_OPERATIONS_MAX = 8
 """Of one player in one block: each may cost the check of a key or a signature, 0.1 ms or more."""
+NO_SESSION = -1
+"""What is due is no game's."""
 RECEIPTS_PER_LEAF = 64
 """One leaf of the receipts tree: small enough for a proof, large enough to hash rarely."""
 RECEIPTS_REMEMBERED = 1_024
@@ -114,11 +116,13 @@ class ChainState:
         """Whether the epoch ends here: only tails may follow in it."""
         return self.place.flags != Flag.PLAIN
 
-    def change_due_ms(self) -> int | None:
-        """Return the agreed time from which on a block seals the epoch, None if none would yet."""
+    def next_due(self) -> tuple[int, int] | None:
+        """Return agreed time and session of the next timer, `NO_SESSION` if the epoch ends then."""
+        due = self.game.due()
         if self.is_sealed or self.closed or not self.membership.differs:
-            return None
-        return self.membership.began_ms + EPOCH_MS_MIN
+            return due
+        change_ms = self.membership.began_ms + EPOCH_MS_MIN
+        return due if due is not None and due[0] <= change_ms else (change_ms, NO_SESSION)
 
 
 class Snapshot(Record, frozen=True):

@@ -122,10 +122,11 @@ def remember(folder: Path, memory: bytes) -> None:
 
 
 async def keep_memory(runtime: ProtocolRuntime, folder: Path) -> None:
-    """Write the runtime's memory every 20 s and when this is cancelled."""
+    """Write the runtime's memory every 20 s, and when it ends or this is cancelled."""
     try:
-        while True:
-            await trio.sleep(KEEP_SECONDS)
+        while not runtime.ended.is_set():
+            with trio.move_on_after(KEEP_SECONDS):
+                await runtime.ended.wait()
             memory = msgspec.json.encode(runtime.memory())
             await trio.to_thread.run_sync(remember, folder, memory)
     finally:

@@ -54,6 +54,7 @@ from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
+    NO_SESSION,
     ChainState,
     Terms,
     decode_snapshot,
@@ -92,8 +93,6 @@ RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
 RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
-NO_SESSION = -1
-"""What is due is no game's."""
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
 VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
@@ -364,6 +363,11 @@ class Replica:
     def player(self) -> int | None:
         """The slot of this node's member, None while the table has not admitted it."""
         return self.final.membership.slot_of(self._kid)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this member has left for good and nobody needs its node any more."""
+        return self._epoch.is_left
 
     def take_replayed(self) -> list[BlockResult]:
         """Return, once, what the journal's blocks above its snapshot did: it was reported before."""
@@ -765,7 +769,7 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, _next_due(state))
+            self._due = (state, state.next_due())
         due = self._due[1]
         player = self.player if due is not None else None
         if due is None or player is None or not self.votes:
@@ -785,12 +789,3 @@ class Replica:
             vote = SetVote(membership.members[player].wants)
             operation = Tick(session) if session != NO_SESSION else vote
             self._waiting.append(Submission(NO_TICKET, operation))
-
-
-def _next_due(state: ChainState) -> tuple[int, int] | None:
-    """Return agreed time and session of the next timer, `NO_SESSION` if the voters change then."""
-    due = state.game.due()
-    change_ms = state.change_due_ms()
-    if change_ms is not None and (due is None or change_ms < due[0]):
-        return change_ms, NO_SESSION
-    return due

@@ -30,7 +30,7 @@ from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
-from node.errors import NODE_ENDED, OperatorError
+from node.errors import NODE_ENDED, LeftTableError, OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
 from node.game.operations import PlaceBet
@@ -63,6 +63,8 @@ GOSSIP_BURST = 4_000
 """What a peer whose link came up may push at once, of everybody's."""
 ROLLS_KEPT = 256
 """Settled rolls of all games that a view may show; a hundred games show their last ones."""
+FAREWELL_SECONDS = 1
+"""Between the end of a node whose member has left and its links: for answers on their way."""
 _MINUTE_MS = 60_000
 UNKNOWN_END = "this node was far behind and has fetched the table as it stands: look there for what became of it"
 
@@ -148,6 +150,7 @@ class ProtocolRuntime:
 
         Raises:
             OperatorError: The address cannot be listened on, or the disk refuses; in a group.
+            LeftTableError: The member here has left, and nobody needs this node any more.
         """
         try:
             with self._scope:
@@ -157,6 +160,8 @@ class ProtocolRuntime:
                     task_status.started(bound)
                     await self._own()
                     nursery.cancel_scope.cancel()  # a halted node keeps no links
+                if self.halted is None:
+                    raise LeftTableError(self.table.descriptor.name)
                 await trio.sleep_forever()
         finally:
             self._end(NODE_ENDED)
@@ -427,14 +432,17 @@ class ProtocolRuntime:
         return Now(round(trio.current_time() * 1000), self._wall_ms())
 
     async def _own(self) -> None:
-        """Drive the replica until it halts; an exception of its ends the node."""
+        """Drive the replica until it halts or is done; an exception of its ends the node."""
         try:
             now = self._now()
             self._tally.started_ms = now.mono_ms
             self._perform(self._replica.start(now), now)
-            while self.halted is None:
+            while self.halted is None and not self._replica.is_done:
                 await self._wait()
                 self._step()
+            if self.halted is None:
+                log.info("done: the member here has left")
+                await trio.sleep(FAREWELL_SECONDS)
         except Exception:
             log.critical("the node ends: its replica, disk or driver failed", exc_info=True)
             raise

@@ -207,3 +207,18 @@ def test_of_four_seats_two_may_vote_and_a_voter_may_not_leave_the_table_without_
     nodes.say(other, "vote", "off")
     nodes.until("anna", lambda view: view.voters == ("anna",))
     assert "somebody has to vote" in nodes.say("anna", "vote", "off", code=1)
+
+
+def test_the_node_of_who_retired_ends_by_itself_and_says_why(nodes: Nodes) -> None:
+    nodes.open_table(["anna", "ben"], bot=())
+    assert nodes.say("ben", "retire") == "you have left the table"
+    for again in (False, True):
+        process = nodes.start("ben", "run") if again else nodes.processes["ben"]
+        code = process.wait(timeout=SECONDS_MAX)
+        _, said = process.communicate()
+        assert code == 0, said
+        assert said.splitlines()[-1] == (
+            "bitcraps: you have left 'friday' for good and its voters go on without you: this node "
+            "has nothing more to do"
+        )
+    nodes.until("anna", lambda view: view.voters == ("anna",))
