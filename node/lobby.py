@@ -571,9 +571,7 @@ async def reach(keys: Keys, invite: Invite) -> Link:
             f"what answers at {places} does not know this invite: the table has begun, or the host "
             "opened another; ask for a new invite"
         )
-    raise OperatorError(
-        f"the host does not answer ({'; '.join(tried)}): ask whether it still runs"
-    )
+    raise OperatorError(f"the host does not answer ({'; '.join(tried)}): ask whether it still runs")
 
 
 def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
