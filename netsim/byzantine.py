@@ -173,7 +173,7 @@ class DoubleBettor(Quiet):
 
 
 class Spendthrift(Quiet):
-    """Bets more than its rack holds, from a balance of long ago, under whatever number comes next."""
+    """Bets more than its rack holds, from a balance of long ago, under numbers near and far."""
 
     def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
         """Now and then sit down and bet ten times the whole rack, a bit to everybody."""
@@ -184,11 +184,12 @@ class Spendthrift(Quiet):
         assert seat.player_key is not None, "a player has a key"
         account = seat.node.final.game.accounts[me.index]  # type: ignore[attr-defined]
         stakes = [[4, 0, kind, 0, _RACK // 2] for kind in (_FIELD, _PASS, _ANY_SEVEN, _ANY_CRAPS)]
-        payload = encode(
-            (account.seq + 1, [[2, 0], *stakes, *stakes, [4, 0, _FIELD, 0, 2**53 - 1]])
-        )
-        said = sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, payload)
-        return a.to_each(me.others, frame(Number.ACTION, said))
+        bets = [[2, 0], *stakes, *stakes, [4, 0, _FIELD, 0, 2**53 - 1]]
+        said = [
+            sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, encode((seq, bets)))
+            for seq in (account.seq + 1, account.seq + me.rng.randrange(2, 60))
+        ]
+        return a.to_each(me.others, *(frame(Number.ACTION, each) for each in said))
 
 
 _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {

@@ -46,6 +46,7 @@ LOOK_SECONDS = 0.5
 LAG_MAX = 10
 """Blocks: a node that is no further behind follows the others. One that still fetches blocks may be
 stopped between a block and the certificate of a later one that makes it final."""
+WORDS_CHARS_MAX = 300
 VERIFIED_AT_ONCE = 2
 CANNOT_TELL = 2
 """What `bitcraps verify` ends with when something is missing."""
@@ -221,9 +222,9 @@ class RealTable:
         """Raise `ViolatedError` if a process ended that nobody has ended."""
         process = node.process.process
         if node.seated and process is not None and process.poll() is not None:
+            words = node.process.last_words().rpartition("bitcraps: ")[2][-WORDS_CHARS_MAX:]
             raise ViolatedError(
-                f"ended: {node.name} ended by itself, exit {process.returncode}: "
-                f"{node.process.last_words()[-200:]}"
+                f"ended: {node.name} ended by itself, exit {process.returncode}: {words}"
             )
 
     async def _boot(self, node: _Node) -> None:

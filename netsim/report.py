@@ -181,7 +181,7 @@ class _Table:
         end_ms = begin_ms + fault.duration.mean_us // 1_000
         if isinstance(fault, s.Reset):
             end_ms = begin_ms
-        if end_ms >= self._begin_ms:
+        if end_ms >= self._begin_ms and begin_ms <= self._end_ms:
             kind = type(fault).__struct_config__.tag
             nodes = s.nodes_named(fault)
             span = [max(begin_ms, self._begin_ms), min(end_ms, self._end_ms)]

@@ -343,6 +343,10 @@ def _honest_blamed(planter: Planter) -> None:
     planter.put(mempool.Mempool, "_is_signed", unsure)
 
 
+def _hoarded(planter: Planter) -> None:
+    planter.put(mempool, "ACTIONS_AHEAD_MAX", 1_000_000)
+
+
 def _nobody_named(planter: Planter) -> None:
     planter.put(Rounds, "_accuse", lambda *_args: None)
 
@@ -363,6 +367,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("final-lost", "a restart forgets a final block", _final_forgotten, "stormy", 10),
     Bug("blame", "signatures of honest players are doubted", _honest_blamed, "party4", 5),
     Bug("unnamed", "nobody is accused of two votes", _nobody_named, "conspiracy", 5),
+    Bug("hoard", "actions of any number are kept", _hoarded, "spendthrift", 5),
     Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
     Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),
     Bug("one-more", "each win pays one chip more", _paid_one_more, "party4", 5),

@@ -275,13 +275,14 @@ class GameState:
         self._own_session(slot).perform(step, moment)
         return None
 
-    def _must(self, slot: int, event: Event) -> None:
+    def _must(self, slot: int, event: Event) -> GameSession:
         """Perform what follows from an event that nothing can stand against."""
         session = self._own_session(slot)
         moment = Moment(session, NOBODY, self.time_ms, self.can_close, self.params)
         step = MACHINE.fire(session.phase, event, moment)
         assert type(step) is not Refusal, step
         session.perform(step, moment)
+        return session
 
     def _session(self, slot: int) -> GameSession | None:
         return self.sessions[slot] if 0 <= slot < len(self.sessions) else None
@@ -661,8 +662,7 @@ class GameState:
         Sessions that closed in one block share a seed; the serial and roll number make each
         session's dice its own.
         """
-        self._must(slot, Event.DICE)
-        session = self._own_session(slot)
+        session = self._must(slot, Event.DICE)
         rules, board = session.rules, session.board
         number = session.rolls + 1
         outcome, dice = rules.outcome(
@@ -670,9 +670,8 @@ class GameState:
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
         payment = Payment(self.treasury, self.params.rake_bp)
-        settle, index = rules.settle, -1
-        for seat in session.seats:
-            index += 1
+        settle = rules.settle
+        for index, seat in enumerate(session.seats):
             if seat is not None and seat.bets and (rows := settle(board, seat.bets, outcome)):
                 payment.pay_seat(session, index, self._own_account(seat.player), rows)
         session.rolls = number

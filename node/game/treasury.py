@@ -167,11 +167,12 @@ class Payment:
         """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
         seat, treasury, rake_bp = session.own_seat(index), self._treasury, self._rake_bp
         player, bets, prizes, sums = seat.player, len(seat.bets), session.prizes, self._sums
+        results = self.bets
         session.apply_rows(seat, rows)
         collected = stakes = won = 0
         for row in rows:
             result = bet_result(player, row, rake_bp)
-            self.bets.append(result)
+            results.append(result)
             profit, vig = row.profit, row.vig
             collected += row.lost + vig
             stakes += row.returned - profit

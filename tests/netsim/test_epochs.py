@@ -65,34 +65,6 @@ def test_a_newcomer_starts_from_nothing_follows_bets_and_votes() -> None:
     chips_add_up(table)
 
 
-def test_a_table_grows_from_one_to_sixteen_and_shrinks_to_four_while_bets_go_on() -> None:
-    table = PlayingTable(1, seed=3, newcomers=15)
-    rolls = 0
-    for index in range(1, 16):
-        table.join(index)
-        assert table.ask(index, SetVote(1)) == DONE
-        rolls += 1
-        table.play(rolls, limit_ms=900_000)
-    while len(voters(table)) < 16:
-        rolls += 1
-        table.play(rolls, limit_ms=900_000)
-    table.settle()
-    chips_add_up(table)
-    grown = epochs(table)[0]
-    for index in range(15, 3, -1):
-        assert table.ask(index, SetVote(0)) == DONE
-        rolls += 1
-        table.play(rolls, limit_ms=900_000)
-    while len(voters(table)) > 4:
-        rolls += 1
-        table.play(rolls, limit_ms=900_000)
-    table.settle()
-    assert voters(table) == [0, 1, 2, 3]
-    chips_add_up(table)
-    assert grown >= 8, "at most f come at a time"
-    assert epochs(table) == [epochs(table)[0]] * 16
-
-
 def test_no_betting_closes_while_voters_change_and_no_epoch_is_sealed_under_a_roll() -> None:
     table = PlayingTable(4, seed=4)
     table.play(1, limit_ms=300_000)

@@ -20,6 +20,7 @@ from netsim.fabric import Fabric, Links
 from netsim.invariants import ViolatedError
 from netsim.outside import Witness, judge_end, verify_folder
 from netsim.proxies import LOOPBACK, Proxies
+from netsim.report import write_report
 from netsim.scenario import ScenarioError, parse_scenario
 from netsim.trace import Trace
 from node.config import Folder
@@ -47,6 +48,7 @@ def test_real_nodes_are_killed_stopped_wiped_and_cut_off_and_agree(tmp_path: Pat
     stores = [folder / "nodes" / f"node-{at}" for at in range(4)]
     assert all((store / "store.db").exists() for store in stores)
     assert living(folder) == []
+    assert '"sealed"' in write_report(folder).read_text(encoding="utf-8")
     the_witness_notices(stores)
 
 
