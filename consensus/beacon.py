@@ -395,10 +395,13 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
+        is_other = envelope.payload != ack_payload(header)
+        if is_other and not _is_of_batch(envelope.payload, header):
+            return None  # late, perhaps of an epoch whose keys mean nothing here
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        if envelope.payload != ack_payload(header):
+        if is_other:
             return self._receive_other_ack(header, holder, envelope)
         if not self._dealer.wants_ack(holder):
             return None
@@ -412,12 +415,7 @@ class Beacon:
         self, header: DealHeader, holder: ValidatorIndex, envelope: Envelope
     ) -> str | None:
         """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
-        try:
-            ack = decode_as(envelope.payload, AckPayload)
-        except DecodeError as error:
-            return f"an ack is malformed: {error}"
-        same = (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
-        if not same or holder in self._other_acks:
+        if holder in self._other_acks:
             return None
         context = self._context
         key = context.validators.keys[holder]
@@ -654,6 +652,15 @@ class Beacon:
                 self._proofs[key] = build_false_share(
                     signed, running.roll.secrets, lie.at, lie.leaf, lie.path
                 )
+
+
+def _is_of_batch(payload: bytes, header: DealHeader) -> bool:
+    """Say whether an ack is of the same dealer and batch as a header, maybe not of the header."""
+    try:
+        ack = decode_as(payload, AckPayload)
+    except DecodeError:
+        return False
+    return (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
 
 
 def _fitting(items: list[bytes], room: int) -> list[bytes]:
