@@ -395,11 +395,11 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
+        if envelope.payload != ack_payload(header):
+            return self._receive_other_ack(header, envelope)
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        if envelope.payload != ack_payload(header):
-            return self._receive_other_ack(header, holder, envelope)
         if not self._dealer.wants_ack(holder):
             return None
         if not self._context.check_ack(header, holder, envelope.signature):
@@ -408,17 +408,21 @@ class Beacon:
         self._compare_acks(header, holder)
         return None
 
-    def _receive_other_ack(
-        self, header: DealHeader, holder: ValidatorIndex, envelope: Envelope
-    ) -> str | None:
-        """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
+    def _receive_other_ack(self, header: DealHeader, envelope: Envelope) -> str | None:
+        """Keep the ack of another dealing of the same batch: with the right one it is an offence.
+
+        One of another epoch is late, and its signer no stranger: it had another key.
+        """
         try:
             ack = decode_as(envelope.payload, AckPayload)
         except DecodeError as error:
             return f"an ack is malformed: {error}"
         same = (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
         if not same or holder in self._other_acks:
             return None
+        if holder is None:
+            return "an ack of a stranger"
         context = self._context
         key = context.validators.keys[holder]
         if not verify_envelope(context.verify, key, Domain.ACK, context.chain_id, envelope):
