@@ -409,21 +409,19 @@ class Beacon:
         return None
 
     def _receive_other_ack(self, header: DealHeader, envelope: Envelope) -> str | None:
-        """Keep the ack of another dealing of the same batch: with the right one it is an offence.
-
-        One of another epoch is late, and its signer no stranger: it had another key.
-        """
+        """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
         try:
             ack = decode_as(envelope.payload, AckPayload)
         except DecodeError as error:
             return f"an ack is malformed: {error}"
-        same = (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
-        holder = self._context.validators.index_of_kid.get(envelope.kid)
-        if not same or holder in self._other_acks:
-            return None
+        if (ack.epoch, ack.dealer, ack.batch) != (header.epoch, header.dealer, header.batch):
+            return None  # an honest one is late, perhaps under its key of the epoch before
+        context = self._context
+        holder = context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        context = self._context
+        if holder in self._other_acks:
+            return None
         key = context.validators.keys[holder]
         if not verify_envelope(context.verify, key, Domain.ACK, context.chain_id, envelope):
             return f"an ack that holder {holder} did not sign"

@@ -248,6 +248,8 @@ def test_a3_no_share_leaves_before_the_close_is_final_whatever_is_asked_or_shown
     for node in table.nodes:
         node.beacon.items(tip)
     tip.bind(digest("block", b"tip"))
+    for node in table.nodes:
+        node.beacon.items(tip)
     for to in range(4):
         for paths in (0, 1):
             table.deliver(to, (to + 1) % 4, frame(Number.GET_REVEAL, GetReveal(0, 0, paths)))
