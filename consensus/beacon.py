@@ -395,14 +395,11 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
-        is_other = envelope.payload != ack_payload(header)
-        if is_other and not _is_of_batch(envelope.payload, header):
-            return None  # late, perhaps of an epoch whose keys mean nothing here
+        if envelope.payload != ack_payload(header):
+            return self._receive_other_ack(header, envelope)
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        if is_other:
-            return self._receive_other_ack(header, holder, envelope)
         if not self._dealer.wants_ack(holder):
             return None
         if not self._context.check_ack(header, holder, envelope.signature):
@@ -411,13 +408,20 @@ class Beacon:
         self._compare_acks(header, holder)
         return None
 
-    def _receive_other_ack(
-        self, header: DealHeader, holder: ValidatorIndex, envelope: Envelope
-    ) -> str | None:
+    def _receive_other_ack(self, header: DealHeader, envelope: Envelope) -> str | None:
         """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
+        try:
+            ack = decode_as(envelope.payload, AckPayload)
+        except DecodeError as error:
+            return f"an ack is malformed: {error}"
+        if (ack.epoch, ack.dealer, ack.batch) != (header.epoch, header.dealer, header.batch):
+            return None  # an honest one is late, perhaps under its key of the epoch before
+        context = self._context
+        holder = context.validators.index_of_kid.get(envelope.kid)
+        if holder is None:
+            return "an ack of a stranger"
         if holder in self._other_acks:
             return None
-        context = self._context
         key = context.validators.keys[holder]
         if not verify_envelope(context.verify, key, Domain.ACK, context.chain_id, envelope):
             return f"an ack that holder {holder} did not sign"
@@ -652,15 +656,6 @@ class Beacon:
                 self._proofs[key] = build_false_share(
                     signed, running.roll.secrets, lie.at, lie.leaf, lie.path
                 )
-
-
-def _is_of_batch(payload: bytes, header: DealHeader) -> bool:
-    """Say whether an ack is of the same dealer and batch as a header, maybe not of the header."""
-    try:
-        ack = decode_as(payload, AckPayload)
-    except DecodeError:
-        return False
-    return (ack.epoch, ack.dealer, ack.batch) == (header.epoch, header.dealer, header.batch)
 
 
 def _fitting(items: list[bytes], room: int) -> list[bytes]:

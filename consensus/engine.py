@@ -560,10 +560,12 @@ class Engine:
             if self._chain.tip_of(held.digest) is None:
                 path, root = self._chain.trace(BlockHash(held.digest), executed=True)
                 if self._chain.tip_of(root) is None:
-                    # Notarized beside the final chain it is no offence: its view was given up, and
-                    # a later one built on the chain that became final.
                     if not self._is_beside(path):
                         self._seek(root, final=False)
+                    elif self._rounds.finalization is not None:
+                        # What a quorum finalized itself, all that is notarized above builds on (G4).
+                        self._halt(f"two chains are certified at height {path[0].header.height}")
+                    # Else the final block is so by a descendant, and this one's view was given up.
                     continue
                 if not all(self._executed(block) for block in path):
                     return False

@@ -36,7 +36,7 @@ from consensus.messages import (
     parse_frame,
     vote_payload,
 )
-from consensus.signing import Domain, Envelope, Verify, signed_bytes
+from consensus.signing import Domain, Envelope, KeyId, Verify, signed_bytes
 from consensus.validators import Validators
 
 
@@ -96,6 +96,12 @@ class Invariants:
     def voters(self, epoch: int) -> int:
         """Return how many vote in an epoch that somebody has entered."""
         return self._electorates[epoch].n
+
+    def host_of(self, epoch: int, kid: bytes) -> int | None:
+        """Return whose key a voter's key id is in an epoch, None if it is nobody's."""
+        voters = self._electorates.get(epoch)
+        index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
+        return None if index is None else self._hosts[epoch][index]
 
     def hash_at(self, height: int) -> bytes:
         """Return the hash of an agreed block."""

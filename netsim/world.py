@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consensus.effects import CertificateLogged, Committed, FinalLogged, Persist, RollLogged, Send
-from consensus.encoding import decode_as, digest, encode
+from consensus.encoding import DecodeError, decode_as, digest
 from consensus.messages import (
     Body,
     Certificate,
     Header,
     Number,
+    Proposal,
     VoteKind,
     VotePayload,
-    block_hash,
+    parse_frame,
 )
-from consensus.signing import PublicKey, key_id
+from consensus.signing import Envelope, PublicKey, key_id, parse_envelope
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
-from netsim.adversaries import read_proposal, read_vote
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
@@ -208,13 +208,15 @@ class TableRun:
 
     def _note_vote(self, host: int, data: bytes) -> None:
         """Count what a cheat signs that excludes something else it signed, whoever notices."""
-        vote, found = read_vote(data), read_proposal(data)
-        if found is not None:
-            header, _ = found
-            hash_ = block_hash(encode(header))
-            vote = VotePayload(VoteKind.NOTARIZE, header.epoch, header.view, hash_)
-        if vote is None:
-            return
+        try:
+            _, message = parse_frame(data)
+            signed = parse_envelope(message.vote) if isinstance(message, Proposal) else message
+            assert isinstance(signed, Envelope), "a vote or a proposal with one"
+            vote = decode_as(signed.payload, VotePayload)
+        except DecodeError:
+            return  # noise that a cheat made of it
+        if self.game.invariants.host_of(vote.epoch, signed.kid) != host:
+            return  # another's, passed on or forged
         place = (host, vote.epoch, vote.view, vote.kind == VoteKind.NOTARIZE)
         if self._said.setdefault(place, vote.digest) != vote.digest:
             self.trace.mark("equivocations")

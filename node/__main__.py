@@ -1,5 +1,6 @@
 """The `bitcraps` command."""
 
+import logging
 import os
 import sys
 
@@ -14,6 +15,8 @@ def main() -> None:
         sys.exit(2)
     if sys.stdin is None:  # closed by who started it: nobody types, like at its end
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  (until the end)
+    # Until a node has its own log, what the layers below note is for nobody: people read sentences.
+    logging.getLogger().addHandler(logging.NullHandler())
     from node.cli import run_command
 
     sys.exit(run_command(sys.argv[1:]))

@@ -48,7 +48,7 @@ from node.descriptor import (
 )
 from node.errors import OperatorError
 from node.identity import Keys, check_link
-from transport.base import Address, Counters, LinkClosed, LinkRefused, parse_address
+from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused, parse_address
 from transport.link import Credentials, Link
 from transport.tcp import Door, dial
 
@@ -552,7 +552,7 @@ async def say_saved(link: Link, saved: Saved) -> None:
 
 async def reach(keys: Keys, invite: Invite) -> Link:
     """Dial who made an invite, at its addresses in turn; raises `OperatorError`."""
-    tried = []
+    tried, known = [], True
     for text in invite.addresses:
         try:
             return await dial(
@@ -563,8 +563,15 @@ async def reach(keys: Keys, invite: Invite) -> Link:
                 Counters(),
             )
         except LinkRefused as error:
-            tried.append(f"{text}: {error}")
-    raise OperatorError(f"the host does not answer ({'; '.join(tried)})")
+            tried.append(f"{text}: {error.fault}")
+            known = known and error.fault is not Fault.HANDSHAKE
+    places = " or ".join(invite.addresses)
+    if not known:
+        raise OperatorError(
+            f"what answers at {places} does not know this invite: the table has begun, or the host "
+            "opened another; ask for a new invite"
+        )
+    raise OperatorError(f"the host does not answer ({'; '.join(tried)}): ask whether it still runs")
 
 
 def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:

@@ -760,7 +760,7 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return f"cannot open {path}: {error}"
         case _:
-            return f"{path} is damaged: {error}"
+            return f"{path} is damaged: {error}. Keep a copy and stop using it on this disk"
 
 
 def has_lost_commits(log: bytes) -> bool:

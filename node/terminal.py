@@ -284,7 +284,8 @@ def changes(before: TableView, after: TableView, width: int = WIDTH) -> list[str
     # While bets come in, the dice are offered to and fro; that is told only to whom it concerns.
     mine = after.thrower == after.me or not after.betting
     is_new = turn_text(after) != turn_text(before) and not after.waits_for
-    if is_new and (before.waits_for or (after.own.seated and (rolled or mine))):
+    begins = before.waits_for or before.me < 0
+    if is_new and (begins or (after.own.seated and (rolled or mine))):
         lines.append(f"  {turn_text(after)}")
     return lines
 

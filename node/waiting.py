@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from consensus.beacon import RollWaiting
 from consensus.effects import VoteLogged
+from consensus.encoding import INT_MAX
 from consensus.messages import VoteKind
 from consensus.standing import Standing, ViewStanding
 from consensus.validators import faults_tolerated
@@ -208,9 +209,19 @@ def _votes(seen: Situation) -> Why | None:
         player=(
             f"the table waits for {_names(seen, missing)}: {standing.q} of {n} nodes have to agree "
             f"and {n - len(silent)} {'does' if n - len(silent) == 1 else 'do'}{_unlinked(seen, missing)}"
+            f"{_forgotten(seen)}"
         ),
         developer=_votes_text(seen, view, missing),
     )
+
+
+def _forgotten(seen: Situation) -> str:
+    """Return why this node is one of those who do not vote, if it may have forgotten votes."""
+    floor = seen.floor or 0
+    if seen.standing.view > floor:
+        return ""
+    when = "in a later epoch" if floor == INT_MAX else f"from view {floor + 1} on"
+    return f"; this node has lost what it signed and votes again {when}"
 
 
 def _stuck_view(standing: Standing, n: int) -> ViewStanding:

@@ -173,10 +173,10 @@ def array_of(item: bytes, size: int) -> bytes:
 )
 def test_a_bomb_of_a_megabyte_is_refused_before_it_is_built(bomb: bytes) -> None:
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(DecodeError):
         decode(bomb)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * MEGABYTE

@@ -453,16 +453,31 @@ def test_a_notarized_block_beside_the_final_chain_is_no_second_chain(shown: bool
         scene.go()
     scene.show(scene.certificate(NOTARIZE, 3, beside.hash))
     scene.show(scene.certificate(NULLIFY, 3))
-    scene.show(scene.certificate(FINALIZE, 2, kept.hash))
-    assert fed(scene, [first, kept, beside, last, more]) == [1, 2]
+    # The chain comes block by block, so `kept` is the final block for a moment, by a descendant.
+    scene.show(scene.certificate(FINALIZE, 4, last.hash))
+    assert fed(scene, [first, kept, beside, last, more]) == [1, 2, 3]
     assert not scene.engine.halted
-    # What is beside it keeps nothing else from being fetched.
-    scene.show(scene.certificate(NOTARIZE, 4, last.hash))
+    scene.show(scene.certificate(NOTARIZE, 5, more.hash))
     fed(scene, [first, kept, beside, last, more])
-    assert scene.engine.tip.hash == last.hash
+    assert scene.engine.tip.hash == more.hash
     scene.show(scene.certificate(FINALIZE, 5, more.hash))
-    assert fed(scene, [first, kept, beside, last, more]) == [3, 4]
+    fed(scene, [first, kept, beside, last, more])
+    assert scene.engine.final.height == 4
     assert not scene.engine.halted
+
+
+def test_a_notarized_block_that_skips_a_finalized_one_halts_the_node() -> None:
+    """PROTOCOL 7, G4: what is notarized in a later view builds on what a quorum finalized itself."""
+    scene = Scene()
+    first = scene.block(1)
+    final = scene.block(2, first, (b"final",))
+    beside = scene.block(3, first, (b"beside",))
+    scene.show(scene.certificate(FINALIZE, 2, final.hash))
+    assert fed(scene, [first, final, beside]) == [1, 2]
+    scene.propose(beside)
+    scene.show(scene.certificate(NOTARIZE, 3, beside.hash))
+    fed(scene, [first, final, beside])
+    assert scene.engine.halted == "two chains are certified at height 2"
 
 
 def test_a_seal_that_a_tail_made_final_is_held_with_the_tails_that_show_it() -> None:

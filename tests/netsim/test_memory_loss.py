@@ -14,6 +14,8 @@ from netsim.host import Disk
 from netsim.playing import PlayingTable
 from netsim.tables import CounterTable, Seat
 from netsim.twins import Split, TwinPair, _twin_of
+from node.game.craps.bets import Kind
+from node.game.operations import PlaceBet
 from node.waiting import Cause, explain
 
 
@@ -66,6 +68,22 @@ def test_a_lost_store_votes_only_above_its_mark(table: PlayingTable) -> None:
     assert min(view for view, *_ in after) == mark + 1
     assert exclusive(before, after) == []
     assert not table.replicas[1].engine.muted
+
+
+def test_below_its_mark_it_says_why_the_table_waits_for_it_too(table: PlayingTable) -> None:
+    mark = max(view for view, *_ in votes(table, 1)) + 32
+    table.floors[1] = (0, mark)
+    give_disk(table, 1, Disk())
+    table.settle()
+    table.network.crash(2)
+    table.submit(0, PlaceBet(0, Kind.FIELD, 0, 5))
+    table.network.run(table.network.now_ms + 5_000)
+    why = explain(table.replicas[1].situation())
+    assert why.cause is Cause.VOTES
+    assert why.player.endswith(
+        f"; this node has lost what it signed and votes again from view {mark + 1} on"
+    )
+    assert "lost what it signed" not in explain(table.replicas[0].situation()).player
 
 
 def test_with_store_and_mark_lost_a_node_asks_first_and_then_votes_two_views_on(

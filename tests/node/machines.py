@@ -63,6 +63,7 @@ class Scripted:
     engine = SimpleNamespace(view=1)
     validators = SimpleNamespace(q=0)
     player = None
+    is_done = False
 
     def __init__(self, **outputs: Sequence[Outcome]) -> None:
         self.pipeline = MessageProcessor()
@@ -110,6 +111,7 @@ class Sequencer:
     """
 
     deadline_ms: int | None = None
+    is_done = False
 
     def __init__(self, me: int) -> None:
         self.me = me

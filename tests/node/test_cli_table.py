@@ -249,6 +249,24 @@ def test_an_invite_may_come_on_standard_input_and_is_not_needed_to_come_back(
         assert stop(again) == 0
 
 
+def test_who_comes_too_late_for_the_lobby_reads_so_in_one_sentence(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    host = Terminal("host", "--data", folders[0], "--name", "two", "--seats", 2)
+    shown = host.read_until(r"bitcraps1:\S+\n")
+    guest = Terminal("join", "--data", folders[1], shown.split()[-1])
+    guest.read_until("at the table")
+    carla = tmp_path / "carla"
+    write_config(Folder(carla), "carla", "127.0.0.1:0")
+    create_keys(Folder(carla).identity)
+    _, errors = once("join", "--data", carla, shown.split()[-1], code=1)
+    (line,) = errors.splitlines()
+    assert "does not know this invite: the table has begun" in line
+    for terminal in (host, guest):
+        terminal.type("quit")
+        terminal.close()
+
+
 def test_leaving_for_good_is_asked_once_more_at_a_terminal(folders: list[Path]) -> None:
     host = Terminal("host", "--data", folders[0], "--name", "solo", "--seats", 1)
     host.read_until("You are alone")

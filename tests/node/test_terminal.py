@@ -181,6 +181,15 @@ def test_one_voter_votes_and_several_vote() -> None:
     )
 
 
+def test_a_newcomer_reads_what_to_do_next() -> None:
+    catching_up = replace(TABLE, me=-1, players=TABLE.players[:3])
+    assert changes(catching_up, replace(TABLE, me=3)) == [
+        "  Dmitri-with-a-long-name joins the table.",
+        "  You are watching: type `sit` to take a seat.",
+    ]
+    assert changes(catching_up, replace(catching_up, height=TABLE.height + 1)) == []
+
+
 def test_who_has_the_dice_and_no_bet_is_not_told_to_throw() -> None:
     alone = replace(TABLE, me=0, players=(replace(ANNA, bets=()), replace(BEN, ready=True)))
     assert turn_text(alone) == "You have the dice: type a bet, then `roll`."
