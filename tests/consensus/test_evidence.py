@@ -425,6 +425,18 @@ def test_who_was_dealt_something_else_than_the_chain_holds_shows_none_of_it() ->
         assert {report.peer for report in table.nodes[node].reports} <= {2}
 
 
+def test_a_late_ack_with_a_key_of_the_epoch_before_is_nobodys_fault() -> None:
+    table = Table(N)
+    table.run(10)
+    current = table.nodes[0].beacon._dealer.current
+    assert current is not None
+    late = ack_payload(msgspec.structs.replace(current[0], epoch=1))
+    old_key = next(key for key in make_signers(7) if key.public_key not in VALIDATORS.keys)
+    said = sign_envelope(old_key, Domain.ACK, CHAIN, late)
+    table.deliver(0, 3, frame(Number.ACK, said))
+    no_reports(table)
+
+
 def test_an_ack_of_a_past_batch_proves_nothing_beside_one_of_the_next() -> None:
     table = Table(N)
     table.run(10)

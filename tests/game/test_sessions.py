@@ -192,6 +192,18 @@ def test_a_game_of_riding_bets_alone_is_thrown_by_its_timer_and_paid() -> None:
     assert game.session().seats == [None]
 
 
+def test_a_bet_between_two_ticks_of_a_block_starts_the_timer_that_the_second_one_hears_of() -> None:
+    game = Game().seated(0, 1)
+    game.bet(0, RIDE, 10)
+    # Somebody else would throw from now on, so the thrower may be too slow.
+    bet = PlaceBet(0, RIDE, 0, 10)
+    receipts = game.block((0, Ready(0)), (2, Tick(0)), (1, bet), (2, Tick(0)))
+    assert [(receipt.code, receipt.values) for receipt in receipts[1::2]] == [
+        (Code.NOT_DUE, (29_000,)),
+        (Code.NOT_DUE, (9_000,)),
+    ]
+
+
 @pytest.mark.parametrize(
     "operation",
     [
