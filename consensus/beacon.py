@@ -65,7 +65,7 @@ from consensus.signing import (
     sign_envelope,
     verify_envelope,
 )
-from consensus.timing import DELTA_MS_DEFAULT
+from consensus.timing import DELTA_MS_DEFAULT, earliest
 from consensus.validators import ValidatorIndex
 
 __all__ = [
@@ -149,6 +149,11 @@ class Beacon:
         self._remembers = remembers
         self._wanted = False
         self._entropy_asked = False
+        self.changes = 0
+        """How often an input came, or an own item was made: until then `items` stay the same."""
+        self._done = 0  # the changes that `advance` has dealt with
+        self.deadline_ms: int | None = None
+        """When `advance` has something to do without an input, monotonic milliseconds."""
         self._held: dict[tuple[int, int], _Held] = {}
         self._stored: dict[tuple[int, int], SharesLogged] = {}
         self._deals: dict[tuple[int, int], bytes] = {}  # the first that was seen of each batch
@@ -188,6 +193,7 @@ class Beacon:
     def entropy(self, data: bytes, now: Now) -> None:
         """Take the answer to a `RequestEntropy`: a dealing is made of it if one is still due."""
         assert len(data) == ENTROPY_BYTES, f"{len(data)} bytes of entropy"
+        self.changes += 1
         self._entropy_asked = False
         state = self._state
         if state is None or not self._dealer.wants_entropy(state):
@@ -217,6 +223,7 @@ class Beacon:
             wanted: Whether some session has a bet, so that dealings must be in stock.
             items: The system items of that block.
         """
+        self.changes += 1
         for item in items:
             if item[1] == CERTIFICATE_KIND:
                 self._note_deal(decode_as(item, DealCertificate).deal)
@@ -241,6 +248,7 @@ class Beacon:
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
         """Repeat to a peer that is back what it may have missed."""
+        self.changes += 1
         self._dealer.greet(peer, self._effects)
         for running in self._running.values():
             if running.reveal:
@@ -248,33 +256,30 @@ class Beacon:
 
     def advance(self, now: Now) -> list[Effect]:
         """Return the effects of all inputs since the last call and of deadlines that came."""
+        is_due = self.deadline_ms is not None and now.mono_ms >= self.deadline_ms
+        if self._done == self.changes and not is_due:
+            return []
         state = self._state
         if state is not None:
             self._dealer.advance(now, self._records, self._effects)
             if (own := self._dealer.item) is not None:
                 batch, item = own
                 self._certificates[self._me, batch] = item
+                self.changes += 1
             for running in self._running.values():
                 self._ask(running, now)
             wants = self._wanted and self._dealer.wants_entropy(state)
             if wants and not self._entropy_asked:
                 self._entropy_asked = True
                 self._effects.append(RequestEntropy(ENTROPY_BYTES))
+        self._done = self.changes
+        asks = [one.ask.due_ms for one in self._running.values() if one.roll.item is None]
+        self.deadline_ms = earliest(self._dealer.due_ms, *asks)
         effects, self._effects = self._effects, []
         if self._records:
             effects.insert(0, Persist(tuple(self._records)))
             self._records = []
         return effects
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `advance` has something to do without an input, monotonic milliseconds."""
-        due = [
-            running.ask.due_ms for running in self._running.values() if running.roll.item is None
-        ]
-        if self._dealer.due_ms is not None:
-            due.append(self._dealer.due_ms)
-        return min(due, default=None)
 
     def waiting(self) -> tuple[RollWaiting, ...]:
         """Return the closed rolls whose secrets are not all known here, oldest first."""
@@ -317,6 +322,7 @@ class Beacon:
         """Take a decoded message of an authenticated peer; what is wrong is reported."""
         if self._state is None:
             return
+        self.changes += 1
         fault: str | None = None
         match message:
             case DealMessage():

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from consensus.effects import BlockLogged
 from consensus.encoding import DecodeError, Digest, decode_as, digest, encode
 from consensus.messages import BlockHash, Body, Flag, Header, block_hash, body_hash
@@ -64,8 +66,7 @@ class EpochOfChain(Protocol):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tip:
+class Tip(msgspec.Struct, frozen=True, gc=False):
     """A place on the chain."""
 
     height: int

@@ -4,8 +4,6 @@ Nothing here makes a statement: what goes out are stored votes, byte for byte, h
 blocks, and Status, which says where a node stands and marks what follows it as a repetition.
 """
 
-from collections.abc import Iterator
-
 from consensus.chain import Chain
 from consensus.effects import Now, Send
 from consensus.encoding import Record
@@ -21,7 +19,7 @@ from consensus.messages import (
 from consensus.peers import Peers
 from consensus.rounds import Rounds
 from consensus.sync import Fetcher, serve
-from consensus.timing import Timing
+from consensus.timing import Timing, earliest
 from consensus.validators import ValidatorIndex
 from consensus.votes import Electorate
 
@@ -218,24 +216,28 @@ class Dissemination:
             self._relay([peer for peer, _ in self.peers.others()], self._old_mark, now)
         if awake and now_ms >= self._retry_ms:
             self._repeat(now)
-        self.fetcher.seek(missing, final=is_final, leader=self._validators.leader(view - 1))
-        request = self.fetcher.ask(now_ms, self.delta_ms)
-        if request is not None:
-            self._send(request[0], Number.GET_BLOCKS, request[1])
+        if missing is not None or self.fetcher.deadline_ms is not None:
+            self.fetcher.seek(missing, final=is_final, leader=self._validators.leader(view - 1))
+            request = self.fetcher.ask(now_ms, self.delta_ms)
+            if request is not None:
+                self._send(request[0], Number.GET_BLOCKS, request[1])
         if unsettled is not None and now_ms >= self._ask_ms:
             self._ask_certificate(unsettled, now)
         if now_ms >= self._status_ms:
             self._ask_status(self.peers.next_turn(), now)
 
-    def deadlines(self, *, awake: bool, unsettled: int | None) -> Iterator[int | None]:
-        """Yield when `speak` has something to say."""
-        if self.peers:
-            yield from (self._status_ms, self._relay_ms, self._relay_all_ms)
-            yield self.fetcher.deadline_ms
-            if awake:
-                yield self._retry_ms
-            if unsettled is not None:
-                yield self._ask_ms
+    def deadline_ms(self, *, awake: bool, asks: bool) -> int | None:
+        """Return when `speak` has something to say; `asks` for the certificate of a view."""
+        if not self.peers:
+            return None
+        return earliest(
+            self._status_ms,
+            self._relay_ms,
+            self._relay_all_ms,
+            self.fetcher.deadline_ms,
+            self._retry_ms if awake else None,
+            self._ask_ms if asks else None,
+        )
 
     def _relay(self, peers: list[ValidatorIndex], mark: tuple[int, int], now: Now) -> None:
         """Help those who did not reach a mark; what came after it has its own time."""

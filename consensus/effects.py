@@ -4,24 +4,23 @@ Effects are performed in list order. A `Persist` is durable before the next effe
 nothing is sent that could be forgotten (PROTOCOL 9).
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from consensus.encoding import Digest
 from consensus.messages import Body, Header
 from consensus.validators import ValidatorIndex
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True, gc=False):
     """The clocks as an input: monotonic for deadlines, wall for the table clock. Milliseconds."""
 
     mono_ms: int
     wall_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteLogged:
+class VoteLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An own vote; the envelope is resent verbatim and never made anew."""
 
     kind: int
@@ -31,16 +30,14 @@ class VoteLogged:
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorLogged:
+class FloorLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """This node votes in no view of the epoch up to this one: it may have, and forgotten it."""
 
     epoch: int
     view: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockLogged:
+class BlockLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A block that this node proposed, notarized, or fetched because it is final."""
 
     hash: bytes
@@ -50,8 +47,7 @@ class BlockLogged:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateLogged:
+class CertificateLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A notarization or nullification held, so that a restart resumes at its view."""
 
     kind: int
@@ -61,8 +57,7 @@ class CertificateLogged:
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalLogged:
+class FinalLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A final block; the certificate is empty when a descendant's proves it."""
 
     height: int
@@ -71,8 +66,7 @@ class FinalLogged:
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DealingLogged:
+class DealingLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An own dealing: its 32 bytes of entropy make every polynomial again."""
 
     epoch: int
@@ -80,8 +74,7 @@ class DealingLogged:
     entropy: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharesLogged:
+class SharesLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The shares that a dealer gave this node, as opened from the box, before they are acked."""
 
     epoch: int
@@ -91,8 +84,7 @@ class SharesLogged:
     shares: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DealCertificateLogged:
+class DealCertificateLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An own deal certificate that publishes shares: no other one of its dealing is ever sent."""
 
     epoch: int
@@ -100,16 +92,14 @@ class DealCertificateLogged:
     item: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionLogged:
+class ActionLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An own signed action that is not final yet."""
 
     seq: int
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotLogged:
+class SnapshotLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The whole state after a final block, as its own encoding; older blocks need no replay."""
 
     height: int
@@ -117,8 +107,7 @@ class SnapshotLogged:
     state: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollLogged:
+class RollLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A settled roll and what recomputes it: an encoded `beacon.RollProof`."""
 
     session: int
@@ -127,8 +116,7 @@ class RollLogged:
     proof: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochKeysLogged:
+class EpochKeysLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Own keys for an epoch to come, durable before anybody is told of them."""
 
     epoch: int
@@ -136,8 +124,7 @@ class EpochKeysLogged:
     box_secret: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochKeysErased:
+class EpochKeysErased(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Dealings and shares of all epochs before this one have done their work: forget them.
 
     So have own keys that were made for epochs before `keys`; later ones may be in use still.
@@ -147,8 +134,7 @@ class EpochKeysErased:
     keys: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealLogged:
+class SealLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What made the seal of an epoch final: the certificate of the seal, or of a tail behind it.
 
     `step` proves to others that it is, and who votes next: an encoded `EpochStep`.
@@ -161,16 +147,14 @@ class SealLogged:
     step: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedLogged:
+class FetchedLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An answer that counted in a fetch of a state, as it was framed: it is not asked for again."""
 
     part: int
     message: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FetchEnded:
+class FetchEnded(msgspec.Struct, frozen=True, gc=False):
     """The fetched answers have done their work, or lead nowhere any more: forget them."""
 
 
@@ -194,15 +178,13 @@ LogRecord: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(msgspec.Struct, frozen=True, gc=False):
     """Make these durable, all or none, before the next effect."""
 
     records: tuple[LogRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Hand a frame to one peer, or to all others when `to` is None.
 
     Engine and beacon number the parties of their epoch, validators first; outside of them a peer
@@ -213,23 +195,20 @@ class Send:
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEntropy:
+class RequestEntropy(msgspec.Struct, frozen=True, gc=False):
     """Ask for `size` random bytes; they come back by the core's `entropy` input."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False):
     """A peer broke a rule: `fault` names it. Counted and logged; the peer is never answered."""
 
     peer: ValidatorIndex
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """A block became final and durable, in height order."""
 
     height: int
@@ -239,8 +218,7 @@ class Committed:
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(msgspec.Struct, frozen=True, gc=False):
     """The state diverged: stop, keep the journal, say why. Never guess."""
 
     reason: str

@@ -47,6 +47,19 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)))
 
 
+def encode_uint(value: int) -> bytes:
+    """Return the encoding of an integer 0..2**63-1."""
+    if value < 24:
+        return bytes((value,))
+    if value < 1 << 8:
+        return bytes((0x18, value))
+    if value < 1 << 16:
+        return b"\x19" + value.to_bytes(2, "big")
+    if value < 1 << 32:
+        return b"\x1a" + value.to_bytes(4, "big")
+    return b"\x1b" + value.to_bytes(8, "big")
+
+
 def encode_array(items: Sequence[bytes]) -> bytes:
     """Return the encoding of an array whose items, fewer than 2^16, are encoded already."""
     size = len(items)

@@ -53,7 +53,7 @@ from consensus.restart import resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
-from consensus.timing import backed_off
+from consensus.timing import backed_off, earliest
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
 
@@ -117,9 +117,13 @@ class Engine:
         self._outside = Dissemination(
             self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
         )
+        self._timing = self._outside.timing
         self.deadline_ms: int | None = None
         self._now = Now(0, 0)
         self._work = False
+        # When time alone may let a rule fire, and the delay by which that was worked out.
+        self._rules_ms: int | None = None
+        self._rules_delta_ms = 0
         # Of the current view, in monotonic ms.
         self._entered_ms = 0
         self._armed_ms: int | None = None  # when its timers start; None: asleep
@@ -188,13 +192,14 @@ class Engine:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
         if not self.is_over:
-            due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
-            stirs = self._rounds.noted or due
-            if stirs or not self._work:  # work that goes away without a block can wait
+            is_due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
+            stirs = self._rounds.noted
+            if stirs or is_due or not self._work:  # work that goes away without a block can wait
                 worked, self._work = self._work, self._app.has_work(self.tip.hash)
-                stirs |= self._work is not worked
+                stirs |= self._work is not worked or (is_due and self._may_fire_by_time())
             if stirs:
                 self._apply_rules()
+            if stirs or is_due:
                 if not self.is_over:
                     self._outside.speak(
                         now,
@@ -245,7 +250,7 @@ class Engine:
     @property
     def delta_ms(self) -> int:
         """The estimate of one-way delay, execution included."""
-        return self._outside.delta_ms
+        return self._timing.delta_ms
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -283,7 +288,7 @@ class Engine:
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return self._outside.timing.table_clock(now)
+        return self._timing.table_clock(now)
 
     def _on_vote(self, sender: ValidatorIndex, envelope: Envelope) -> None:
         noted = self._rounds.note_vote(sender, envelope)
@@ -293,7 +298,7 @@ class Engine:
         self._outside.peers.voted(sender, kind, view)
         if kind is NOTARIZE and view == self.view and self._proposed_ms is not None:
             # Its execution and its disk are part of how long a view takes.
-            self._outside.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
+            self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
     # The rules.
 
@@ -309,9 +314,23 @@ class Engine:
             or self._voted_final()
             or self._proposed()
             or self._gave_up()
+            or self._rounds.fresh  # a proposal that still waits may have shown a certificate
         ):
             pass
         self._rounds.noted = False
+
+    def _may_fire_by_time(self) -> bool:
+        """Say whether a rule may fire though nothing was noted; else only words are due."""
+        at_ms = self._rules_ms
+        return (
+            self.deadline_ms is None
+            or (at_ms is not None and self._now.mono_ms >= at_ms)
+            or self._rules_delta_ms != self.delta_ms
+            or self._early_ms is not None
+            or self._outside.is_tired
+            or self.is_listening
+            or self.floor is None
+        )
 
     def may_vote(self, view: int) -> bool:
         """Say whether this node votes in a view, as far as its memory and its key allow."""
@@ -554,6 +573,7 @@ class Engine:
 
     def _voted_final(self) -> bool:
         """R5: finalize a notarized, stored, executed block of a view that was not nullified."""
+        executed = False
         for known in self._rounds.open:
             held = known.notarization
             assert held is not None, "an open round has a notarization"
@@ -570,6 +590,7 @@ class Engine:
                 if not all(self._executed(block) for block in path):
                     return False
                 self._see_tip()
+                executed = True  # a proposal may have waited for its parent
             voted = known.nullify is not None or known.finalize is not None
             if voted or not self.may_vote(known.view):
                 continue
@@ -579,7 +600,7 @@ class Engine:
                 self._records.append(block.log())
             self._vote(FINALIZE, known, held.digest)
             return True
-        return False
+        return executed
 
     def _proposed(self) -> bool:
         """R1: the leader builds on the highest parent that it can prove."""
@@ -688,15 +709,16 @@ class Engine:
         if self.is_over:
             return None
         now_ms = self._now.mono_ms
-        due = [self._early_ms]
-        if self._armed_ms is not None and self._armed_ms > now_ms:
-            due.append(self._armed_ms)
-        elif self._armed_ms is not None and self.may_vote(self.view):
-            known = self._rounds.get(self.view)
-            if known is None or (known.nullify is None and known.finalize is None):
-                due.append(self._timeout_ms(known))
-        due += self._outside.deadlines(awake=self.awake, unsettled=self._unsettled)
-        first = min((at for at in due if at is not None), default=None)
+        fires_ms = self._armed_ms
+        if fires_ms is not None and fires_ms <= now_ms:
+            fires_ms = None
+            if self.may_vote(self.view):
+                known = self._rounds.get(self.view)
+                if known is None or (known.nullify is None and known.finalize is None):
+                    fires_ms = self._timeout_ms(known)
+        self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms
+        spoken_ms = self._outside.deadline_ms(awake=self.awake, asks=self._unsettled is not None)
+        first = earliest(fires_ms, self._early_ms, spoken_ms)
         assert first is None or first > now_ms, f"a deadline of {now_ms - (first or 0)} ms ago"
         return first
 

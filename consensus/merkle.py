@@ -40,7 +40,7 @@ class MerkleTree:
 
     def copy(self) -> "MerkleTree":
         """Return an independent tree with the same leaves."""
-        twin = MerkleTree()
+        twin: MerkleTree = MerkleTree.__new__(MerkleTree)
         twin._layers = [list(layer) for layer in self._layers]
         twin._dirty = dict(self._dirty)
         return twin
@@ -98,7 +98,15 @@ class MerkleTree:
 
 def merkle_root(leaves: Sequence[bytes]) -> Digest:
     """Return the root over leaf contents."""
-    return MerkleTree(leaves).root()
+    if not leaves:
+        return EMPTY_ROOT
+    layer: list[bytes] = [leaf_digest(leaf) for leaf in leaves]
+    while len(layer) > 1:
+        above: list[bytes] = [_node(*layer[at : at + 2]) for at in range(0, len(layer) - 1, 2)]
+        if len(layer) & 1:
+            above.append(layer[-1])
+        layer = above
+    return _seal(len(leaves), layer[0])
 
 
 def verify_proof(root: bytes, count: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:

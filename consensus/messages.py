@@ -18,6 +18,7 @@ from consensus.encoding import (
     decode_as,
     digest,
     encode,
+    encode_uint,
 )
 from consensus.merkle import merkle_root
 from consensus.signing import Envelope, parse_envelope
@@ -367,6 +368,13 @@ def body_leaves(body: Body) -> list[bytes]:
     ]
 
 
+_VOTE_HEAD = b"\x84"
+"""An array of four."""
+_DIGEST_HEAD = b"\x58\x20"
+"""A byte string of 32."""
+
+
 def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:
-    """Return the bytes that a vote signs; certificates rebuild them."""
-    return encode(VotePayload(kind, epoch, view, about))
+    """Return the bytes that a vote signs, a `VotePayload`; certificates rebuild them."""
+    kind_epoch_view = encode_uint(kind) + encode_uint(epoch) + encode_uint(view)
+    return _VOTE_HEAD + kind_epoch_view + _DIGEST_HEAD + about

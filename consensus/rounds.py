@@ -107,7 +107,9 @@ class Rounds:
         self._rounds: dict[int, Round] = {}
         self._statements: dict[bytes, Statement] = {}  # by payload
         self._ripe: list[Statement] = []
-        self._proofs: dict[tuple[ValidatorIndex, OffenceKind], bytes] = {}
+        self._proved: dict[tuple[ValidatorIndex, OffenceKind], None] = {}
+        self.evidence: tuple[bytes, ...] = ()
+        """The proofs of fault, one for each offender and kind of offence."""
         self.view = final.view + 1
         self.final = final
         self.finalization: Held | None = None  # of the final block itself
@@ -122,11 +124,6 @@ class Rounds:
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
         self._distrusted = 0  # mask of those of whom there is a proof of fault
-
-    @property
-    def evidence(self) -> tuple[bytes, ...]:
-        """The proofs of fault, one for each offender and kind of offence."""
-        return tuple(self._proofs.values())
 
     def get(self, view: int) -> Round | None:
         """Return what is known of a view, if anything is."""
@@ -552,9 +549,11 @@ class Rounds:
         votes = [decode_as(half.payload, VotePayload) for half in (statement, other)]
         kind = offence_of(*votes)
         assert kind is not None, "votes that are opposed exclude each other"
-        if (signer, kind) not in self._proofs and signer != self._me:
-            self.accused += [(signer, half) for half in halves]
-        self._proofs.setdefault((signer, kind), build_evidence(Domain.VOTE, *halves))
+        if (signer, kind) not in self._proved:
+            self._proved[signer, kind] = None
+            self.evidence = (*self.evidence, build_evidence(Domain.VOTE, *halves))
+            if signer != self._me:
+                self.accused += [(signer, half) for half in halves]
         self.distrust(signer)
         self.faults.append((signer, f"{kind.name} in view {statement.view}"))
 

@@ -22,6 +22,14 @@ _SMOOTHING = 4
 """A new sample weighs 1/4: a busy table is noticed within a few views."""
 
 
+def earliest(first: int | None, *others: int | None) -> int | None:
+    """Return the least of the times that there are."""
+    for at in others:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
+
+
 def backed_off(base_ms: int, steps: int) -> int:
     """Return `base_ms` grown by half per step: the delay bound is unknown."""
     if steps == 0:
@@ -43,14 +51,8 @@ class Timing:
         self._answered = [-1] * validators.n
         self._questions: dict[int, int] = {}  # wall ms of asking -> monotonic ms
         self._offset_ms = 0
-        self._delta_ms: int | None = None
-
-    @property
-    def delta_ms(self) -> int:
+        self.delta_ms = self._estimate()
         """Half the round trip to the peer that completes a quorum, clamped."""
-        if self._delta_ms is None:
-            self._delta_ms = self._estimate()
-        return self._delta_ms
 
     def asked(self, now: Now) -> None:
         """Take note that Status questions go out now."""
@@ -76,7 +78,7 @@ class Timing:
             self._trips[peer] = trip_ms * _SMOOTHING
         else:
             self._trips[peer] = known + trip_ms - known // _SMOOTHING
-        self._delta_ms = None
+        self.delta_ms = self._estimate()
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""

@@ -51,6 +51,8 @@ class ViolatedError(AssertionError):
 
 Round: TypeAlias = tuple[int, int]
 """An epoch and a view in it."""
+_Stated: TypeAlias = tuple[int, Round, bytes]
+"""What a certificate says: its kind, where, about which block."""
 
 
 class Invariants:
@@ -75,7 +77,7 @@ class Invariants:
         self._durable: dict[tuple[int, Round, int], bytes] = {}  # host, round, kind -> digest
         self._sent: dict[tuple[int, Round, int], bytes] = {}
         self._certified: dict[tuple[Round, int], bytes] = {}  # round, kind -> digest
-        self._proved: dict[bytes, None] = {}  # certificates verified here
+        self._proved: dict[bytes, _Stated] = {}  # certificates verified here
         self._own_certificates: dict[tuple[int, Round, int], bytes] = {}
         self._blocks: dict[bytes, tuple[bytes, bytes]] = {}  # stored by somebody
         self._chain: list[tuple[bytes, Header]] = []  # agreed blocks from height 1
@@ -146,19 +148,22 @@ class Invariants:
         if host in self.byzantine:
             return
         match effect:
+            case Send(_, data):
+                if data[0] == Number.VOTE:
+                    self._sent_vote(host, data)
+                elif data[0] == Number.CERTIFICATE:
+                    self._valid(f"G1 host {host} sends", data[1:])
             case Persist(records):
-                final = max(
-                    (record.view for record in records if isinstance(record, FinalLogged)),
-                    default=-1,
-                )
+                final = -1
                 # With its whole state beside it a final block may stand far above the last one.
-                self._fetched = [one.hash for one in records if isinstance(one, SnapshotLogged)]
+                self._fetched = []
+                for record in records:
+                    if isinstance(record, FinalLogged):
+                        final = max(final, record.view)
+                    elif isinstance(record, SnapshotLogged):
+                        self._fetched.append(record.hash)
                 for record in records:
                     self._stored_record(host, record, final)
-            case Send(_, data) if data[0] == Number.VOTE:
-                self._sent_vote(host, data)
-            case Send(_, data) if data[0] == Number.CERTIFICATE:
-                self._valid(f"G1 host {host} sends", data[1:])
             case Committed():
                 self._committed(host, effect)
             case Halt(reason):
@@ -245,10 +250,11 @@ class Invariants:
         if self._sent.setdefault(key, data) != data:
             raise ViolatedError(f"I6 host {host} sends other bytes for its vote of {vote.view}")
 
-    def _valid(self, who: str, data: bytes) -> None:
+    def _valid(self, who: str, data: bytes) -> _Stated:
         """Check a certificate with all its signatures, and against all others ever seen."""
-        if data in self._proved:
-            return
+        known = self._proved.get(data)
+        if known is not None:
+            return known
         try:
             certificate = decode_as(data, Certificate)
         except DecodeError as error:
@@ -265,7 +271,7 @@ class Invariants:
             message = signed_bytes(kid, Domain.VOTE, self._chain_id, payload)
             if not self._verify(key, message, signature):
                 raise ViolatedError(f"{who} a certificate that {signer} did not sign")
-        self._proved[data] = None
+        stated = self._proved[data] = (kind, round_, certificate.digest)
         if self._certified.setdefault((round_, kind), certificate.digest) != certificate.digest:
             raise ViolatedError(f"G1 two {kind.name} certificates of {round_}")
         if (round_, VoteKind.NULLIFY) in self._certified and (
@@ -273,6 +279,7 @@ class Invariants:
             VoteKind.FINALIZE,
         ) in self._certified:
             raise ViolatedError(f"G2 {round_} is nullified and final")
+        return stated
 
     def _final(self, host: int, record: FinalLogged) -> None:
         """A host stores its next final block; here the chains of all hosts meet."""
@@ -293,11 +300,8 @@ class Invariants:
 
     def _proven(self, who: str, data: bytes, header: Header, hash_: bytes) -> None:
         """A final block is proved by its own certificate, and was notarized before."""
-        self._valid(who, data)
-        certificate = decode_as(data, Certificate)
         round_ = (header.epoch, header.view)
-        stated = (certificate.kind, (certificate.epoch, certificate.view), certificate.digest)
-        if stated != (VoteKind.FINALIZE, round_, hash_):
+        if self._valid(who, data) != (VoteKind.FINALIZE, round_, hash_):
             raise ViolatedError(f"{who} a final block with another's certificate")
         if not self._is_notarized(round_, hash_):
             raise ViolatedError(f"G3 {round_} is final and not notarized")

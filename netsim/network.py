@@ -213,6 +213,8 @@ class Network:
             match effect:
                 case Send(to, data):
                     self._send(index, to, data, late_us)
+                case Persist():
+                    pass
                 case Committed(height):
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
@@ -276,16 +278,20 @@ class Network:
     # Frames.
 
     def _send(self, index: int, to: ValidatorIndex | None, data: bytes, late_us: int) -> None:
-        counts = self.counts
         self.trace.said(self.now_ms, index, data)
+        frames = 0
         for peer in range(len(self.hosts)) if to is None else (to,):
             if peer == index or peer < 0:
                 continue
-            counts.frames += 1
-            counts.bytes += len(data)
-            counts.votes += data[0] == Number.VOTE
-            counts.certificates += data[0] == Number.CERTIFICATE
+            frames += 1
             self.transmit(index, peer, data, late_us)
+        counts, number = self.counts, data[0]
+        counts.frames += frames
+        counts.bytes += frames * len(data)
+        if number == Number.VOTE:
+            counts.votes += frames
+        elif number == Number.CERTIFICATE:
+            counts.certificates += frames
 
     def transmit(self, index: int, peer: int, data: bytes, late_us: int = 0) -> None:
         """Put one frame on a link, as an adversary may as well."""
@@ -303,7 +309,11 @@ class Network:
                 continue
             when_ms = -(-at_us // US_PER_MS)
             self.trace.message(self.now_ms, index, peer, when_ms, data)
-            self._post(when_ms, peer, [(ValidatorIndex(index), data)])
+            batch = self._mail[peer].get(when_ms)
+            if batch is None:
+                self._post(when_ms, peer, [(ValidatorIndex(index), data)])
+            else:
+                batch.append((ValidatorIndex(index), data))
 
     def _relink(self, index: int, peer: int) -> None:
         if self.is_linked(index, peer):

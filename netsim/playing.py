@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from consensus.effects import Persist, SealLogged
+from consensus.effects import Persist, SealLogged, Send
 from consensus.encoding import Digest, decode_as, digest, encode
 from consensus.messages import Body, Header
 from consensus.signing import (
@@ -254,13 +254,12 @@ class PlayingTable:
         self.invariants.begins(membership.epoch, replica.validators, membership.voters)
 
     def _observe(self, host: int, effect: object) -> None:
-        match effect:
-            case Persist(records) if any(isinstance(one, SealLogged) for one in records):
-                self._note_epoch(self.replicas[host])
-            case _:
-                pass
+        if isinstance(effect, Persist) and SealLogged in map(type, effect.records):
+            self._note_epoch(self.replicas[host])
         self.invariants.observe(host, effect)
         match effect:
+            case Send() | Persist():
+                pass
             case Answer():
                 self.answers[host].append(effect)
             case Played(height, result):

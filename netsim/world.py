@@ -172,13 +172,14 @@ class TableRun:
         mark = self.trace.mark
         match effect:
             case Send(_, data):
-                if data[0] == Number.GET_BLOCKS:
+                number = data[0]
+                if number == Number.GET_BLOCKS:
                     mark("blocks_fetched")
-                elif data[0] == Number.GET_REVEAL:
+                elif number == Number.GET_REVEAL:
                     mark("reveals_asked")
-                elif data[0] in {Number.VOTE, Number.PROPOSAL} and host in self.damaged:
+                elif number in {Number.VOTE, Number.PROPOSAL} and host in self.damaged:
                     self._note_vote(host, data)
-                elif data[0] == Number.REVEAL and host not in self.damaged:
+                elif number == Number.REVEAL and host not in self.damaged:
                     self._check_reveal(host, data)
             case Persist(records):
                 for record in records:

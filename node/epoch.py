@@ -16,6 +16,7 @@ from consensus.engine import Engine, Tip
 from consensus.evidence import epoch_of, is_evidence
 from consensus.messages import BlockHash, Message, Number, SystemItems, frame
 from consensus.signing import KeyId, Signer
+from consensus.timing import earliest
 from consensus.validators import ValidatorIndex
 from node.execution import ChainState, Execution, Terms, find_offender
 from node.membership import Membership
@@ -99,6 +100,9 @@ class Epoch:
         self._proofs: dict[int, bytes] = {}  # one for each member that was caught
         self._gathered = 0  # proofs that engine and beacon had found
         self._said: list[Effect] = []
+        self._looked: tuple[tuple[bytes, ...], int] = ((), 0)  # how far evidence and beacon were
+        # What could be put behind which state, with so many proofs and changes of the beacon.
+        self._items_known: tuple[ChainState, tuple[int, int], Sequence[bytes]] | None = None
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
         named = membership.members[slot].consensus_key if slot in membership.voters else b""
@@ -231,13 +235,15 @@ class Epoch:
         effects = self.engine.advance(now)
         if self.beacon is not None and self.engine.sealed is None:
             self.beacon.delta_ms = self.engine.delta_ms
-            spoken = [*self.beacon.advance(now), *self._show_found()]
+            spoken = self.beacon.advance(now)
+            spoken += self._show_found(self.beacon)
             if spoken:  # there may be an item for a block now
                 effects += spoken
                 effects += self.engine.advance(now)
-        effects += self._said
-        self._said = []
-        return [self._named(effect) for effect in effects]
+        if self._said:
+            effects += self._said
+            self._said = []
+        return [self._named(effect) for effect in effects] if effects else effects
 
     def _named(self, effect: Effect) -> Effect:
         match effect:
@@ -253,13 +259,20 @@ class Epoch:
         """When `advance` has something to do without an input."""
         if self.beacon is None or self.engine.sealed is not None:
             return self.engine.deadline_ms
-        due = (self.engine.deadline_ms, self.beacon.deadline_ms)
-        return min((at for at in due if at is not None), default=None)
+        return earliest(self.engine.deadline_ms, self.beacon.deadline_ms)
 
     def _items(self, state: ChainState) -> Sequence[bytes]:
         """Return the system items that this node could put behind a state."""
-        beacon = self.beacon.items(state.beacon) if self.beacon is not None else ()
-        return (*self._proofs_against(state.membership), *beacon) if self._proofs else beacon
+        beacon = self.beacon
+        at = (len(self._proofs), beacon.changes if beacon is not None else 0)
+        known = self._items_known
+        if known is not None and known[0] is state and known[1] == at:
+            return known[2]
+        items = beacon.items(state.beacon) if beacon is not None else ()
+        if self._proofs:
+            items = (*self._proofs_against(state.membership), *items)
+        self._items_known = (state, at, items)
+        return items
 
     # Proofs of fault.
 
@@ -277,8 +290,12 @@ class Epoch:
         own = self.beacon.evidence if self.beacon is not None else ()
         return (*self.engine.evidence, *own)
 
-    def _show_found(self) -> list[Effect]:
+    def _show_found(self, beacon: Beacon) -> list[Effect]:
         """Take over what engine and beacon have found, and show it to all, so any may propose it."""
+        looked = (self.engine.evidence, beacon.changes)
+        if looked == self._looked:
+            return []
+        self._looked = looked
         found = self._found()
         if len(found) == self._gathered:
             return []

@@ -224,20 +224,18 @@ class Execution:
         self._states: dict[BlockHash, ChainState] = {base: state}
         self._parents: dict[BlockHash, BlockHash] = {}
         self._draft: tuple[BlockHash, ChainState] | None = None
+        self._awaited: tuple[ChainState, int, bool] = (state, -1, False)
         self._mempool = mempool
         self._system_items = system_items
         self.base = base
+        self.final = state
+        """The state after the last final block."""
         self._finalized: deque[ChainState] = deque()
         self.replayed: list[BlockResult] = []
         """Results of the blocks above the newest snapshot, when the journal was replayed."""
         self.trusting = False
         """Whether blocks come from this node's own journal: their signatures were verified and
         their results reported before the restart."""
-
-    @property
-    def final(self) -> ChainState:
-        """The state after the last final block."""
-        return self._states[self.base]
 
     def state_of(self, block: BlockHash) -> ChainState:
         """Return the state after an executed block that is final or extends the final one."""
@@ -325,6 +323,7 @@ class Execution:
                 kept[other] = self._states[other]
                 parents[other] = parent
         self._states, self._parents, self.base = kept, parents, block
+        self.final = kept[block]
         if self.trusting:
             self.replayed.append(self.final.result)
         else:
@@ -343,9 +342,18 @@ class Execution:
         state = self._states[tip]
         if state.is_sealed:
             return False
-        return self._mempool.has_next(state.game.seqs()) or any(
+        return self.has_actions(state) or any(
             kind_of(item) != ITEM_EVIDENCE for item in self._system_items(state)
         )
+
+    def has_actions(self, state: ChainState) -> bool:
+        """Say whether some action waits that could follow on a state; asked of the tip each time."""
+        known, at, found = self._awaited
+        changes = self._mempool.changes
+        if known is not state or at != changes:
+            found = self._mempool.has_next(state.game.seqs())
+            self._awaited = (state, changes, found)
+        return found
 
 
 def open_epoch(state: ChainState, seal: Digest) -> ChainState:

@@ -77,6 +77,8 @@ class Mempool:
         self._waiting: list[dict[int, Action]] = []
         self._known: dict[bytes, Action] = {}
         self._final: tuple[int, ...] = ()
+        self.changes = 0
+        """How often something came or went: what is worked out from the content holds until then."""
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting))
@@ -127,14 +129,17 @@ class Mempool:
         """Keep a verified action until a final block is past it."""
         self._waiting[action.player][action.seq] = action
         self._known[action.envelope] = action
+        self.changes += 1
 
     def prune(self, final_seqs: Sequence[int]) -> None:
         """Forget what the final state, with these last numbers, has behind it."""
         self._final = tuple(final_seqs)
         self._waiting += [{} for _ in range(len(self._final) - len(self._waiting))]
+        self.changes += 1
         for waiting, final_seq in zip(self._waiting, final_seqs, strict=True):
-            for seq in [seq for seq in waiting if seq <= final_seq]:
-                del self._known[waiting.pop(seq).envelope]
+            if waiting:
+                for seq in [seq for seq in waiting if seq <= final_seq]:
+                    del self._known[waiting.pop(seq).envelope]
 
     def _is_news(self, action: Action) -> bool:
         """Say whether the number is within reach and free: a second action for it has to wait."""

@@ -32,7 +32,7 @@ from consensus.effects import (
     SnapshotLogged,
 )
 from consensus.encoding import Digest, decode_as, encode
-from consensus.engine import Engine, genesis
+from consensus.engine import Engine, Tip, genesis
 from consensus.light import FinalHeader, Trusted
 from consensus.messages import (
     Anchor,
@@ -50,6 +50,7 @@ from consensus.messages import (
     frame,
 )
 from consensus.signing import Envelope, Signer, Verify, key_id
+from consensus.timing import earliest
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
@@ -199,9 +200,10 @@ class Replica:
         self._snapshot_height = state.height
         self._resend_ms: int | None = None
         self._resends = 0
-        self._ticked: tuple[int, int] = (-1, -1)
+        self._resend_about: tuple[Tip, int] | None = None  # for which tip and mempool
+        self._ticked: tuple[int, AnyOperation] | None = None  # at which height what was said
         self._tick_ms: int | None = None
-        self._due: tuple[ChainState, tuple[int, int] | None] | None = None
+        self._due: tuple[ChainState, tuple[int, int, AnyOperation] | None] | None = None
         self._helped_ms: dict[int, int] = {}
         self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
@@ -214,6 +216,8 @@ class Replica:
         self._sync_ms = 0  # not before then another state is asked for
         self._spent: dict[int, TokenBucket] = {}
         self._is_over = False
+        self.deadline_ms: int | None = None
+        """When `handle_deadline` is due, monotonic milliseconds."""
         self._restore_own(records)
 
     def _base(self, records: Sequence[LogRecord]) -> tuple[BlockHash, ChainState]:
@@ -306,17 +310,6 @@ class Replica:
         return self._step(now)
 
     # What others may look at.
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `handle_deadline` is due, monotonic milliseconds."""
-        if self._is_over:
-            return None
-        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
-        if self._is_leaping:
-            return sync_ms
-        due = (self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
-        return min((at for at in due if at is not None), default=None)
 
     @property
     def _is_leaping(self) -> bool:
@@ -427,20 +420,33 @@ class Replica:
         """Let every part act until none has more to do; each round needs news of the last."""
         if self._is_over:
             return []
-        self._advance_sync(now)
+        if self._sync is not None:
+            self._advance_sync(now, self._sync)
         if not self._is_leaping:
             self._tick(now)
             busy = True
             while busy:
                 tip = self.engine.tip
-                self._flush()
-                busy = self._collect(self._epoch.advance(now), now) or self.engine.tip is not tip
+                if self._waiting:
+                    self._flush()
+                made = self._epoch.advance(now)
+                busy = bool(made) and self._collect(made, now)
+                busy |= bool(self._waiting) and self.engine.tip is not tip
             self._schedule_resend(now)
+        self.deadline_ms = self._next_deadline()
         effects, self._effects = self._effects, []
         if self._records:
             effects.insert(0, Persist(tuple(self._records)))
             self._records = []
         return effects
+
+    def _next_deadline(self) -> int | None:
+        if self._is_over:
+            return None
+        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
+        if self._is_leaping:
+            return sync_ms
+        return earliest(self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
 
     def _collect(self, effects: Sequence[Effect], now: Now) -> bool:
         """Take effects over; say whether a block became final."""
@@ -589,11 +595,8 @@ class Replica:
             case StateChunk():
                 return self._sync.take_chunk(sender, message) or None
 
-    def _advance_sync(self, now: Now) -> None:
+    def _advance_sync(self, now: Now, sync: StateSync) -> None:
         """Ask for what is due; end with a new beginning, or with the insight that nobody helps."""
-        sync = self._sync
-        if sync is None:
-            return
         self._records += sync.take_fresh()
         if sync.block is not None:
             assert self.final.height == sync.base, "a block was made final beside the fetch"
@@ -711,8 +714,6 @@ class Replica:
 
     def _flush(self) -> None:
         """Sign what waits as one action, unless one is under way: then it gathers meanwhile."""
-        if not self._waiting:
-            return
         player, setup = self.player, self.setup
         if player is None or self._tip.is_sealed or self._last_seq > self._own_seq(self._tip):
             return
@@ -754,7 +755,11 @@ class Replica:
 
     def _schedule_resend(self, now: Now) -> None:
         """Push waiting actions again while no block takes them, ever more slowly."""
-        if not self._mempool.has_next(self._tip.game.seqs()):
+        about, due_ms = (self.engine.tip, self._mempool.changes), self._resend_ms
+        if about == self._resend_about and (due_ms is None or now.mono_ms < due_ms):
+            return
+        self._resend_about = about
+        if not self._epoch.execution.has_actions(self._tip):
             self._resend_ms, self._resends = None, 0
             return
         if self._resend_ms is not None and now.mono_ms >= self._resend_ms:
@@ -769,23 +774,27 @@ class Replica:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
         state = self.final
         if self._due is None or self._due[0] is not state:
-            self._due = (state, state.next_due())
-        due = self._due[1]
-        player = self.player if due is not None else None
-        if due is None or player is None or not self.votes:
+            self._due = (state, self._find_due(state))
+        if self._due[1] is None:
             self._tick_ms = None
             return
-        due_ms, session = due
-        membership = state.membership
-        turn = (membership.voters.index(player) - state.height) % len(membership.voters)
+        due_ms, turn, operation = self._due[1]
         wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return
         self._tick_ms = None
-        if self._ticked != (state.height, session):
-            self._ticked = (state.height, session)
-            # Any block does for the voters to change: to wish what one wished before makes one.
-            vote = SetVote(membership.members[player].wants)
-            operation = Tick(session) if session != NO_SESSION else vote
+        if self._ticked != (state.height, operation):
+            self._ticked = (state.height, operation)
             self._waiting.append(Submission(NO_TICKET, operation))
+
+    def _find_due(self, state: ChainState) -> tuple[int, int, AnyOperation] | None:
+        """Return the next agreed time, how many voters speak up before this one, and what it says."""
+        due, player = state.next_due(), self.player
+        if due is None or player is None or not self.votes:
+            return None
+        voters = state.membership.voters
+        turn = (voters.index(player) - state.height) % len(voters)
+        # Any block does for the voters to change: to wish what one wished before makes one.
+        vote = SetVote(state.membership.members[player].wants)
+        return due[0], turn, vote if due[1] == NO_SESSION else Tick(due[1])

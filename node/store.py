@@ -12,7 +12,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
@@ -135,7 +135,7 @@ class _Table(Generic[Logged_co]):
 
     def __post_init__(self) -> None:
         """Take the columns from the record's fields."""
-        columns = tuple(column.name for column in fields(self.record))
+        columns = self.record.__struct_fields__
         names = ", ".join((*columns, "position", "row_hash"))
         marks = ", ".join("?" * (len(columns) + 2))
         conflict = "ON CONFLICT DO NOTHING"

@@ -9,8 +9,9 @@ serial number.
 """
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from consensus.encoding import DecodeError, Digest, Record, Uint, decode_as, digest, encode
 from consensus.merkle import MerkleTree
@@ -249,7 +250,7 @@ class GameState:
         account = self.accounts[player]
         if player not in self._touched_accounts:
             self._touched_accounts[player] = None
-            account = copy(account)
+            account = replace(account)
             self.accounts[player] = account
         return account
 

@@ -403,6 +403,37 @@ def test_a_certificate_moves_a_node_that_has_no_block_and_the_block_is_fetched()
     assert BlockLogged in [type(record) for record in effects[0].records]
 
 
+def test_a_proposal_gets_its_vote_at_once_when_the_block_below_it_was_fetched() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    for signer in scene.others[:2]:
+        scene.vote(signer, NULLIFY, 1)
+    scene.go()
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.propose(scene.block(2, first, (b"y",)))
+    scene.go()
+    assert scene.votes() == []
+    answer = Blocks(first.hash, ((first.header_bytes, first.body_bytes),))
+    scene.tell(scene.others[2], Number.BLOCKS, answer)
+    scene.go()
+    assert scene.votes() == [(NOTARIZE, 2)]
+
+
+def test_a_certificate_in_a_proposal_that_has_to_wait_counts_at_once() -> None:
+    scene = Scene()
+    first = scene.block(1)
+    scene.show(scene.certificate(NOTARIZE, 1, first.hash))
+    scene.go()
+    second = scene.block(2, first, (b"y",))
+    final = encode(scene.certificate(FINALIZE, 1, first.hash))
+    body = replace(second.body, parent_cert=final)
+    scene.propose(Made(replace(second.header, body_hash=body_hash(body)), body))
+    scene.go()
+    # What is fetched is known to be final now, so it is asked for anew.
+    ((_, data),) = scene.sent(Number.GET_BLOCKS)
+    assert decode_as(data, GetBlocks).hash == first.hash
+
+
 def fed(scene: Scene, chain: list[Made]) -> list[int]:
     """Let peers answer every request for blocks; return the heights that became final."""
     committed = []

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -9,7 +10,9 @@ from consensus.effects import Send
 from consensus.encoding import digest
 from consensus.signing import SigningKey
 from consensus.validators import ValidatorIndex
+from netsim.byzantine import adversary_of
 from netsim.host import Disk, Simulated
+from netsim.invariants import ViolatedError
 from netsim.network import Network
 from netsim.playing import PlayingTable
 from node.execution import MEMBER_OPERATIONS_MAX
@@ -163,3 +166,18 @@ def test_a_seal_becomes_final_though_its_leader_dies_with_it() -> None:
             network.run(network.now_ms + 50)
         network.boot(dead)
         table.play(2, limit_ms=300_000)
+
+
+def test_voters_do_not_change_while_a_roll_waits_for_its_shares() -> None:
+    """A10: else whoever knows the dice and dislikes them would end the epoch instead."""
+    withhold = {i: adversary_of("withholder", Random(i), ()) for i in range(4)}
+    table = PlayingTable(4, seed=5, adversaries=withhold)
+    with pytest.raises(ViolatedError, match="0 of 1 rolls"):
+        table.play(1, limit_ms=30_000)
+    assert table.replicas[0].final.closed
+    table.submit(1, SetVote(0))
+    table.network.run(table.network.now_ms + 3 * EPOCH_MS_MIN)
+    for host in (0, 1):
+        final = table.replicas[host].final
+        assert not final.membership.members[1].wants
+        assert (final.membership.epoch, bool(final.closed)) == (0, True)

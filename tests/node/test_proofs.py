@@ -317,7 +317,7 @@ def changed(kind: type[LogRecord], at: int, **parts: Any) -> Change:
         if not isinstance(record, kind):
             return record
         seen += 1
-        return replace(record, **parts) if seen == at else record
+        return msgspec.structs.replace(record, **parts) if seen == at else record
 
     return change
 
@@ -399,7 +399,7 @@ def test_a_newest_block_that_no_certificate_shows_final_is_not_proved(
 ) -> None:
     def drop(record: LogRecord) -> LogRecord | None:
         if isinstance(record, FinalLogged) and record.height == chain.newest:
-            return replace(record, certificate=b"")
+            return msgspec.structs.replace(record, certificate=b"")
         return record
 
     with pytest.raises(MissingError, match=f"block {chain.newest} final"):
