@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from netsim.campaign import LocalEngine, Sweep, parse_seeds, save_sweep
+from netsim.outcome import Outcome, Run
 from netsim.runs import save_run
 from netsim.scenario import (
     SEED_MAX,
@@ -23,7 +24,7 @@ from netsim.scenario import (
     load_scenario,
     shipped,
 )
-from netsim.simulation import Outcome, Run, simulate
+from netsim.simulation import simulate
 from netsim.throws import CHI_SQUARE_MAX
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening

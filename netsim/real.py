@@ -20,13 +20,13 @@ import trio
 from netsim import scenario as s
 from netsim.chance import US_PER_S
 from netsim.invariants import ViolatedError
+from netsim.outcome import Found, Run, Violation
 from netsim.outside import Witness, read_end, verify_folder
 from netsim.proxies import LOOPBACK, Proxies
 from netsim.scenario import scenario_hash
-from netsim.simulation import Found, Run
 from netsim.strikes import fabric_of_streams, strike_network
 from netsim.trace import Trace
-from netsim.world import Violation, describe
+from netsim.world import describe
 from node.config import Folder, held_port, write_config
 from node.control import open_control
 from node.demo import NodeProcess

@@ -5,8 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from netsim.outcome import Outcome, Run
 from netsim.scenario import format_scenario
-from netsim.simulation import Outcome, Run
 from netsim.trace import write_happenings
 
 SCENARIO_FILE, RESULT_FILE = "scenario.toml", "result.json"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from netsim.chance import Length, Spread
+from netsim.outcome import Outcome
 from netsim.scenario import (
     LinkPart,
     Scenario,
@@ -18,7 +19,7 @@ from netsim.scenario import (
     parse_scenario,
     plain,
 )
-from netsim.simulation import Outcome, simulate
+from netsim.simulation import simulate
 from netsim.weather import resolve
 
 RESEEDS = 5

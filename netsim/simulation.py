@@ -8,83 +8,24 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 import netsim
+from netsim.outcome import Found, Outcome, Run
 from netsim.scenario import Scenario
 from netsim.sealing import sealed
 from netsim.throws import added
 from netsim.tokens import describe_scenario
-from netsim.trace import Trace
 from netsim.weather import resolve
-from netsim.world import TableRun, Violation
+from netsim.world import TableRun
 
 WINDOW_MS = 1_000
 """Tables of one run take turns of so much virtual time: they are all there at the same time."""
 VIOLATIONS_MAX = 20
 """A run ends with so many broken tables: more tell nothing new."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run came to. `token` replays it."""
-
-    name: str
-    seed: int
-    verdict: str
-    digest: str
-    token: str
-    violations: tuple[Violation, ...]
-    events: int
-    sim_seconds: float
-    wall_seconds: float
-    marks: Mapping[str, int]
-    missing: tuple[str, ...]
-    """What the run should have gone through and did not: then it proves nothing."""
-    note: str = ""
-    """What the digest does not promise, in words; empty where the whole run comes again."""
-    throws: tuple[int, ...] = ()
-    """How often each outcome of the two dice fell (`netsim.throws`)."""
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain values, as scripts read them."""
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "verdict": self.verdict,
-            "digest": self.digest,
-            "token": self.token,
-            "violations": [
-                {"rule": v.rule, "text": v.text, "table": v.table, "at_ms": v.at_ms}
-                for v in self.violations
-            ],
-            "events": self.events,
-            "sim_seconds": self.sim_seconds,
-            "wall_seconds": round(self.wall_seconds, 3),
-            "events_per_s": round(self.events / max(self.wall_seconds, 1e-6)),
-            "marks": dict(sorted(self.marks.items())),
-            "missing": list(self.missing),
-            "note": self.note,
-            "throws": list(self.throws),
-        }
-
-
-@dataclass(slots=True)
-class Run:
-    """A run under way: its resolved scenario, and what each table records.
-
-    `folder` is the run's own, for tiers that write into it meanwhile.
-    """
-
-    scenario: Scenario
-    resolved: Scenario
-    seed: int
-    folder: Path | None = None
-    traces: dict[int, Trace] = field(default_factory=dict)
 
 
 def simulate(
@@ -117,24 +58,6 @@ def simulate(
         case _:
             assert_never(scenario.tier)
     return _judge(run, found, time.perf_counter() - started), run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a run of any tier came to. `done` says whether it was not cut short.
-
-    `missing` is what could not be told, beside what the scenario expects.
-    """
-
-    violations: tuple[Violation, ...]
-    digest: str
-    events: int
-    sim_seconds: float
-    marks: Mapping[str, int]
-    missing: tuple[str, ...] = ()
-    done: bool = True
-    note: str = ""
-    throws: tuple[int, ...] = ()
 
 
 def _simulate_cores(

@@ -30,14 +30,14 @@ from netsim.chance import US_PER_MS
 from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
+from netsim.outcome import Found, Run, Violation
 from netsim.players import Player
 from netsim.sealing import EVERYWHERE, sealed
-from netsim.simulation import Found, Run
 from netsim.sockets import HOST, PORT, Wires, address_of
 from netsim.strikes import fabric_of_streams, strike_network
 from netsim.trace import Trace
 from netsim.wiretap import TappedReplica, Wiretap
-from netsim.world import Violation, describe
+from netsim.world import describe
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params

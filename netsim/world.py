@@ -3,7 +3,6 @@
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from consensus.effects import CertificateLogged, Committed, FinalLogged, Persist, RollLogged, Send
 from consensus.encoding import DecodeError, decode_as, digest
@@ -28,6 +27,7 @@ from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
 from netsim.ledger import Ledger, close_named_by
 from netsim.network import Network
+from netsim.outcome import Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
 from netsim.topology import Cities, Room
@@ -48,16 +48,6 @@ NOT_PROMISED = frozenset({"G1", "G2", "G3", "G4", "G5", "G6", "halt", "L"})
 """Rules that hold as long as no more than f cheat; all others hold whoever cheats."""
 MAIL_MAX = 200_000
 """Frames of one table under way at once: more is a storm of the protocol's own making."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that did not hold. `rule` names it, so that a smaller run can be told to be the same."""
-
-    rule: str
-    text: str
-    table: int
-    at_ms: int
 
 
 class TableRun:
