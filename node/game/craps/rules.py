@@ -5,7 +5,6 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 `decide`, and remembered.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
@@ -426,13 +425,7 @@ def load_rules(params: bytes) -> CrapsRules | str:
     options = load_options(CrapsParams, GAME_NAME, params)
     if isinstance(options, str):
         return options
-    return options.problem() or _rules_of(options)
-
-
-@functools.lru_cache(8)
-def _rules_of(options: CrapsParams) -> CrapsRules:
-    """Return the rules of these options; all tables of a process that play by them share them."""
-    return CrapsRules(options)
+    return options.problem() or CrapsRules(options)
 
 
 def _entry(params: CrapsParams, key: BetKey) -> _Entry:
