@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import trio
-
-from bench.processes import answer, read_line
+from bench.phases import run_led
+from bench.processes import read_line
 from bench.table import make_keys, make_table
 from consensus.effects import Now
 from consensus.messages import Number
@@ -75,30 +73,16 @@ class Node:
         (given,) = await self.runtime.submit([Sit(0)])
         return "final" if given.height else "refused"
 
-
-async def serve(node: Node) -> None:
-    """Run the node and its phases until the input ends."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(node.runtime.run, node.listen)
-        while (phase := await trio.to_thread.run_sync(read_line)) is not None:
-            result: object = "done"
-            match phase["phase"]:
-                case "reach":
-                    result = await node.reach(phase["height"])
-                case "act":
-                    result = await node.act()
-                case _:
-                    pass
-            answer(result)
-        nursery.cancel_scope.cancel()
-
-
-def main() -> None:
-    """Serve one configuration."""
-    node = Node(read_line())
-    with closing(node.journal):
-        trio.run(serve, node)
+    async def perform(self, phase: dict[str, Any]) -> object:
+        """Carry out one phase."""
+        match phase["phase"]:
+            case "reach":
+                return await self.reach(phase["height"])
+            case "act":
+                return await self.act()
+            case _:
+                return "done"
 
 
 if __name__ == "__main__":
-    main()
+    run_led(Node(read_line()))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import trio
 
 from bench.clients import Clients, Done
-from bench.processes import answer, read_line
+from bench.phases import run_led
+from bench.processes import read_line
 from bench.table import make_keys, make_table
 from consensus.effects import LogRecord
 from consensus.signing import PublicKey, Signer, key_id, verify
@@ -158,34 +158,21 @@ class Node:
         counts = self.counts
         return counts.commits, counts.signed, counts.verified, self.journal.final_height()
 
-
-async def serve(node: Node) -> None:
-    """Run the node and its phases until the input ends."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(node.runtime.run, node.listen)
-        while (phase := await trio.to_thread.run_sync(read_line)) is not None:
-            result: object = "done"
-            match phase["phase"]:
-                case "ready":
-                    await node.link()
-                case "open" if node.config["me"] == 0:
-                    await node.must([CreateSession(CRAPS)] * SESSIONS)
-                case "sit":
-                    await node.must([Sit(session) for session in range(SESSIONS)])
-                case "run":
-                    result = await node.run(phase["warm_s"], phase["seconds"])
-                case _:
-                    pass
-            answer(result)
-        nursery.cancel_scope.cancel()
-
-
-def main() -> None:
-    """Serve one configuration."""
-    node = Node(read_line())
-    with closing(node.journal):
-        trio.run(serve, node)
+    async def perform(self, phase: dict[str, Any]) -> object:
+        """Carry out one phase."""
+        match phase["phase"]:
+            case "ready":
+                await self.link()
+            case "open" if self.config["me"] == 0:
+                await self.must([CreateSession(CRAPS)] * SESSIONS)
+            case "sit":
+                await self.must([Sit(session) for session in range(SESSIONS)])
+            case "run":
+                return await self.run(phase["warm_s"], phase["seconds"])
+            case _:
+                pass
+        return "done"
 
 
 if __name__ == "__main__":
-    main()
+    run_led(Node(read_line()))
