@@ -80,8 +80,8 @@ class Member(Record, frozen=True):
     """One slot. `wants` is the wish for a vote, `next_*` are the keys from the next epoch on.
 
     `previous_key` voted in the epoch before, so that its offences can still be proven. `missed`
-    counts turns in a row. `cheated` is the kind of the
-    offence that was proven, if one was: such a member never votes again. One that `left` never acts.
+    counts turns in a row. `cheated` is the kind of the offence that was proven, if one was: such a
+    member never votes again. One that `left` never acts.
     """
 
     identity: Bytes32
