@@ -104,7 +104,8 @@ class Engine:
         floors = [
             one.view for one in records if isinstance(one, FloorLogged) and one.epoch == epoch
         ]
-        self.floor = max(*floors, vote_above or 0) if floors else vote_above
+        logged = max(floors, default=0)
+        self.floor = max(logged, vote_above or 0) if floors else vote_above
         """The view up to which this node casts no vote, None while it has to find that out."""
         self.is_listening = bool(records)
         """Whether this node came back and has not heard yet where as many are as it needs to vote."""
@@ -134,6 +135,9 @@ class Engine:
         self._missing: BlockHash | None = None
         self._missing_is_final = False
         self._records: list[LogRecord] = []
+        if vote_above is not None and vote_above > logged:
+            # At the next start the journal looks whole again, and it has to say that it is not.
+            self._records.append(FloorLogged(epoch=epoch, view=vote_above))
         self._certificates: list[CertificateLogged] = []  # durable with the next record
         self._effects: list[Effect] = []
         self.sealed: Held | None = None
@@ -263,6 +267,11 @@ class Engine:
         n = self._validators.n
         stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
         return stated >= self._validators.q
+
+    @property
+    def remembers(self) -> bool:
+        """Whether nothing hints at anything that was signed with this key and is not in the journal."""
+        return self.floor == 0 and not self.is_listening and not self.muted
 
     def standing(self) -> Standing:
         """Return what keeps this engine where it is, for who asks why nothing moves."""

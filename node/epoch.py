@@ -142,8 +142,6 @@ class Epoch:
                 own.box_secret,
                 [membership.members[voter].box_key for voter in membership.voters],
                 records,
-                # Who may have dealt and forgotten it would deal the same batch a second time.
-                remembers=vote_above == 0,
             )
 
     def _grow(self, membership: Membership) -> None:
@@ -235,6 +233,7 @@ class Epoch:
         effects = self.engine.advance(now)
         if self.beacon is not None and self.engine.sealed is None:
             self.beacon.delta_ms = self.engine.delta_ms
+            self.beacon.remember(now, everything=self.engine.remembers)
             spoken = self.beacon.advance(now)
             spoken += self._show_found(self.beacon)
             if spoken:  # there may be an item for a block now
