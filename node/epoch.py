@@ -13,7 +13,7 @@ from consensus.chain import LoadBlock
 from consensus.effects import Effect, LogRecord, Now, Persist, Report, Send
 from consensus.encoding import INT_MAX
 from consensus.engine import Engine, Tip
-from consensus.evidence import epoch_of, is_evidence
+from consensus.evidence import OffenceKind, epoch_of, is_evidence
 from consensus.messages import BlockHash, Message, Number, SystemItems, frame
 from consensus.signing import KeyId, Signer
 from consensus.timing import earliest
@@ -296,6 +296,15 @@ class Epoch:
     def proofs(self) -> tuple[bytes, ...]:
         """Every proof that this node holds, also of what the table was shown already."""
         return (*(proof for _, proof in self.evidence.held()), *self._found())
+
+    def accused(self) -> dict[int, OffenceKind]:
+        """Return of what this node can convict members that no final block has convicted."""
+        validators, accused = self.execution.validators, {}
+        for _, proof in self.evidence.held():
+            found = find_offender(proof, self._membership, validators, self._terms)
+            assert not isinstance(found, str), f"a proof is held that is none: {found}"
+            accused[found[0]] = found[1]
+        return accused
 
     def _found(self) -> tuple[bytes, ...]:
         own = self.beacon.evidence if self.beacon is not None else ()

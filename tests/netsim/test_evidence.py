@@ -13,6 +13,7 @@ from node.game.craps.bets import Kind
 from node.game.operations import PlaceBet
 from node.membership import SetVote
 from node.replica import ReplicaEffect
+from node.waiting import Why, explain, facts_of
 
 OFFENDER = 1
 
@@ -103,6 +104,40 @@ def test_a_finder_that_loses_power_after_any_effect_has_its_proof_committed_late
     bet_until_convicted(table)
     table.settle()
     assert [len(on_disk(table, index)) for index in range(5)] == [0] * 5
+
+
+def test_who_was_caught_is_named_with_what_it_did_to_whoever_asks_why(table: PlayingTable) -> None:
+    def why() -> Why:
+        return explain(table.replicas[0].situation())
+
+    assert why().caught == ()
+    table.network.perform(0, cheat(table))
+    for _ in range(2):  # behind a restart too
+        found = why()
+        assert found.player.endswith(
+            "; player 1 is proven to have cheated, as one of the next blocks will say: player 1 "
+            "voted for two blocks in one view"
+        )
+        assert found.developer.endswith(
+            "; a proof of TWO_NOTARIZE against player 1 waits for a block"
+        )
+        assert facts_of(found)["caught"] == [OFFENDER]
+        table.network.crash(0)
+        table.network.boot(0)
+    bet_until_convicted(table)
+    assert why().player.endswith(
+        "; player 1 was caught cheating and loses the vote: player 1 voted for two blocks in one "
+        "view"
+    )
+    assert why().developer.endswith(
+        "; player 1 is convicted of TWO_NOTARIZE, leads no more, and goes at the next seal"
+    )
+    assert why().caught == (OFFENDER,)
+    epoch = table.replicas[0].final.membership.epoch
+    while table.replicas[0].final.membership.epoch == epoch:
+        table.network.run(table.network.now_ms + 100)
+    assert "caught" not in why().player
+    assert why().caught == ()
 
 
 def test_whom_a_block_convicted_leads_no_more_behind_a_restart_either(
