@@ -49,7 +49,7 @@ from consensus.messages import (
     VoteKind,
     frame,
 )
-from consensus.restart import resume
+from consensus.restart import floor_logged, resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
@@ -101,11 +101,8 @@ class Engine:
         self._validators = validators
         self._signer = signer
         self._votes = signer is not None
-        floors = [
-            one.view for one in records if isinstance(one, FloorLogged) and one.epoch == epoch
-        ]
-        logged = max(floors, default=0)
-        self.floor = max(logged, vote_above or 0) if floors else vote_above
+        logged = floor_logged(records, epoch)
+        self.floor = vote_above if not logged else max(logged, vote_above or 0)
         """The view up to which this node casts no vote, None while it has to find that out."""
         self.is_listening = bool(records)
         """Whether this node came back and has not heard yet where as many are as it needs to vote."""

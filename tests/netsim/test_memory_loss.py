@@ -14,7 +14,7 @@ from netsim.host import Disk
 from netsim.playing import PlayingTable
 from netsim.tables import CounterTable, Seat
 from netsim.twins import Split, TwinPair, _twin_of
-from node.epoch import NO_FLOOR, Floor
+from node.epoch import NO_FLOOR
 from node.game.craps.bets import Kind
 from node.game.operations import PlaceBet
 from node.waiting import Cause, explain
@@ -165,7 +165,7 @@ def test_a_node_that_lost_its_memory_knows_so_after_the_next_restart_too(lost_ma
     """The second start finds a mark and votes beside it, as if nothing had ever been lost."""
     table = PlayingTable(4, seed=3)
     play_until_it_deals(table, 1)
-    mark: Floor = (0, max((view for view, *_ in votes(table, 1)), default=0) + 32)
+    mark = (0, max((view for view, *_ in votes(table, 1)), default=0) + 32)
     table.floors[1] = None if lost_mark else mark
     give_disk(table, 1, Disk())
     table.play(3, limit_ms=900_000)
