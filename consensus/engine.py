@@ -132,8 +132,7 @@ class Engine:
         self._missing: BlockHash | None = None
         self._missing_is_final = False
         self._records: list[LogRecord] = []
-        if vote_above is not None and vote_above > logged:
-            # At the next start the journal looks whole again, and it has to say that it is not.
+        if vote_above is not None and vote_above > logged:  # the next start has to know it too
             self._records.append(FloorLogged(epoch=epoch, view=vote_above))
         self._certificates: list[CertificateLogged] = []  # durable with the next record
         self._effects: list[Effect] = []
