@@ -1,4 +1,4 @@
-"""Joining a table that plays: who asks at this node's door, and how a newcomer asks (PROTOCOL 15).
+"""The door of a table that plays, at the node of a member (PROTOCOL 15).
 
 A member invites one person; the invite names the chain. The newcomer signs a request for that chain,
 the voters decide by the table's rule, and the member hands over what a node needs to start: terms,
