@@ -13,7 +13,7 @@ from consensus.messages import Number
 from consensus.signing import key_id
 from consensus.validators import ValidatorIndex
 from node.game.operations import Sit
-from node.lobby import credentials_of
+from node.identity import credentials_of
 from node.replica import Replica, ReplicaEffect
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of

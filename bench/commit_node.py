@@ -19,7 +19,7 @@ from node.epoch import EpochKeys
 from node.game.craps.bets import POINTS, Kind
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, PlaceBet, Reduce, Sit, TakeDown
-from node.lobby import credentials_of
+from node.identity import credentials_of
 from node.replica import Answer, Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of

@@ -8,8 +8,7 @@ import time
 
 import trio
 
-from node.identity import Keys
-from node.lobby import credentials_of
+from node.identity import Keys, credentials_of
 from transport.base import Address, Counters
 from transport.link import Link
 from transport.tcp import Door, dial

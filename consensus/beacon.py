@@ -122,8 +122,6 @@ class Beacon:
         box_secret: bytes,
         box_keys: Sequence[bytes],
         records: Sequence[LogRecord] = (),
-        *,
-        remembers: bool = True,
     ) -> None:
         """Resume from `records`; nothing is sent before the first `finalized`.
 
@@ -134,8 +132,6 @@ class Beacon:
             box_secret: Its X25519 secret of this epoch.
             box_keys: All validators' X25519 keys, by index.
             records: The journal; records of other kinds and epochs are passed over.
-            remembers: Whether the journal is all that was ever dealt and acked with this key in
-                this epoch; who may have forgotten some of it deals and acks nothing.
         """
         self.delta_ms = DELTA_MS_DEFAULT
         """The one-way delay, until somebody who measures it sets it."""
@@ -146,7 +142,7 @@ class Beacon:
         self._box_secret = box_secret
         self._dealer = Dealer(context, me, signer, box_keys, records)
         self._state: BeaconState | None = None
-        self._remembers = remembers
+        self._remembers = True
         self._wanted = False
         self._entropy_asked = False
         self.changes = 0
@@ -196,7 +192,7 @@ class Beacon:
         self.changes += 1
         self._entropy_asked = False
         state = self._state
-        if state is None or not self._dealer.wants_entropy(state):
+        if state is None or not self._remembers or not self._dealer.wants_entropy(state):
             return
         batch = state.next_batch(self._me)
         self._other_acks.clear()
@@ -228,10 +224,8 @@ class Beacon:
             if item[1] == CERTIFICATE_KIND:
                 self._note_deal(decode_as(item, DealCertificate).deal)
         before, self._state = self._state, state
-        self._wanted = wanted and self._remembers
-        if self._remembers:
-            self._dealer.follow(state, now, self.delta_ms)
-            self._hold_own()
+        self._wanted = wanted
+        self._resume(now)
         for dealer in range(self._context.validators.n):
             dealings = state.dealings(dealer)
             if before is None or before.dealings(dealer) is not dealings:
@@ -245,6 +239,22 @@ class Beacon:
                 self._running[number] = self._run(state, bound, now)
         for key in [key for key in self._early if key[0] < state.next_roll]:
             del self._early[key]
+
+    def remember(self, now: Now, *, everything: bool) -> None:
+        """Take note whether the journal is all that was dealt and acked with this key in this epoch.
+
+        Who may have forgotten some of it deals and acks nothing (PROTOCOL 9.2).
+        """
+        if everything != self._remembers:
+            self.changes += 1
+            self._remembers = everything
+            self._dealer.rest()
+            self._resume(now)
+
+    def _resume(self, now: Now) -> None:
+        if self._state is not None and self._remembers:
+            self._dealer.follow(self._state, now, self.delta_ms)
+            self._hold_own()
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
         """Repeat to a peer that is back what it may have missed."""
@@ -268,7 +278,7 @@ class Beacon:
                 self.changes += 1
             for running in self._running.values():
                 self._ask(running, now)
-            wants = self._wanted and self._dealer.wants_entropy(state)
+            wants = self._wanted and self._remembers and self._dealer.wants_entropy(state)
             if wants and not self._entropy_asked:
                 self._entropy_asked = True
                 self._effects.append(RequestEntropy(ENTROPY_BYTES))

@@ -106,6 +106,10 @@ class Dealer:
         if self._open is None and batch in self._entropies and not state.is_faulty(self._me):
             self._begin(batch, now, delta_ms)
 
+    def rest(self) -> None:
+        """Say no more of the dealing under way, until the next `follow`."""
+        self._open = None
+
     def wants_entropy(self, state: BeaconState) -> bool:
         """Say whether another dealing is due: little is left, or only what is half published."""
         stock = state.stock(self._me)

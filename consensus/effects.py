@@ -158,6 +158,19 @@ class FetchEnded(msgspec.Struct, frozen=True, gc=False):
     """The fetched answers have done their work, or lead nowhere any more: forget them."""
 
 
+class EvidenceLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A proof of fault against the member at `slot`, until a final block convicts it."""
+
+    slot: int
+    proof: bytes
+
+
+class EvidenceErased(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The proof against the member at `slot` has done its work, or convicts nobody any more."""
+
+    slot: int
+
+
 LogRecord: TypeAlias = (
     VoteLogged
     | FloorLogged
@@ -175,6 +188,8 @@ LogRecord: TypeAlias = (
     | SealLogged
     | FetchedLogged
     | FetchEnded
+    | EvidenceLogged
+    | EvidenceErased
 )
 
 

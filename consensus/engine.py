@@ -49,7 +49,7 @@ from consensus.messages import (
     VoteKind,
     frame,
 )
-from consensus.restart import resume
+from consensus.restart import floor_logged, resume
 from consensus.rounds import OwnVote, Round, Rounds
 from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
@@ -101,10 +101,8 @@ class Engine:
         self._validators = validators
         self._signer = signer
         self._votes = signer is not None
-        floors = [
-            one.view for one in records if isinstance(one, FloorLogged) and one.epoch == epoch
-        ]
-        self.floor = max(*floors, vote_above or 0) if floors else vote_above
+        logged = floor_logged(records, epoch)
+        self.floor = vote_above if not logged else max(logged, vote_above or 0)
         """The view up to which this node casts no vote, None while it has to find that out."""
         self.is_listening = bool(records)
         """Whether this node came back and has not heard yet where as many are as it needs to vote."""
@@ -134,6 +132,8 @@ class Engine:
         self._missing: BlockHash | None = None
         self._missing_is_final = False
         self._records: list[LogRecord] = []
+        if vote_above is not None and vote_above > logged:  # the next start has to know it too
+            self._records.append(FloorLogged(epoch=epoch, view=vote_above))
         self._certificates: list[CertificateLogged] = []  # durable with the next record
         self._effects: list[Effect] = []
         self.sealed: Held | None = None
@@ -263,6 +263,11 @@ class Engine:
         n = self._validators.n
         stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
         return stated >= self._validators.q
+
+    @property
+    def remembers(self) -> bool:
+        """Whether nothing hints at anything that was signed with this key and is not in the journal."""
+        return self.floor == 0 and not self.is_listening and not self.muted
 
     def standing(self) -> Standing:
         """Return what keeps this engine where it is, for who asks why nothing moves."""

@@ -11,6 +11,7 @@ from consensus.effects import (
     BlockLogged,
     CertificateLogged,
     FinalLogged,
+    FloorLogged,
     LogRecord,
     VoteLogged,
 )
@@ -20,6 +21,14 @@ from consensus.rounds import OwnVote, Rounds
 from consensus.signing import parse_envelope
 from consensus.validators import ValidatorIndex
 from consensus.votes import FINALIZE, Held
+
+
+def floor_logged(records: Sequence[LogRecord], epoch: int) -> int:
+    """Return the view of an epoch up to which the journal says that votes may be forgotten, or 0."""
+    return max(
+        (one.view for one in records if isinstance(one, FloorLogged) and one.epoch == epoch),
+        default=0,
+    )
 
 
 def resume(

@@ -25,4 +25,8 @@ def overgrown(replica: Replica) -> str:
     voters = replica.validators.n
     if len(engine.evidence) > PROOFS_MAX * voters:
         return f"{len(engine.evidence)} proofs against {voters} validators"
+    epoch = replica._epoch
+    members = len(replica.final.membership.members)
+    if len(epoch.evidence.held()) > members:
+        return f"{len(epoch.evidence.held())} proofs are kept against {members} members"
     return ""

@@ -11,6 +11,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    EvidenceErased,
+    EvidenceLogged,
     FetchedLogged,
     FetchEnded,
     LogRecord,
@@ -97,6 +99,12 @@ class Disk:
                 case FetchEnded() if not self._cached:
                     self.records = [
                         one for one in self.records if not isinstance(one, FetchedLogged)
+                    ]
+                case EvidenceErased(slot=slot) if not self._cached:
+                    self.records = [
+                        one
+                        for one in self.records
+                        if not (isinstance(one, EvidenceLogged) and one.slot == slot)
                     ]
                 case _:
                     pass

@@ -41,8 +41,7 @@ from netsim.world import describe
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params
-from node.identity import Keys
-from node.lobby import credentials_of
+from node.identity import Keys, credentials_of
 from node.replica import Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of

@@ -10,14 +10,15 @@ from typing import TypeAlias
 
 from consensus.beacon import Beacon, RollWaiting
 from consensus.chain import LoadBlock
-from consensus.effects import Effect, LogRecord, Now, Report, Send
+from consensus.effects import Effect, LogRecord, Now, Persist, Report, Send
 from consensus.encoding import INT_MAX
 from consensus.engine import Engine, Tip
-from consensus.evidence import epoch_of, is_evidence
+from consensus.evidence import OffenceKind, epoch_of, is_evidence
 from consensus.messages import BlockHash, Message, Number, SystemItems, frame
 from consensus.signing import KeyId, Signer
 from consensus.timing import earliest
 from consensus.validators import ValidatorIndex
+from node.evidence_pool import EvidencePool
 from node.execution import ChainState, Execution, Terms, find_offender
 from node.membership import Membership
 from node.mempool import Mempool
@@ -36,8 +37,6 @@ _BEACON_NUMBERS = (
     Number.REVEAL_PATHS,
     Number.SYSTEM_ITEMS,
 )
-PROOFS_BYTES_MAX = 64 << 10
-"""Proofs of fault in one block or message; the largest is 23 KiB. Others wait for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Epoch:
         self._kid = me.kid
         self._slots = me.slots
         self._membership = membership
-        self._proofs: dict[int, bytes] = {}  # one for each member that was caught
+        self.evidence = EvidencePool(records)
         self._gathered = 0  # proofs that engine and beacon had found
         self._said: list[Effect] = []
         self._looked: tuple[tuple[bytes, ...], int] = ((), 0)  # how far evidence and beacon were
@@ -132,7 +131,6 @@ class Epoch:
             vote_above=vote_above,
         )
         self.execution.trusting = False
-        self._distrust_convicts(membership)
         self.beacon: Beacon | None = None
         if own is not None:
             self.beacon = Beacon(
@@ -142,9 +140,9 @@ class Epoch:
                 own.box_secret,
                 [membership.members[voter].box_key for voter in membership.voters],
                 records,
-                # Who may have dealt and forgotten it would deal the same batch a second time.
-                remembers=vote_above == 0,
             )
+        self.take_members(self.execution.final.membership)
+        self._review_evidence()
 
     def _grow(self, membership: Membership) -> None:
         self._members = len(membership.members)
@@ -183,12 +181,12 @@ class Epoch:
         if len(membership.members) > self._members:
             self._grow(membership)
             self.engine.grow(len(self._peers))
-        self._distrust_convicts(membership)
-
-    def _distrust_convicts(self, membership: Membership) -> None:
         for slot in self._membership.voters:
             if membership.members[slot].cheated:
                 self.engine.distrust(self._index[slot])
+        for slot, _ in self.evidence.held():
+            if membership.members[slot].cheated:
+                self.evidence.erase(slot)
 
     # Inputs. Each takes note; `advance` follows.
 
@@ -235,11 +233,14 @@ class Epoch:
         effects = self.engine.advance(now)
         if self.beacon is not None and self.engine.sealed is None:
             self.beacon.delta_ms = self.engine.delta_ms
+            self.beacon.remember(now, everything=self.engine.remembers)
             spoken = self.beacon.advance(now)
             spoken += self._show_found(self.beacon)
             if spoken:  # there may be an item for a block now
                 effects += spoken
                 effects += self.engine.advance(now)
+        if records := self.evidence.take_records():
+            effects.insert(0, Persist(records))
         if self._said:
             effects += self._said
             self._said = []
@@ -264,13 +265,12 @@ class Epoch:
     def _items(self, state: ChainState) -> Sequence[bytes]:
         """Return the system items that this node could put behind a state."""
         beacon = self.beacon
-        at = (len(self._proofs), beacon.changes if beacon is not None else 0)
+        at = (self.evidence.changes, beacon.changes if beacon is not None else 0)
         known = self._items_known
         if known is not None and known[0] is state and known[1] == at:
             return known[2]
         items = beacon.items(state.beacon) if beacon is not None else ()
-        if self._proofs:
-            items = (*self._proofs_against(state.membership), *items)
+        items = (*self.evidence.against(state.membership), *items)
         self._items_known = (state, at, items)
         return items
 
@@ -278,13 +278,32 @@ class Epoch:
 
     def inherit(self, ended: "Epoch") -> None:
         """Go on with what could be proven of the epoch before."""
+        self.evidence = ended.evidence
+        self._review_evidence()
         for proof in ended.proofs:
             self._take_proof(proof)
+
+    def _review_evidence(self) -> None:
+        """Drop the proofs that are of too old an epoch; whom the others are against leads no more."""
+        for slot, proof in self.evidence.held():
+            if isinstance(self._offender_of(proof), str):
+                self.evidence.erase(slot)
+            else:
+                self._distrust(slot)
 
     @property
     def proofs(self) -> tuple[bytes, ...]:
         """Every proof that this node holds, also of what the table was shown already."""
-        return (*self._proofs.values(), *self._found())
+        return (*(proof for _, proof in self.evidence.held()), *self._found())
+
+    def accused(self) -> dict[int, OffenceKind]:
+        """Return of what this node can convict members that no final block has convicted."""
+        validators, accused = self.execution.validators, {}
+        for _, proof in self.evidence.held():
+            found = find_offender(proof, self._membership, validators, self._terms)
+            assert not isinstance(found, str), f"a proof is held that is none: {found}"
+            accused[found[0]] = found[1]
+        return accused
 
     def _found(self) -> tuple[bytes, ...]:
         own = self.beacon.evidence if self.beacon is not None else ()
@@ -301,26 +320,34 @@ class Epoch:
             return []
         self._gathered = len(found)
         fresh = [proof for proof in found if self._take_proof(proof) is None]
-        known = self._proofs.values()
         return [
             Send(None, frame(Number.SYSTEM_ITEMS, SystemItems((proof,))))
             for proof in fresh
-            if proof in known
+            if proof in self.evidence
         ]
 
     def _take_proof(self, proof: bytes) -> str | None:
-        """Keep a proof against a member of whom none is held; the text says why it is none."""
-        if proof in self._proofs.values():
+        """Keep a proof against a member that nothing is proven of; the text says why it is none."""
+        if proof in self.evidence:
             return None
+        slot = self._offender_of(proof)
+        if isinstance(slot, str):
+            return slot
+        is_convicted = self.execution.final.membership.members[slot].cheated
+        if slot != self._peers[self._me] and not is_convicted:  # nobody testifies against itself
+            self.evidence.add(slot, proof)
+            self._distrust(slot)
+        return None
+
+    def _offender_of(self, proof: bytes) -> int | str:
+        """Return the slot of the member whom a proof convicts, or why it convicts nobody."""
         validators = self.execution.validators
         found = find_offender(proof, self._membership, validators, self._terms)
-        if isinstance(found, str):
-            return found
-        if found[0] != self._peers[self._me]:  # nobody has to testify against itself
-            self._proofs.setdefault(found[0], proof)
-            if found[0] in self._membership.voters:
-                self.engine.distrust(self._index[found[0]])
-        return None
+        return found if isinstance(found, str) else found[0]
+
+    def _distrust(self, slot: int) -> None:
+        if slot in self._membership.voters:
+            self.engine.distrust(self._index[slot])
 
     def _take_proofs(self, sender: ValidatorIndex, message: SystemItems) -> SystemItems:
         """Take the proofs in a message; return it without them."""
@@ -336,17 +363,6 @@ class Epoch:
 
     def _show_proofs(self, peer: ValidatorIndex) -> None:
         """Show a peer that is back what the chain does not hold yet."""
-        for proof in self._proofs_against(self.execution.final.membership):
+        for proof in self.evidence.against(self.execution.final.membership):
             message = frame(Number.SYSTEM_ITEMS, SystemItems((proof,)))
             self._said.append(Send(peer, message))
-
-    def _proofs_against(self, membership: Membership) -> list[bytes]:
-        """Return proofs against members that are not convicted, as many as one block has room for."""
-        waiting, size = [], 0
-        for slot, proof in self._proofs.items():
-            if not membership.members[slot].cheated:
-                size += len(proof)
-                if size > PROOFS_BYTES_MAX:
-                    break
-                waiting.append(proof)
-        return waiting

@@ -29,6 +29,7 @@ from consensus.signing import (
 )
 from node.errors import OperatorError
 from node.files import read_whole, write_whole
+from transport.link import Credentials
 
 SECRET_BYTES = 32
 KEY_FILE_BYTES_MAX = 4096
@@ -174,3 +175,8 @@ def _check_passphrase(passphrase: str) -> None:
         raise OperatorError(
             f"a passphrase of {len(passphrase)} characters; the limit is {PASSPHRASE_CHARS_MAX}"
         )
+
+
+def credentials_of(keys: Keys) -> Credentials:
+    """Return what a node shows on its links."""
+    return Credentials(keys.link_secret, keys.identity.public_key, keys.sign_link, check_link)

@@ -5,122 +5,58 @@ descriptor, and each joiner checks all of them itself. Both sides save the table
 """
 
 import contextlib
-import enum
 import hmac
 import logging
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
 
-import msgspec
 import trio
 
-from consensus.encoding import Bytes32, DecodeError, Record, decode_as, encode
+from consensus.encoding import DecodeError, decode_as
 from consensus.signing import parse_envelope
 from node.descriptor import (
-    ACCEPT_BYTES_MAX,
     MEMBERS_MAX,
     NONCE_BYTES,
     SECRET_BYTES,
-    Addresses,
     Descriptor,
     Invite,
-    Join,
     Member,
     Table,
-    Text,
     build_descriptor,
-    chain_id_of,
     format_invite,
     is_accepted_by,
     lobby_id_of,
     member_of,
     open_join,
-    parse_invite,
     problem_of_addresses,
-    problem_of_descriptor,
     problem_of_members,
     problem_of_name,
     sign_accept,
-    sign_join,
 )
 from node.errors import OperatorError
-from node.identity import Keys, check_link
-from transport.base import Address, Counters, Fault, LinkClosed, LinkRefused, parse_address
-from transport.link import Credentials, Link
-from transport.tcp import Door, dial
+from node.identity import Keys, credentials_of
+from node.lobby_messages import (
+    HANDOVER_SECONDS,
+    JOIN_SECONDS,
+    LOBBY_FRAME_BYTES_MAX,
+    REASON_CHARS_MAX,
+    LobbyNumber,
+    Refusal,
+    Room,
+    RoomMessage,
+    Saved,
+    TableMessage,
+    lobby_frame,
+)
+from transport.base import Address, Counters, LinkClosed
+from transport.link import Link
+from transport.tcp import Door
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 10
-"""From the open link to the first message, and from there to the answer."""
 SIGN_SECONDS = 30
 """Who has not signed the terms by then loses the seat; the others get new terms."""
-HANDOVER_SECONDS = 10
-"""How long the host serves the table to those who have not saved it, and a joiner that has signed
-dials again for it."""
-REDIAL_SECONDS = 0.5
-GOODBYE_SECONDS = 1
-REASON_CHARS_MAX = 200
-LOBBY_FRAME_BYTES_MAX = 64 << 10
-
-
-class LobbyNumber(enum.IntEnum):
-    """First byte of every lobby frame; JOIN, ACCEPT and DESCRIPTOR as on a table.
-
-    WAITING and CONTACTS are for who joins a table that plays (`node/reception.py`).
-    """
-
-    JOIN = 6
-    ACCEPT = 7
-    DESCRIPTOR = 23
-    ROOM = 32
-    REFUSED = 33
-    TABLE = 34
-    SAVED = 35
-    WAITING = 36
-    CONTACTS = 37
-
-
-class RoomMessage(Record, frozen=True):
-    """Host to guest: how many seats there are and who sits, in order of arrival."""
-
-    seats: Annotated[int, msgspec.Meta(ge=1, le=MEMBERS_MAX)]
-    nicknames: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MEMBERS_MAX)]
-
-
-class Refusal(Record, frozen=True):
-    """Host to guest, then the link ends: one sentence for a person."""
-
-    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARS_MAX)]
-
-
-class TableMessage(Record, frozen=True):
-    """Host to guest: everybody's consent to the terms, and where everybody listens."""
-
-    chain_id: Bytes32
-    accepts: Annotated[
-        tuple[Annotated[bytes, msgspec.Meta(max_length=ACCEPT_BYTES_MAX)], ...],
-        msgspec.Meta(max_length=MEMBERS_MAX),
-    ]
-    addresses: Annotated[tuple[Addresses, ...], msgspec.Meta(max_length=MEMBERS_MAX)]
-
-
-class Saved(Record, frozen=True):
-    """Guest to host: the table of this chain is on disk here."""
-
-    chain_id: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a person sees of a lobby. `invite` is empty on the joiner's side."""
-
-    invite: str
-    seats: int
-    nicknames: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -130,16 +66,6 @@ class _Guest:
     link: Link | None
     accept: bytes = b""
     saved: bool = False
-
-
-def credentials_of(keys: Keys) -> Credentials:
-    """Return what a node shows on its links."""
-    return Credentials(keys.link_secret, keys.identity.public_key, keys.sign_link, check_link)
-
-
-def lobby_frame(number: LobbyNumber, body: Record | bytes) -> bytes:
-    """Return the bytes of a lobby message; an envelope passes as it is."""
-    return bytes((number,)) + (body if isinstance(body, bytes) else encode(body))
 
 
 async def host(  # noqa: PLR0917  (the five terms of a table and its keys)
@@ -409,190 +335,3 @@ class _Host:
     def _notify(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
-
-
-async def join(
-    keys: Keys,
-    nickname: str,
-    invite: str,
-    listen: Sequence[Address],
-    *,
-    on_change: Callable[[Room], None],
-    save: Callable[[Table], None],
-    problem_of_params: Callable[[bytes], str | None] | None = None,
-) -> Table:
-    """Take a seat by an invite and return the table, once all have agreed.
-
-    `listen` are the concrete addresses at which the others will reach this node at the table.
-    `problem_of_params`, if given, says in a thread why the game's terms are not to be signed.
-
-    Raises:
-        OperatorError: The invite, the host's refusal, or what the host sent is at fault.
-    """
-    parsed = parse_invite(invite)
-    request = Join(parsed.secret, member_of(keys, nickname), tuple(map(str, listen)))
-    return await _Guesting(keys, parsed, request, on_change, save, problem_of_params).run()
-
-
-@dataclass
-class _Guesting:
-    """A joiner's side of a lobby. Whatever the host sends is checked before it counts."""
-
-    keys: Keys
-    invite: Invite
-    request: Join
-    on_change: Callable[[Room], None]
-    save: Callable[[Table], None]
-    problem_of_params: Callable[[bytes], str | None] | None
-    terms: Descriptor | None = None
-
-    async def run(self) -> Table:
-        """Return the saved table; raises `OperatorError`.
-
-        A link that breaks when this node has signed is dialled again for 10 s: the host may be
-        handing over a table that counts on this node.
-        """
-        give_up: float | None = None
-        while True:
-            try:
-                link = await reach(self.keys, self.invite)
-            except OperatorError:
-                if give_up is None or trio.current_time() >= give_up:
-                    raise
-            else:
-                outcome = await self._talk(link)
-                if isinstance(outcome, Table):
-                    return outcome
-                if isinstance(outcome, OperatorError):
-                    raise outcome
-                log.info("lobby link broke reason=%s", outcome)
-                if self.terms is None or (give_up or math.inf) <= trio.current_time():
-                    raise OperatorError(f"the host left before the table started ({outcome})")
-                give_up = give_up or trio.current_time() + HANDOVER_SECONDS
-            await trio.sleep(REDIAL_SECONDS)
-
-    async def _talk(self, link: Link) -> Table | OperatorError | LinkClosed:
-        """Run one link to its end and return what it came to."""
-        outcome: Table | OperatorError | LinkClosed
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.keep_alive)
-                try:
-                    envelope = sign_join(self.keys, self.invite.lobby_id, self.request)
-                    await link.send([lobby_frame(LobbyNumber.JOIN, envelope)])
-                    outcome = await self._wait_for_table(link)
-                    self.save(outcome)
-                    await say_saved(link, Saved(outcome.chain_id))
-                except DecodeError as error:
-                    outcome = OperatorError(f"the host sent what cannot be read: {error}")
-                except (OperatorError, LinkClosed) as error:
-                    outcome = error
-                nursery.cancel_scope.cancel()
-        finally:
-            await link.aclose()
-        return outcome
-
-    async def _wait_for_table(self, link: Link) -> Table:
-        with trio.move_on_after(JOIN_SECONDS) as patience:
-            frames = await link.receive()
-        if patience.cancelled_caught:
-            raise OperatorError("the host does not answer the request to join")
-        while True:
-            for frame in frames:
-                table = await self._take(link, frame)
-                if table is not None:
-                    return table
-            frames = await link.receive()
-
-    async def _take(self, link: Link, frame: bytes) -> Table | None:
-        """Take one message of the host; raises `OperatorError` or `DecodeError`."""
-        if len(frame) > LOBBY_FRAME_BYTES_MAX:
-            raise DecodeError(f"a message of {len(frame)} bytes")
-        body = frame[1:]
-        match frame[0]:
-            case LobbyNumber.REFUSED:
-                reason = decode_as(body, Refusal).reason
-                shown = "".join(char for char in reason if char.isprintable())
-                raise OperatorError(f"the host refuses: {shown}")
-            case LobbyNumber.ROOM:
-                room = decode_as(body, RoomMessage)
-                for name in room.nicknames:
-                    if problem := problem_of_name("nickname", name):
-                        raise OperatorError(f"the host sent a wrong room: {problem}")
-                self.on_change(Room("", room.seats, room.nicknames))
-            case LobbyNumber.DESCRIPTOR:
-                terms = decode_as(body, Descriptor)
-                _check_terms(terms, self.request.member, self.invite)
-                await self._check_params(terms)
-                self.terms = terms
-                accept = sign_accept(self.keys, terms)
-                await link.send([lobby_frame(LobbyNumber.ACCEPT, accept)])
-            case LobbyNumber.TABLE:
-                return _check_table(decode_as(body, TableMessage), self.terms)
-            case number:
-                raise DecodeError(f"message number {number} from a host")
-        return None
-
-    async def _check_params(self, terms: Descriptor) -> None:
-        if self.problem_of_params is None:
-            return
-        # To count the odds of house rules takes a second, in which the link is to stay alive.
-        wrong = await trio.to_thread.run_sync(self.problem_of_params, terms.params)
-        if wrong:
-            raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
-
-
-async def say_saved(link: Link, saved: Saved) -> None:
-    """Tell who handed the table over, and let it hang up: a close with its bytes unread could cut this one off."""
-    with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(LinkClosed):
-        await link.send([lobby_frame(LobbyNumber.SAVED, saved)])
-        while True:
-            await link.receive()
-
-
-async def reach(keys: Keys, invite: Invite) -> Link:
-    """Dial who made an invite, at its addresses in turn; raises `OperatorError`."""
-    tried, known = [], True
-    for text in invite.addresses:
-        try:
-            return await dial(
-                parse_address(text),
-                credentials_of(keys),
-                invite.lobby_id,
-                lambda key: key == invite.host,
-                Counters(),
-            )
-        except LinkRefused as error:
-            tried.append(f"{text}: {error.fault}")
-            known = known and error.fault is not Fault.HANDSHAKE
-    places = " or ".join(invite.addresses)
-    if not known:
-        raise OperatorError(
-            f"what answers at {places} does not know this invite: the table has begun, or the host "
-            "opened another; ask for a new invite"
-        )
-    raise OperatorError(f"the host does not answer ({'; '.join(tried)}): ask whether it still runs")
-
-
-def _check_terms(descriptor: Descriptor, own: Member, invite: Invite) -> None:
-    if problem := problem_of_descriptor(descriptor):
-        raise OperatorError(f"the host sent wrong terms: {problem}")
-    lobby_id = lobby_id_of(
-        invite.host, descriptor.name, descriptor.nonce, len(descriptor.members), descriptor.params,
-        len(descriptor.validators),
-    )  # fmt: skip
-    if lobby_id != invite.lobby_id:
-        raise OperatorError("the host sent other terms than those of the invite")
-    if own not in descriptor.members:
-        raise OperatorError("the host sent terms without this seat and its keys")
-    if all(member.identity != invite.host for member in descriptor.members):
-        raise OperatorError("the host sent terms without itself")
-
-
-def _check_table(message: TableMessage, terms: Descriptor | None) -> Table:
-    if terms is None or message.chain_id != chain_id_of(terms):
-        raise OperatorError("the host started another table than the one agreed to")
-    table = Table(terms, message.accepts, message.addresses)
-    if problem := table.problem():
-        raise OperatorError(f"the host sent a wrong table: {problem}")
-    return table

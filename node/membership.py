@@ -463,6 +463,12 @@ def offence_text(member: Member) -> str:
     return OFFENCES[OffenceKind(member.cheated)] if member.cheated else ""
 
 
+def caught_text(name: str, offence: str, *, votes: bool) -> str:
+    """Say that a block proved a member to have cheated; it votes until the voters change."""
+    what = "loses the vote" if votes else "votes no more"
+    return f"{name} was caught cheating and {what}: {name} {offence}"
+
+
 def member_facts(membership: Membership, slot: int) -> dict[str, object]:
     """Return what a person may want to know about a member, as plain values."""
     member = membership.members[slot]

@@ -1,4 +1,4 @@
-"""Joining a table that plays: who asks at this node's door, and how a newcomer asks (PROTOCOL 15).
+"""The door of a table that plays, at the node of a member (PROTOCOL 15).
 
 A member invites one person; the invite names the chain. The newcomer signs a request for that chain,
 the voters decide by the table's rule, and the member hands over what a node needs to start: terms,
@@ -9,49 +9,40 @@ id of the invite and then follows the chain from its first block, so nobody has 
 import contextlib
 import hmac
 import logging
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
 
-import msgspec
 import trio
 
-from consensus.encoding import DecodeError, Record, Uint, decode_as
+from consensus.encoding import DecodeError
 from consensus.signing import key_id
-from node.addresses import AddressBook, Known, founders_of
+from node.addresses import AddressBook
 from node.descriptor import (
     SECRET_BYTES,
     TABLE_INVITE,
-    Descriptor,
     Invite,
     Join,
     Table,
-    chain_id_of,
     format_invite,
-    member_of,
     open_join,
     problem_of_addresses,
     problem_of_name,
-    sign_join,
 )
 from node.errors import OperatorError
 from node.execution import approvals_needed
-from node.game.params import PLAYERS_MAX, JoinRule, decode_params
+from node.game.params import JoinRule, decode_params
 from node.game.receipts import describe
-from node.identity import Keys
-from node.lobby import (
+from node.lobby_messages import (
     JOIN_SECONDS,
-    LOBBY_FRAME_BYTES_MAX,
+    KNOWN_PER_FRAME,
     REASON_CHARS_MAX,
+    Contacts,
     LobbyNumber,
     Refusal,
-    Saved,
     TableMessage,
+    Waiting,
     lobby_frame,
-    reach,
-    say_saved,
 )
 from node.membership import JOIN_BYTES_MAX, Member, Membership, founder
 from node.view import AskingView
@@ -64,26 +55,6 @@ INVITES_MAX = 16
 """Invites of one node that are open at once; the oldest gives way."""
 INVITE_SECONDS = 24 * 3600
 """How long an invite to a running table holds; it ends with the node's process as well."""
-KNOWN_PER_FRAME = 32
-"""Slots in one message: with eight signed addresses each they fit a lobby message."""
-REDIAL_SECONDS = 1.0
-GIVE_UP_SECONDS = 60.0
-"""How long a newcomer that waits for approval dials a member whose node is away."""
-
-
-class Waiting(Record, frozen=True):
-    """Member to newcomer: how many voters have approved, and how many have to."""
-
-    approvals: Uint
-    needed: Uint
-
-
-class Contacts(Record, frozen=True):
-    """Member to newcomer: the members from slot `first` on; there are `count` in all."""
-
-    count: Annotated[int, msgspec.Meta(ge=1, le=PLAYERS_MAX)]
-    first: Annotated[int, msgspec.Meta(ge=0, lt=PLAYERS_MAX)]
-    known: Annotated[tuple[Known, ...], msgspec.Meta(min_length=1, max_length=KNOWN_PER_FRAME)]
 
 
 @dataclass(slots=True)
@@ -322,155 +293,3 @@ class Reception:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What a newcomer has in hand when it is a member: the table, and who is where."""
-
-    table: Table
-    known: tuple[Known, ...]
-
-
-async def ask_to_join(
-    keys: Keys,
-    nickname: str,
-    invite: Invite,
-    listen: Sequence[str],
-    *,
-    on_wait: Callable[[Waiting], None],
-    save: Callable[[Admitted], None],
-    problem_of_params: Callable[[bytes], str | None],
-) -> Admitted:
-    """Ask for a place at a running table, and return what is needed to start once it is given.
-
-    It waits for as long as the voters take; a link that breaks is dialled again for a minute.
-
-    Raises:
-        OperatorError: The member refuses, is away, or what it sent is at fault.
-    """
-    request = Join(invite.secret, member_of(keys, nickname), tuple(listen))
-    envelope = sign_join(keys, invite.lobby_id, request)
-    asking = _AskToJoin(keys, invite, envelope, on_wait, save, problem_of_params)
-    while True:
-        try:
-            link = await reach(keys, invite)
-        except OperatorError as error:
-            problem = error
-        else:
-            outcome = await asking.talk(link)
-            if isinstance(outcome, Admitted):
-                return outcome
-            if isinstance(outcome, OperatorError):
-                raise outcome
-            log.info("link to the inviting member broke reason=%s", outcome)
-            problem = OperatorError("the member lets nobody in with this invite: ask for a new one")
-        if trio.current_time() - asking.answered_at >= GIVE_UP_SECONDS:
-            raise problem
-        await trio.sleep(REDIAL_SECONDS)
-
-
-@dataclass
-class _AskToJoin:
-    """A newcomer's side. Whatever the member sends is checked before it counts."""
-
-    keys: Keys
-    invite: Invite
-    envelope: bytes
-    on_wait: Callable[[Waiting], None]
-    save: Callable[[Admitted], None]
-    problem_of_params: Callable[[bytes], str | None]
-    terms: Descriptor | None = None
-    table: Table | None = None
-    known: list[Known] = field(default_factory=list)
-    answered_at: float = -math.inf
-
-    async def talk(self, link: Link) -> Admitted | OperatorError | LinkClosed:
-        """Run one link to its end and return what it came to."""
-        outcome: Admitted | OperatorError | LinkClosed
-        self.terms = self.table = None
-        self.known.clear()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.keep_alive)
-                try:
-                    await link.send([lobby_frame(LobbyNumber.JOIN, self.envelope)])
-                    outcome = await self._wait(link)
-                    self.save(outcome)
-                    await say_saved(link, Saved(outcome.table.chain_id))
-                except DecodeError as error:
-                    outcome = OperatorError(f"the member sent what cannot be read: {error}")
-                except (OperatorError, LinkClosed) as error:
-                    outcome = error
-                nursery.cancel_scope.cancel()
-        finally:
-            await link.aclose()
-        return outcome
-
-    async def _wait(self, link: Link) -> Admitted:
-        with trio.move_on_after(JOIN_SECONDS) as patience:
-            frames = await link.receive()
-        if patience.cancelled_caught:
-            raise OperatorError("the member does not answer the request to join")
-        while True:
-            self.answered_at = trio.current_time()
-            for frame in frames:
-                if (admitted := await self._take(frame)) is not None:
-                    return admitted
-            frames = await link.receive()
-
-    async def _take(self, frame: bytes) -> Admitted | None:
-        """Take one message of the member; raises `OperatorError` or `DecodeError`."""
-        if len(frame) > LOBBY_FRAME_BYTES_MAX:
-            raise DecodeError(f"a message of {len(frame)} bytes")
-        body = frame[1:]
-        match frame[0]:
-            case LobbyNumber.REFUSED:
-                reason = decode_as(body, Refusal).reason
-                shown = "".join(char for char in reason if char.isprintable())
-                raise OperatorError(f"the member refuses: {shown}")
-            case LobbyNumber.WAITING:
-                self.on_wait(decode_as(body, Waiting))
-            case LobbyNumber.DESCRIPTOR:
-                terms = decode_as(body, Descriptor)
-                if chain_id_of(terms) != self.invite.lobby_id:
-                    raise OperatorError("the member sent another table than that of the invite")
-                if wrong := await trio.to_thread.run_sync(self.problem_of_params, terms.params):
-                    raise OperatorError(f"the terms of {terms.name!r}: {wrong}")
-                self.terms = terms
-            case LobbyNumber.TABLE:
-                self._take_table(decode_as(body, TableMessage))
-            case LobbyNumber.CONTACTS:
-                return self._take_contacts(decode_as(body, Contacts))
-            case number:
-                raise DecodeError(f"message number {number} from a member")
-        return None
-
-    def _take_table(self, message: TableMessage) -> None:
-        if self.terms is None:
-            raise DecodeError("a table before its terms")
-        table = Table(self.terms, message.accepts, message.addresses)
-        if problem := table.problem():
-            raise OperatorError(f"the member sent a wrong table: {problem}")
-        self.table = table
-
-    def _take_contacts(self, message: Contacts) -> Admitted | None:
-        table = self.table
-        if table is None or message.first != len(self.known):
-            raise DecodeError("members out of order")
-        for one in message.known:
-            if problem := problem_of_name("nickname", one.nickname):
-                raise OperatorError(f"the member sent a wrong list of members: {problem}")
-            if problem := problem_of_addresses(one.addresses):
-                raise OperatorError(f"the member sent a wrong list of members: {problem}")
-        self.known += message.known
-        if len(self.known) < message.count:
-            return None
-        founders = [(one.identity, one.nickname) for one in founders_of(table)]
-        if [(one.identity, one.nickname) for one in self.known[: len(founders)]] != founders:
-            raise OperatorError("the member sent a list of members without those of the terms")
-        own = self.keys.identity.public_key
-        if all(one.identity != own for one in self.known[len(founders) :]):
-            raise OperatorError("the member sent a list of members without this one")
-        AddressBook(table.chain_id, self.known)  # raises `DecodeError` for what is none
-        return Admitted(table, tuple(self.known))

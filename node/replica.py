@@ -342,8 +342,7 @@ class Replica:
             fetched=(self._sync.height, self._sync.leaves) if self._sync is not None else None,
             rolls=self._epoch.rolls_waiting(),
             final=final,
-            voters=final.membership.voters,
-            names=[member.nickname for member in final.membership.members],
+            accused=self._epoch.accused(),
             up=up,
         )
 

@@ -16,9 +16,8 @@ from node.errors import OperatorError
 from node.game.games import rules_of_table
 from node.game.params import GameParams, decode_params
 from node.game.rules import GameRules
-from node.identity import Keys
+from node.identity import Keys, credentials_of
 from node.limits import PersonalLimits
-from node.lobby import credentials_of
 from node.logs import logging_to
 from node.mark import RESERVED_VIEWS, SignMark
 from node.membership import founders_of

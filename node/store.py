@@ -26,6 +26,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    EvidenceErased,
+    EvidenceLogged,
     FetchedLogged,
     FetchEnded,
     FinalLogged,
@@ -41,10 +43,11 @@ from consensus.encoding import decode_as, encode
 from consensus.messages import Body, Header
 from node.errors import OperatorError
 from node.mark import SignMark, newest_vote
+from node.write_ahead_log import has_lost_commits, read_log
 
 STORE_FILE = "store.db"
 LOCK_FILE = "store.lock"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x42437270
 """ASCII "BCrp" in the file's header, so that `file` and we tell it from other databases."""
 SQLITE_OLDEST = (3, 35, 0)
@@ -62,10 +65,6 @@ BUSY_MS = 5_000
 ROW_HASH_BYTES = 16
 _SUM = 2 ** (8 * ROW_HASH_BYTES)
 _LOW = 2**64 - 1
-_LOG_HEAD = struct.Struct(">4I8s2I")
-"""Write-ahead log: magic, version, page size, checkpoint, salt, checksum."""
-_FRAME_HEAD = struct.Struct(">2I8s2I")
-"""Page number, pages after this commit or 0, salt, checksum."""
 
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB, row_hash BLOB) WITHOUT ROWID",
@@ -98,6 +97,8 @@ _SCHEMA = (
     " step BLOB, position INTEGER, row_hash BLOB, PRIMARY KEY (epoch)) WITHOUT ROWID",
     "CREATE TABLE fetched (part INTEGER, message BLOB, position INTEGER, row_hash BLOB,"
     " PRIMARY KEY (part)) WITHOUT ROWID",
+    "CREATE TABLE evidence (slot INTEGER, proof BLOB, position INTEGER, row_hash BLOB,"
+    " PRIMARY KEY (slot)) WITHOUT ROWID",
     "CREATE TABLE rolls (session INTEGER, number INTEGER, height INTEGER, proof BLOB,"
     " position INTEGER, row_hash BLOB, PRIMARY KEY (session, number)) WITHOUT ROWID",
     "CREATE INDEX rolls_by_height ON rolls (height)",
@@ -170,6 +171,7 @@ _SHARES = _Table("shares", SharesLogged, ("epoch", "dealer", "batch", "deal"))
 _EPOCH_KEYS = _Table("epoch_keys", EpochKeysLogged, ("epoch",), ("vote_seed", "box_secret"))
 _SEALS = _Table("seals", SealLogged, ("epoch",), ("hash",))
 _FETCHED = _Table("fetched", FetchedLogged, ("part",), ("message",))
+_EVIDENCE = _Table("evidence", EvidenceLogged, ("slot",), ("proof",))
 _ROLLS = _Table("rolls", RollLogged, ("session", "number"))
 _WORKING: tuple[_Table[LogRecord], ...] = (
     _VOTES,
@@ -183,6 +185,7 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _EPOCH_KEYS,
     _SEALS,
     _FETCHED,
+    _EVIDENCE,
 )
 """Read whole at every start; pruned, but for one row for each epoch sealed."""
 _OF_EPOCH: tuple[_Table[LogRecord], ...] = (_DEALINGS, _DEAL_CERTIFICATES, _SHARES)
@@ -505,7 +508,7 @@ class Journal(Store):
             held.enter_context(_lock(folder))
             if not path.exists():
                 _create(path, chain_id, owner)
-            elif has_lost_commits(_read_log(path)):
+            elif has_lost_commits(read_log(path)):
                 raise OperatorError(f"{path}-wal is damaged: whole commits lie behind a bad frame")
             super().__init__(folder)
             held.push(self._held)
@@ -559,6 +562,9 @@ class Journal(Store):
                 continue
             if isinstance(record, FetchEnded):
                 self._delete(_FETCHED, "part >= ?", (0,))
+                continue
+            if isinstance(record, EvidenceErased):
+                self._delete(_EVIDENCE, "slot = ?", (record.slot,))
                 continue
             table = _TABLES[type(record)]
             values = table.values(record)
@@ -688,15 +694,6 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _read_log(path: Path) -> bytes:
-    try:
-        return path.with_name(f"{path.name}-wal").read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise OperatorError(f"cannot read {path}-wal: {error.strerror}") from None
-
-
 def _connect(uri: str) -> sqlite3.Connection:
     """Open a connection without transactions of its own, for whichever thread has its turn."""
     if sqlite3.sqlite_version_info < SQLITE_OLDEST:
@@ -761,39 +758,3 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
             return f"cannot open {path}: {error}"
         case _:
             return f"{path} is damaged: {error}. Keep a copy and stop using it on this disk"
-
-
-def has_lost_commits(log: bytes) -> bool:
-    """Say whether the write-ahead log has a damaged frame with whole commits behind it.
-
-    SQLite reads a log up to its first bad frame and takes the rest for the torn end of a write that
-    nobody was told of. But a commit is synced before the next begins: a commit behind the one with
-    the bad frame proves that this one had been whole, and acknowledged (SQLite file format 4).
-    """
-    if len(log) < _LOG_HEAD.size:
-        return False
-    magic, _, page_bytes, _, salt, *head_sum = _LOG_HEAD.unpack_from(log)
-    order = ">" if magic & 1 else "<"
-    if tuple(head_sum) != _log_sum(order, log[:24], (0, 0)):
-        return len(log) > _LOG_HEAD.size
-    before, bad, commits = tuple(head_sum), False, 0
-    for at in range(_LOG_HEAD.size, len(log), _FRAME_HEAD.size + page_bytes):
-        frame = log[at : at + _FRAME_HEAD.size + page_bytes]
-        if len(frame) < _FRAME_HEAD.size + page_bytes:
-            break
-        _, commit, frame_salt, *stored = _FRAME_HEAD.unpack_from(frame)
-        content = frame[:8] + frame[_FRAME_HEAD.size :]
-        bad = bad or frame_salt != salt or _log_sum(order, content, before) != tuple(stored)
-        commits += bad and frame_salt == salt and commit != 0
-        before = tuple(stored)
-    return commits >= 2
-
-
-def _log_sum(order: str, data: bytes, before: tuple[int, ...]) -> tuple[int, int]:
-    """Return SQLite's running checksum over 32-bit words, continued from `before`."""
-    first, second = before
-    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
-    for word in words:
-        first = (first + word + second) & 0xFFFFFFFF
-        second = (second + next(words) + first) & 0xFFFFFFFF
-    return first, second

@@ -26,7 +26,7 @@ from node.game.operations import (
 )
 from node.game.rules import GameRules
 from node.hall import game_changes, games_text, waiting_changes, waiting_text
-from node.membership import Admit, Retire, SetVote
+from node.membership import Admit, Retire, SetVote, caught_text
 from node.mempool import AnyOperation
 from node.view import AskingView, BetView, PaidView, PlayerView, RollView, TableView
 
@@ -127,7 +127,7 @@ def standing_texts(view: TableView) -> list[str]:
         if names:
             texts.append(f"{_listed(names)} {what[len(names) > 1]}.")
     texts += [
-        f"{player.name} was caught cheating and votes no more: {player.name} {player.offence}."
+        f"{caught_text(player.name, player.offence, votes=player.votes)}."
         for player in view.players
         if player.cheated
     ]
@@ -303,9 +303,7 @@ def _membership_changes(before: TableView, after: TableView) -> list[str]:
     texts = [f"{player.name} joins the table." for player in after.players[len(before.players) :]]
     for old, new in zip(before.players, after.players, strict=False):
         if new.cheated and not old.cheated:
-            texts.append(
-                f"{new.name} was caught cheating and loses the vote: {new.name} {new.offence}."
-            )
+            texts.append(f"{caught_text(new.name, new.offence, votes=True)}.")
         if new.left and not old.left:
             texts.append(f"{new.name} leaves the table for good.")
     if after.epoch != before.epoch:

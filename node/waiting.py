@@ -5,18 +5,20 @@ applies is named, in the order in which one keeps the next from happening.
 """
 
 import enum
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from consensus.beacon import RollWaiting
 from consensus.effects import VoteLogged
 from consensus.encoding import INT_MAX
+from consensus.evidence import OffenceKind
 from consensus.messages import VoteKind
 from consensus.standing import Standing, ViewStanding
 from consensus.validators import faults_tolerated
 from node.execution import ChainState
 from node.game.session import Phase
 from node.game.state import GameState
+from node.membership import OFFENCES, caught_text, offence_text
 
 
 class Cause(enum.Enum):
@@ -36,21 +38,26 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
-    """The cause, and both sentences; `slots` are the members that the table waits for."""
+    """The cause, and both sentences; `slots` are the members that the table waits for.
+
+    `caught` are members that are proven to have cheated and have their vote still.
+    """
 
     cause: Cause
     slots: tuple[int, ...]
     player: str
     developer: str
+    caught: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """One node as it stands; `voters` are slots by validator index, `names` are by slot.
+    """One node as it stands.
 
     `muted` says why this node votes no more, `floor` up to which view it does not, None while it asks.
     `fetched` is the height of the state that is fetched, 0 before one is proven, and how many leaves
-    of it are here. `rolls` are closed and not opened here. `up` says whether a member is linked, if that is known.
+    of it are here. `rolls` are closed and not opened here. `accused` are members against whom a proof is
+    here that no final block holds. `up` says whether a member is linked, if that is known.
     """
 
     halted: str
@@ -60,14 +67,24 @@ class Situation:
     fetched: tuple[int, int] | None = None
     rolls: tuple[RollWaiting, ...]
     final: ChainState
-    voters: tuple[int, ...]
-    names: Sequence[str]
+    accused: Mapping[int, OffenceKind]
     up: Callable[[int], bool] | None = None
+
+    @property
+    def voters(self) -> tuple[int, ...]:
+        """Slots by validator index."""
+        return self.final.membership.voters
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Nicknames by slot."""
+        return [member.nickname for member in self.final.membership.members]
 
 
 def explain(seen: Situation) -> Why:
-    """Return the first cause that applies."""
-    return (
+    """Return the first cause that applies, and who was caught cheating, whatever the cause."""
+    return _with_cheats(
+        seen,
         _stopped(seen)
         or _muted(seen)
         or _doubt(seen)
@@ -76,7 +93,7 @@ def explain(seen: Situation) -> Why:
         or _shares(seen)
         or _dealings(seen)
         or _agreeing(seen)
-        or _players(seen)
+        or _players(seen),
     )
 
 
@@ -87,6 +104,7 @@ def facts_of(why: Why) -> dict[str, object]:
         "slots": list(why.slots),
         "player": why.player,
         "developer": why.developer,
+        "caught": list(why.caught),
     }
 
 
@@ -98,7 +116,7 @@ def explain_down(seen: Situation, own: Sequence[VoteLogged]) -> Why:
     standing, final = seen.standing, seen.final
     votes = ", ".join(f"{VoteKind(vote.kind).name.lower()} in view {vote.view}" for vote in own)
     dice = f"; {len(final.closed)} rolls wait for shares" if final.closed else ""
-    return Why(
+    why = Why(
         cause=Cause.DOWN,
         slots=(),
         player=(
@@ -110,6 +128,37 @@ def explain_down(seen: Situation, own: Sequence[VoteLogged]) -> Why:
             f"{standing.view}, open views {[view.view for view in standing.open]}, own votes above "
             f"the final block: {votes or 'none'}{dice}"
         ),
+    )
+    return _with_cheats(seen, why)
+
+
+def _with_cheats(seen: Situation, why: Why) -> Why:
+    """Add to both sentences who is proven to have cheated, until the voters change.
+
+    Such a voter is counted for quorums still and leads no more, so views are skipped meanwhile.
+    """
+    player, developer, caught = [why.player], [why.developer], []
+    members = seen.final.membership.members
+    for slot in sorted({*seen.accused, *seen.voters}):
+        name, kind = members[slot].nickname, members[slot].cheated
+        if kind:
+            player.append(caught_text(name, offence_text(members[slot]), votes=True))
+            developer.append(
+                f"{name} is convicted of {OffenceKind(kind).name}, leads no more, and goes at the "
+                "next seal"
+            )
+        elif slot in seen.accused:
+            offence = seen.accused[slot]
+            player.append(
+                f"{name} is proven to have cheated, as one of the next blocks will say: {name} "
+                f"{OFFENCES[offence]}"
+            )
+            developer.append(f"a proof of {offence.name} against {name} waits for a block")
+        else:
+            continue
+        caught.append(slot)
+    return replace(
+        why, player="; ".join(player), developer="; ".join(developer), caught=tuple(caught)
     )
 
 

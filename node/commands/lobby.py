@@ -10,7 +10,6 @@ from functools import partial
 import click
 
 from consensus.validators import faults_tolerated
-from node import lobby
 from node.addresses import AddressBook
 from node.commands.inputs import checking_input, data_option, read_invite, unlock
 from node.commands.running import run_until_ended
@@ -37,9 +36,10 @@ from node.descriptor import (
     problem_of_name,
 )
 from node.errors import OperatorError
+from node.guest import Admitted, ask_to_join, join as join_lobby
 from node.identity import Keys
-from node.lobby import Room
-from node.reception import Admitted, Waiting, ask_to_join
+from node.lobby import host as host_lobby
+from node.lobby_messages import Room, Waiting
 from node.runtime import wall_clock_ms
 from node.serving import begin_table
 from node.terminal import absence_text
@@ -111,7 +111,7 @@ def host(  # noqa: PLR0917  (click passes all by name)
             with held_port(config.listen) as held:
                 address = held
             hosts = [place.host for place in reachable(address, config.public)]
-            at = await lobby.host(
+            at = await host_lobby(
                 keys, config.nickname, name, params, seats, address,
                 on_change=_Announcer().show, save=partial(begin_table, folder),
                 public_hosts=hosts, voters=voters,
@@ -156,7 +156,7 @@ def join(
                 if parsed.version == TABLE_INVITE:
                     at = await _ask_to_join(folder, keys, config.nickname, parsed, places)
                 else:
-                    at = await lobby.join(
+                    at = await join_lobby(
                         keys, config.nickname, format_invite(parsed), places,
                         on_change=_Announcer().show, save=partial(begin_table, folder),
                         problem_of_params=problem_of_terms,

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from consensus.beacon import Beacon
 from consensus.beacon_rolls import RevealPayload, SecretName, name_secrets
 from consensus.dealing import ack_payload
+from consensus.effects import Now
 from consensus.encoding import decode_as, digest, encode
 from consensus.evidence import (
     Evidence,
@@ -464,8 +465,8 @@ def forgetful(table: Table, node: int, *, disk: bool) -> None:
         table.box_secrets[node],
         table.box_keys,
         table.nodes[node].disk if disk else (),
-        remembers=False,
     )
+    table.nodes[node].beacon.remember(Now(0, 0), everything=False)
     table.sent.clear()
     table.finalize_at(node)
 

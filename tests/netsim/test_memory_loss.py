@@ -8,12 +8,13 @@ import copy
 
 import pytest
 
-from consensus.effects import BlockLogged, FinalLogged, FloorLogged, VoteLogged
+from consensus.effects import BlockLogged, DealingLogged, FinalLogged, FloorLogged, Now, VoteLogged
 from consensus.messages import VoteKind
 from netsim.host import Disk
 from netsim.playing import PlayingTable
 from netsim.tables import CounterTable, Seat
 from netsim.twins import Split, TwinPair, _twin_of
+from node.epoch import NO_FLOOR
 from node.game.craps.bets import Kind
 from node.game.operations import PlaceBet
 from node.waiting import Cause, explain
@@ -141,6 +142,44 @@ def test_it_deals_nothing_that_it_may_have_dealt_before(table: PlayingTable) -> 
         assert beacon.evidence == ()
 
 
+def play_until_it_deals(table: PlayingTable, index: int) -> None:
+    """Play until the others hold a dealing of a host that no block certifies."""
+    disk = table.network.hosts[index].disk
+    while not any(isinstance(one, DealingLogged) for one in disk.records):
+        for player in range(4):
+            table.submit(player, *table._wishes(player))
+        table.network.run(table.network.now_ms + 1)
+    table.network.run(table.network.now_ms + 6)
+    assert all(one.final.beacon.next_batch(index) == 0 for one in table.replicas)
+
+
+def assert_nobody_blamed(table: PlayingTable) -> None:
+    """No node holds a proof of fault, and no block has one."""
+    for replica in table.replicas:
+        assert not any(member.cheated for member in replica.final.membership.members)
+        assert replica._epoch.proofs == ()
+
+
+@pytest.mark.parametrize("lost_mark", [True, False])
+def test_a_node_that_lost_its_memory_knows_so_after_the_next_restart_too(lost_mark: bool) -> None:
+    """The second start finds a mark and votes beside it, as if nothing had ever been lost."""
+    table = PlayingTable(4, seed=3)
+    play_until_it_deals(table, 1)
+    mark = (0, max((view for view, *_ in votes(table, 1)), default=0) + 32)
+    table.floors[1] = None if lost_mark else mark
+    give_disk(table, 1, Disk())
+    table.play(3, limit_ms=900_000)
+    while table.replicas[1].engine.final.view < mark[1] + 5:
+        table.play(len(table.rolls) + 1, limit_ms=900_000)
+    assert votes(table, 1), "by now it votes again"
+    table.network.crash(1)
+    table.floors[1] = NO_FLOOR
+    table.network.boot(1)
+    table.play(len(table.rolls) + 2, limit_ms=900_000)
+    table.settle()
+    assert_nobody_blamed(table)
+
+
 @pytest.mark.parametrize(("seed", "index"), [(13, 3), (14, 2), (19, 2), (22, 3), (16, 1)])
 def test_an_old_copy_of_a_folder_signs_nothing_against_its_later_votes(
     seed: int, index: int
@@ -165,6 +204,11 @@ def test_an_old_copy_that_sees_its_later_votes_says_so_and_votes_no_more() -> No
     table.play(6, limit_ms=900_000)
     engine = table.replicas[2].engine
     assert "another device uses the key, or this folder is an old copy" in engine.muted
+    # It may have dealt as well, and forgotten it.
+    beacon = table.replicas[2]._epoch.beacon
+    assert beacon is not None
+    assert beacon.advance(Now(10**9, 10**9)) == []
+    assert beacon._dealer.current is None
     assert explain(table.replicas[2].situation()).cause is Cause.MUTED
 
 

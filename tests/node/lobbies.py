@@ -15,15 +15,10 @@ from node.descriptor import (
     parse_invite,
     sign_join,
 )
-from node.identity import Keys
-from node.lobby import (
-    LobbyNumber,
-    Refusal,
-    Room,
-    credentials_of,
-    host,
-    join,
-)
+from node.guest import join
+from node.identity import Keys, credentials_of
+from node.lobby import host
+from node.lobby_messages import LobbyNumber, Refusal, Room
 from transport.base import Address, Counters, LinkClosed
 from transport.link import Link
 from transport.tcp import dial

@@ -12,7 +12,7 @@ from consensus.signing import key_id
 from node.commands.running import run_until_ended
 from node.control import serve_control
 from node.game.params import GameParams
-from node.lobby import credentials_of
+from node.identity import credentials_of
 from node.logs import logging_to
 from node.replica import Replica, ReplicaEffect, Submission
 from node.runtime import ProtocolRuntime

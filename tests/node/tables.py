@@ -6,8 +6,7 @@ from typing import TypeAlias
 
 from node.addresses import AddressBook, founders_of
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
-from node.identity import Keys
-from node.lobby import credentials_of
+from node.identity import Keys, credentials_of
 from node.mesh import Contact, Mesh
 
 HOST = "127.0.0.1"

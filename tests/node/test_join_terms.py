@@ -13,8 +13,10 @@ from node.game.craps.params import CrapsParams
 from node.game.games import CRAPS, SICBO, Choice, encode_choice
 from node.game.params import GameParams, encode_params
 from node.game.sicbo.params import SicboParams
+from node.guest import join
 from node.identity import Keys
-from node.lobby import Room, host, join
+from node.lobby import host
+from node.lobby_messages import Room
 from transport.base import Address
 
 HERE = Address("127.0.0.1", 0)

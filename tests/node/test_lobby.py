@@ -24,16 +24,10 @@ from node.descriptor import (
     sign_join,
 )
 from node.errors import OperatorError
+from node.guest import join
 from node.identity import Keys
-from node.lobby import (
-    HANDOVER_SECONDS,
-    JOIN_SECONDS,
-    SIGN_SECONDS,
-    LobbyNumber,
-    Saved,
-    host,
-    join,
-)
+from node.lobby import SIGN_SECONDS, host
+from node.lobby_messages import HANDOVER_SECONDS, JOIN_SECONDS, LobbyNumber, Saved
 from tests.node.lobbies import (
     HERE,
     KEYS,

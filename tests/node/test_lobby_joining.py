@@ -23,7 +23,9 @@ from node.descriptor import (
     sign_accept,
 )
 from node.errors import OperatorError
-from node.lobby import (
+from node.guest import join
+from node.identity import credentials_of
+from node.lobby_messages import (
     HANDOVER_SECONDS,
     JOIN_SECONDS,
     LobbyNumber,
@@ -32,8 +34,6 @@ from node.lobby import (
     RoomMessage,
     Saved,
     TableMessage,
-    credentials_of,
-    join,
 )
 from tests.node.lobbies import HERE, KEYS, PARAMS, frame, frames_of, next_of, run
 from transport.base import Address, Counters

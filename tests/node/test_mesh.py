@@ -15,8 +15,7 @@ from node import mesh as mesh_module
 from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
 from node.errors import OperatorError
-from node.identity import Keys
-from node.lobby import credentials_of
+from node.identity import Keys, credentials_of
 from node.mesh import (
     DIRECT_BYTES_MAX,
     FRAME_COST_BYTES,

@@ -26,7 +26,7 @@ from node.events import (
 )
 from node.game.operations import Ready
 from node.game.receipts import Receipt
-from node.lobby import credentials_of
+from node.identity import credentials_of
 from node.replica import Answer, Replica
 from node.runtime import BATCH_FRAMES_MAX, FAULTS_PER_MINUTE_MAX, ProtocolRuntime
 from node.statistics import Tally

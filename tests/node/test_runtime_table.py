@@ -16,8 +16,7 @@ from node.descriptor import Table
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, Operation, PlaceBet, Roll, Sit, TakeDown
 from node.game.params import GameParams, encode_params
-from node.identity import Keys
-from node.lobby import credentials_of
+from node.identity import Keys, credentials_of
 from node.replica import Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of

@@ -21,6 +21,8 @@ from consensus.effects import (
     DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
+    EvidenceErased,
+    EvidenceLogged,
     FetchedLogged,
     FetchEnded,
     FinalLogged,
@@ -86,6 +88,7 @@ def one_of_each() -> list[LogRecord]:
         EpochKeysLogged(epoch=1, vote_seed=b"v" * 32, box_secret=b"b" * 32),
         SealLogged(epoch=0, height=2, hash=block.hash, certificate=b"seal", step=b"step"),
         FetchedLogged(part=0, message=b"chunk"),
+        EvidenceLogged(slot=3, proof=b"proof"),
     ]
 
 
@@ -101,7 +104,7 @@ def reopened(journal: Journal) -> Journal:
 
 
 def test_every_kind_of_record_there_is_has_a_place() -> None:
-    kinds = {*map(type, one_of_each()), EpochKeysErased, FetchEnded}
+    kinds = {*map(type, one_of_each()), EpochKeysErased, FetchEnded, EvidenceErased}
     assert kinds == set(get_args(LogRecord))
 
 
@@ -136,6 +139,18 @@ def test_what_was_fetched_of_a_state_is_there_until_its_fetch_ends(journal: Jour
     journal.append([FetchEnded(), second])
     journal.check()
     assert journal.load() == (second,)
+    journal.close()
+
+
+def test_a_proof_of_fault_is_there_until_it_is_erased(journal: Journal) -> None:
+    proofs = [EvidenceLogged(slot=slot, proof=b"proof%d" % slot) for slot in range(2)]
+    journal.append(proofs)
+    journal = reopened(journal)
+    assert journal.load() == tuple(proofs)
+    journal.append([EvidenceErased(slot=0)])
+    journal.check()
+    journal = reopened(journal)
+    assert journal.load() == (proofs[1],)
     journal.close()
 
 
@@ -298,7 +313,7 @@ def test_the_store_of_another_table_or_identity_is_refused(
     [
         (
             "user_version = 7",
-            "written by a newer version of BitCraps: its schema is 7, this one reads 2",
+            "written by a newer version of BitCraps: its schema is 7, this one reads 3",
         ),
         ("user_version = 0", "written by another version of BitCraps: its schema is 0"),
         ("application_id = 5", "is not a store of BitCraps"),

@@ -17,7 +17,8 @@ import pytest
 from consensus.effects import ActionLogged, LogRecord, VoteLogged
 from node import store
 from node.errors import OperatorError
-from node.store import Journal, Store, has_lost_commits
+from node.store import Journal, Store
+from node.write_ahead_log import has_lost_commits
 from tests.node.store_child import CHAIN_ID, FINAL_EVERY, OWNER, step
 
 FRAME_BYTES = 24 + 4096

@@ -82,11 +82,18 @@ from node.game.operations import (
     Working,
 )
 from node.identity import Keys
-from node.lobby import LobbyNumber, Refusal, RoomMessage, Saved, TableMessage
+from node.lobby_messages import (
+    Contacts,
+    LobbyNumber,
+    Refusal,
+    RoomMessage,
+    Saved,
+    TableMessage,
+    Waiting,
+)
 from node.membership import Admit, NextKeys, Retire, SetVote
 from node.mempool import ActionBody
 from node.proof import BetPart, Bundle, RollPart
-from node.reception import Contacts, Waiting
 from node.steps import EpochStep, Leaf, MemberLeaves, Tail
 
 SEATS = 4

@@ -57,7 +57,7 @@ from node.descriptor import (
 )
 from node.errors import OperatorError
 from node.identity import check_link
-from node.lobby import LobbyNumber, TableMessage
+from node.lobby_messages import LobbyNumber, TableMessage
 from node.mempool import ActionBody
 from tests.wire.goldens import EPOCH, GROUPS, Golden, World, all_goldens, world
 
