@@ -111,8 +111,13 @@ def merkle_root(leaves: Sequence[bytes]) -> Digest:
 
 def verify_proof(root: bytes, count: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
     """Say whether `leaf` stands at `index` of the `count` leaves under `root`."""
+    return root_above(count, index, leaf, path) == root
+
+
+def root_above(count: int, index: int, leaf: bytes, path: Sequence[bytes]) -> Digest | None:
+    """Return the root to which a path leads from `leaf` at `index` of `count`, None if to none."""
     if not 0 <= index < count:
-        return False
+        return None
     node: bytes = leaf_digest(leaf)
     siblings = iter(path)
     width = count
@@ -120,8 +125,8 @@ def verify_proof(root: bytes, count: int, index: int, leaf: bytes, path: Sequenc
         if index ^ 1 < width:
             sibling = next(siblings, None)
             if sibling is None:
-                return False
+                return None
             node = _node(sibling, node) if index & 1 else _node(node, sibling)
         index >>= 1
         width = (width + 1) // 2
-    return next(siblings, None) is None and _seal(count, node) == root
+    return _seal(count, node) if next(siblings, None) is None else None

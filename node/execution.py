@@ -520,9 +520,11 @@ class _Change:
         if closed:
             self.closed[self.beacon.close(self.height)] = closed
         flags = Flag.PLAIN
+        voters: tuple[bytes, ...] = ()
         if not self.closed and self._is_changing():
             flags = Flag.SEAL
             self.membership.seal(self.time_ms)
+            voters = self.membership.validators(self._terms.chain_id).keys
             self.beacon = BeaconState.genesis(self._terms.beacon_context(self.membership))
         result = BlockResult(
             self.height,
@@ -531,6 +533,7 @@ class _Change:
             tuple(self._rolls),
             closed,
             tuple(self.game.returned),
+            voters,
         )
         seed = self._before.place.leader_seed
         place = Place(self.height, self.view, self.time_ms, flags, seed)
@@ -613,7 +616,7 @@ def chain_parts(
 
 
 def receipts_root(result: BlockResult) -> Digest:
-    """Return the Merkle root over receipts, 64 to a leaf, and over what each roll settled."""
+    """Return the Merkle root over `receipt_leaves`."""
     return merkle_root(receipt_leaves(result))
 
 
@@ -623,7 +626,7 @@ def _encode_receipt(receipt: Receipt) -> bytes:
 
 
 def receipt_leaves(result: BlockResult) -> list[bytes]:
-    """Return the leaves of the receipts tree in order."""
+    """Return receipts, 64 to a leaf, then what each roll settled, then a seal's next voters."""
     leaves = []
     for player, seq, receipts in result.actions:
         named = (encode(player), encode(seq))
@@ -632,4 +635,6 @@ def receipt_leaves(result: BlockResult) -> list[bytes]:
             part = encode_array(encoded[start : start + RECEIPTS_PER_LEAF])
             leaves.append(encode_array((*named, encode(start), part)))
     leaves.extend(encode(roll) for roll in result.rolls)
+    if result.voters:
+        leaves.append(encode(result.voters))
     return leaves

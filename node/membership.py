@@ -135,11 +135,6 @@ class _Electorate(Record, frozen=True):
     newcomers: tuple[Newcomer, ...]
 
 
-def voters_of(leaf: bytes) -> tuple[int, ...]:
-    """Return the slots of the voters from the electorate's leaf; raises `DecodeError`."""
-    return decode_as(leaf, _Electorate).voters
-
-
 class Membership:
     """Members and voters; every method that returns a refusal has then changed nothing."""
 

@@ -35,7 +35,7 @@ from node.mempool import ActionBody
 from node.replay import MissingError, RefutedError
 from node.steps import EpochStep, Leaf, MemberLeaves, follow
 
-MAGIC = b"bitcraps proof 1\n"
+MAGIC = b"bitcraps proof 2\n"
 BUNDLE_BYTES_MAX = 8 << 20
 EPOCHS_MAX = 4_096
 ROLLS_MAX = 64
@@ -131,7 +131,7 @@ def check_bundle(data: bytes, verify: Verify) -> Proved:
         MissingError: It is no bundle, or not all of one.
     """
     if not data.startswith(MAGIC):
-        raise MissingError("this is no proof of BitCraps of a version that is known here")
+        raise MissingError("this is no proof of BitCraps, or one of another version than 2")
     try:
         bundle = decode_as(data[len(MAGIC) :], Bundle)
     except DecodeError as error:
@@ -190,7 +190,7 @@ class _Check:
             following = follow(epochs[-1], step, self._verify)
             if isinstance(following, str):
                 raise RefutedError(following)
-            epochs.append(following)
+            epochs.append(following[0])
         return epochs
 
     def _final(self, proof: FinalHeader) -> tuple[Trusted, Header]:

@@ -165,7 +165,7 @@ class _Prover:
             waiting = [roll.height for roll in state.beacon.pending]
             self._closes = {at: one for at, one in self._closes.items() if at in waiting}
             if step.header.flags == Flag.SEAL:
-                self.epochs.append(step_of(state, self._final(height)))
+                self.epochs.append(step_of(state.result, self._final(height)))
 
     def bundle(self, epochs: int, bet: BetPart | None, rolls: Sequence[RollPart]) -> bytes:
         table = self._table

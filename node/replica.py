@@ -514,7 +514,7 @@ class Replica:
         assert proof is not None, "a final seal seals its engine"
         number = self._epoch.number
         self._seals[number] = proof.data
-        step = encode(step_of(state, self._finality_of(seal, proof)))
+        step = encode(step_of(state.result, self._finality_of(seal, proof)))
         self._records.append(
             SealLogged(
                 epoch=number, height=state.height, hash=seal, certificate=proof.data, step=step

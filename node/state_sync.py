@@ -29,7 +29,6 @@ from consensus.messages import (
     STEPS_PER_ANCHOR_MAX,
     Anchor,
     Blocks,
-    Certificate,
     GetAnchor,
     GetBlocks,
     GetState,
@@ -240,7 +239,7 @@ class _Target:
 
     hash: bytes
     header: Header
-    proof: FinalHeader | None  # None: it is the seal of the last step
+    proof: FinalHeader
 
 
 class StateSync:
@@ -260,6 +259,7 @@ class StateSync:
         self._progress_ms = now_ms
         self._silences = 0
         self._seals: list[SealLogged] = []
+        self._seal: FinalHeader | None = None  # that of the last step
         self._way: list[Anchor] = []  # what led to the target, one step each
         self._parts = 0
         self._fresh: list[LogRecord] = []
@@ -390,18 +390,18 @@ class StateSync:
                 following = follow(self._trusted, step, self._terms.verify)
                 if isinstance(following, str):
                     return f"step that leads nowhere: {following}"
-                certificate = step.seal.certificate
+                epoch = self._trusted.epoch
+                self._trusted, self._seal = following
                 self._seals.append(
                     SealLogged(
-                        epoch=self._trusted.epoch,
-                        height=following.height,
-                        hash=following.hash,
-                        certificate=certificate,
+                        epoch=epoch,
+                        height=self._trusted.height,
+                        hash=self._trusted.hash,
+                        certificate=self._seal.certificate,
                         step=data,
                     )
                 )
-                self._way.append(Anchor(self._trusted.epoch, (data,), _NOWHERE, b""))
-                self._trusted = following
+                self._way.append(Anchor(epoch, (data,), _NOWHERE, b""))
             if anchor.hash == _NOWHERE:
                 return ""
             proof = decode_as(anchor.final, FinalHeader) if anchor.final else None
@@ -414,13 +414,11 @@ class StateSync:
             header = check_final(self._trusted, proof, self._terms.verify)
             if isinstance(header, str):
                 return f"anchor that is not final: {header}"
-            found = block_hash(proof.header)
-        elif self._seals:
-            step = decode_as(self._seals[-1].step, EpochStep)
-            header, found = decode_as(step.seal.header, Header), self._trusted.hash
+        elif self._seal is not None:
+            header, proof = decode_as(self._seal.header, Header), self._seal
         else:
             return ""  # the seal that this node stands on itself
-        if named != found:
+        if named != block_hash(proof.header):
             return "anchor that proves another block than the one it names"
         if header.height >= self.base + BEHIND_BLOCKS // 2:
             self._target = _Target(named, header, proof)
@@ -512,12 +510,6 @@ class StateSync:
         state = encode(snapshot_of(self._trees))
         rebuilt = decode_snapshot(state, self._terms)
         assert rebuilt.root == target.header.state_root, "a state of proven leaves has their root"
-        certificate = b""
-        if target.proof is not None and not target.proof.path:
-            certificate = target.proof.certificate
-        elif target.proof is None and self._seals[-1].certificate:
-            named = decode_as(self._seals[-1].certificate, Certificate).digest
-            certificate = self._seals[-1].certificate if named == target.hash else b""
         return (
             FetchEnded(),
             *self._seals,
@@ -526,7 +518,7 @@ class StateSync:
                 height=target.header.height,
                 view=target.header.view,
                 hash=target.hash,
-                certificate=certificate,
+                certificate=b"" if target.proof.path else target.proof.certificate,
             ),
             SnapshotLogged(height=target.header.height, hash=target.hash, state=state),
         )

@@ -146,7 +146,8 @@ class BlockResult(Record, frozen=True):
     """What a block did: (player, sequence number, receipts) of each action, rolls, closings.
 
     `returned` are bets that operations of this block made the bank give back; those that a roll
-    made it give back stand with the roll.
+    made it give back stand with the roll. `voters` are the voting keys of the next epoch, if this
+    block seals one.
     """
 
     height: int
@@ -155,6 +156,7 @@ class BlockResult(Record, frozen=True):
     rolls: tuple[RollResult, ...]
     closed: tuple[int, ...]
     returned: tuple[ReturnedBet, ...] = ()
+    voters: tuple[bytes, ...] = ()
 
 
 DONE = Receipt(Code.DONE)

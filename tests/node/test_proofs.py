@@ -134,6 +134,12 @@ def test_every_decided_bet_is_proved_with_what_it_won_in_under_16_kib(
     assert epochs == {1, 2, 3}
 
 
+def test_a_change_of_voters_adds_500_bytes_to_a_proof(bundle: bytes) -> None:
+    steps = opened(bundle).epochs
+    assert [len(step.tails) for step in steps] == [0, 0]
+    assert all(len(encode(step)) <= 500 for step in steps)
+
+
 def test_every_roll_is_proved_with_its_dice(played: PlayingTable, chain: StoredChain) -> None:
     for number, roll in enumerate(played.rolls, 1):
         proved = check_bundle(
@@ -234,16 +240,11 @@ def test_keys_of_another_epoch_prove_nothing(bundle: bytes) -> None:
     epochs = opened(bundle).epochs
     assert len(epochs) == 2
     refuted(with_parts(bundle, epochs=epochs[:1]), "voters are not proved")
-    refuted(with_parts(bundle, epochs=epochs[1:]), "is of epoch 1, not 0")
-    refuted(with_parts(bundle, epochs=(epochs[0], epochs[0])), "is of epoch 0, not 1")
+    unsigned = "^the seal of epoch .* is not signed by 3 of the"
+    refuted(with_parts(bundle, epochs=epochs[1:]), unsigned)
+    refuted(with_parts(bundle, epochs=(epochs[0], epochs[0])), "is not above the seal at")
     swapped = msgspec.structs.replace(epochs[1], voters=epochs[0].voters)
-    refuted(with_parts(bundle, epochs=(epochs[0], swapped)), "not under the state root")
-    voters = epochs[1].voters
-    fewer = msgspec.structs.replace(voters, leaves=voters.leaves[:-1])
-    refuted(
-        with_parts(bundle, epochs=(epochs[0], msgspec.structs.replace(epochs[1], voters=fewer))),
-        "not those of the voters",
-    )
+    refuted(with_parts(bundle, epochs=(epochs[0], swapped)), unsigned)
 
 
 def test_a_roll_of_other_blocks_or_secrets_is_refuted(

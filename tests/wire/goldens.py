@@ -93,7 +93,8 @@ from node.lobby_messages import (
 )
 from node.membership import Admit, NextKeys, Retire, SetVote
 from node.mempool import ActionBody
-from node.steps import EpochStep, Leaf, MemberLeaves
+from node.proof import BetPart, Bundle, RollPart
+from node.steps import EpochStep, Leaf, MemberLeaves, Tail
 
 SEATS = 4
 EPOCH, VIEW, HEIGHT = 0, 7, 5
@@ -208,11 +209,46 @@ class World:
 
     def step(self) -> bytes:
         """Return an encoded step over the block, as if it sealed an epoch."""
-        others = [digest("golden", bytes((20 + i,))) for i in range(5)]
-        root, chain, accounts, sessions, beacon = others
-        leaf = Leaf(5, 4, b"electorate", (root, chain))
-        members = MemberLeaves(root, (chain, accounts, sessions, beacon), (leaf,))
-        return encode(EpochStep(self.final(), members))
+        header, tail = self.header, digest("golden", bytes((20,)))
+        certificate = self.certificate(VoteKind.FINALIZE, VIEW, Digest(self.block))
+        step = EpochStep(
+            view=header.view,
+            height=header.height,
+            time_ms=header.time_ms,
+            parent_view=header.parent_view,
+            parent_hash=header.parent_hash,
+            body_hash=header.body_hash,
+            state_root=header.state_root,
+            voters=tuple(digest("golden", bytes((21 + i,))) for i in range(4)),
+            receipts=2,
+            path=(digest("golden", bytes((25,))),),
+            tails=(Tail(header.view + 1, header.time_ms + 7, tail),),
+            signers=certificate.signers,
+            signatures=certificate.signatures,
+        )
+        return encode(step)
+
+    def bundle(self) -> Bundle:
+        """Return a proof with each of its parts once, of made-up leaves."""
+        path = tuple(digest("golden", bytes((40 + i,))) for i in range(5))
+        leaf, final = Leaf(3, 1, b"leaf", path[:2]), self.final()
+        members = MemberLeaves(path[0], (path[1], path[2], path[3], path[4]), (leaf,))
+        roll = RollPart(
+            close=final,
+            chain=b"chain",
+            members_root=path[0],
+            accounts_root=path[1],
+            sessions_root=path[2],
+            session=leaf,
+            seats=(b"seat", b""),
+            beacon=(b"dealer", b"rolls"),
+            settle=final,
+            item=leaf,
+            result=leaf,
+        )
+        bet = BetPart(final, 4, 2, leaf, leaf, (members,))
+        step = decode_as(self.step(), EpochStep)
+        return Bundle(self.terms, self.accepts, (step,), (bet,), (roll,))
 
     def chunk(self) -> StateChunk:
         """Return two accounts of a state with their paths."""
@@ -414,6 +450,7 @@ def objects() -> list[Golden]:
         "invite": invite,
         "final-header": w.final(),
         "epoch-step": decode_as(w.step(), EpochStep),
+        "bundle": w.bundle(),
         "invite to a running table": Invite(
             2, w.chain_id, w.members[1].identity, w.join.secret, ADDRESSES[1], 1_800_086_400
         ),
