@@ -132,8 +132,8 @@ def test_a_token_of_several_tables_is_replayed_and_shows_a_node_of_one(tmp_path:
     first = json.loads(out)
     lines = (Path(first["run"]) / "events.jsonl").read_text().splitlines()
     assert {json.loads(line)[0] for line in lines} == {0, 1, 2}
-    words = ("replay", first["token"], "--node", "1", "--table", "2", "--jobs", "3")
-    code, out, _ = netsim(*words, hash_seed="5")
+    again = ("replay", first["token"], "--node", "1", "--table", "2", "--jobs", "3")
+    code, out, _ = netsim(*again, hash_seed="5")
     assert code == 0
     assert " 1 boot" in out
     code, _, err = netsim("replay", first["token"], "--node", "1", "--table", "3")
