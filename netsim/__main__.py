@@ -32,16 +32,26 @@ from netsim.trace import Happening
 EXIT = {"ok": 0, "violated": 1, "unknown": 2}
 USAGE = 64
 KEPT = 40_000
-"""Happenings of each table that a single run keeps for its report."""
+"""Happenings of a table that a single run keeps for its report."""
+KEPT_ALL = 400_000
+"""And of all its tables together, about 100 MiB: many tables keep the last part of theirs."""
 SEED_BITS = 48
 LINE_CHARS = 100
 """Of a line of progress, which the next one has to cover."""
 SHOWN_MAX = 20
-"""Failures of a sweep that are printed; the folder has all."""
+"""Failures of a sweep, and broken tables of a run, that are printed; the folder has all."""
+
+
+_JOBS = click.IntRange(1, 1024)
+_JOBS_HELP = "Processes for a run of several tables; one a core unless given."
 
 
 class _UsageError(click.ClickException):
     exit_code = USAGE
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _load(name: str) -> Scenario:
@@ -80,7 +90,10 @@ def list_scenarios(as_json: bool) -> None:
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where to keep what happened.")  # fmt: skip
 @click.option("--no-save", is_flag=True, help="Keep nothing.")
-def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: bool) -> None:
+@click.option("--jobs", type=_JOBS, help=_JOBS_HELP)
+def run(  # noqa: PLR0917  (its options)
+    scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: bool, jobs: int | None
+) -> None:
     """Run a scenario, a shipped one by its name or a TOML file, with one seed."""
     chosen = _load(scenario)
     if seed is None:
@@ -90,7 +103,8 @@ def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: boo
     # No two runs of real nodes are the same, so each has a folder of its own.
     real = chosen.tier == "real" and not no_save
     own = runs / f"{chosen.name}-{seed}-{time_ns() // 1_000_000}" if real else None
-    outcome, finished = _run_with_progress(chosen, seed, keep=0 if no_save else KEPT, folder=own)
+    keep = 0 if no_save else min(KEPT, KEPT_ALL // chosen.tables)
+    outcome, finished = _run_with_progress(chosen, seed, keep=keep, folder=own, jobs=jobs)
     folder = None if no_save else save_run(runs, outcome, finished)
     _tell(outcome, as_json=as_json, extra={"run": str(folder) if folder else ""})
     sys.exit(EXIT[outcome.verdict])
@@ -102,7 +116,10 @@ def run(scenario: str, seed: int | None, as_json: bool, runs: Path, no_save: boo
 @click.option("--node", type=int, help="Print what this node did.")
 @click.option("--table", type=int, default=0, help="At which table; 0 unless given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def replay(token: str, until: str | None, node: int | None, table: int, as_json: bool) -> None:
+@click.option("--jobs", type=_JOBS, help=_JOBS_HELP)
+def replay(  # noqa: PLR0917  (its options)
+    token: str, until: str | None, node: int | None, table: int, as_json: bool, jobs: int | None
+) -> None:
     """Run again what a token names, and see that it is the same."""
     from netsim.chance import parse_length
 
@@ -111,11 +128,15 @@ def replay(token: str, until: str | None, node: int | None, table: int, as_json:
         until_ms = parse_length(until) // 1_000 if until else None
     except (TokenError, ValueError) as error:
         raise _UsageError(str(error)) from None
+    if not 0 <= table < known.scenario.tables:
+        raise _UsageError(f"table {table} of {known.scenario.tables}: the first is 0")
     keep = KEPT if node is not None else 0
-    outcome, finished = _run_with_progress(known.scenario, known.seed, keep=keep, until_ms=until_ms)
+    outcome, finished = _run_with_progress(
+        known.scenario, known.seed, keep=keep, kept_table=table, until_ms=until_ms, jobs=jobs
+    )
     same = until_ms is not None or outcome.digest == known.digest
     if node is not None and not as_json:
-        _print_node(finished.traces[table].happenings(), node)
+        _print_node(finished.happenings.get(table, []), node)
     _tell(outcome, as_json=as_json, extra={"same": same})
     if not same:
         click.echo(f"another run than the token's: digest {known.digest}, here {outcome.digest}; "
@@ -127,7 +148,7 @@ def replay(token: str, until: str | None, node: int | None, table: int, as_json:
 @cli.command()
 @click.argument("scenario")
 @click.option("--seeds", default="0..99", show_default=True, help="A seed, or a range 0..9999.")
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes; one a core unless given.")
+@click.option("--jobs", type=_JOBS, help="Processes; one a core unless given.")
 @click.option("--seconds", type=float, help="Begin no further seed after so long.")
 @click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True)
 @click.option("--scheduler", help="Of the dask engine: tcp://HOST:PORT.")
@@ -164,9 +185,8 @@ def sweep(  # noqa: PLR0917  (its options)
 
         run_on_dask(str(scheduler), chosen, numbers, take)
     else:
-        cores = len(os.sched_getaffinity(0))
         until = None if seconds is None else perf_counter() + seconds
-        LocalEngine(chosen, jobs or cores).run(numbers, take, until, show.update)
+        LocalEngine(chosen, jobs or _cores()).run(numbers, take, until, show.update)
     if seconds is not None:
         found.planned = len(found.results)
     show.clear()
@@ -328,8 +348,10 @@ def _run_with_progress(
     seed: int,
     *,
     keep: int,
+    kept_table: int | None = None,
     until_ms: int | None = None,
     folder: Path | None = None,
+    jobs: int | None = None,
 ) -> tuple[Outcome, Run]:
     started = last = perf_counter()
     shows = sys.stderr.isatty()
@@ -344,7 +366,16 @@ def _run_with_progress(
             click.echo(f"\r{now_ms / 1000:.0f} s simulated, {rate:.1f} s/s, {left:.0f} s left   ",
                        nl=False, err=True)  # fmt: skip
 
-    found = simulate(scenario, seed, keep=keep, until_ms=until_ms, progress=progress, folder=folder)
+    found = simulate(
+        scenario,
+        seed,
+        keep=keep,
+        kept_table=kept_table,
+        until_ms=until_ms,
+        progress=progress,
+        folder=folder,
+        jobs=jobs or _cores(),
+    )
     if shows:
         click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
     return found
@@ -374,8 +405,10 @@ def _tell(outcome: Outcome, *, as_json: bool, extra: dict[str, Any]) -> None:
     click.echo(f"  {told}")
     for missing in outcome.missing:
         click.echo(f"  cannot tell: no {missing}")
-    for one in outcome.violations:
+    for one in outcome.violations[:SHOWN_MAX]:
         click.echo(f"  table {one.table} at {one.at_ms} ms: {one.text}")
+    if len(outcome.violations) > SHOWN_MAX:
+        click.echo(f"  and {len(outcome.violations) - SHOWN_MAX} more tables")
     if extra.get("run"):
         click.echo(f"  kept in {extra['run']}")
     click.echo(f"  replay {outcome.token}")

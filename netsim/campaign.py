@@ -6,10 +6,8 @@ that differ are a finding like a broken rule.
 """
 
 import json
-import os
 import selectors
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import deque
@@ -22,6 +20,7 @@ from typing import Any
 from netsim.scenario import Scenario, format_scenario, parse_scenario
 from netsim.simulation import simulate
 from netsim.throws import added, alarm, chi_square
+from netsim.workers import Worker
 
 AGAIN_EVERY = 20
 """One seed in so many is run by two processes."""
@@ -154,39 +153,19 @@ def broken_result(seed: int, rule: str, text: str, seconds: float = 0) -> dict[s
     }  # fmt: skip
 
 
-class _Worker:
-    """One process and the seed that it has."""
+class _Worker(Worker):
+    """A process and the seed that it has."""
 
     def __init__(self, number: int, text: str) -> None:
-        self.number = number
+        super().__init__(_WORKER, number, json.dumps(text).encode())
         self.seed: int | None = None
         self.again = False
         self.since = 0.0
-        self.process = subprocess.Popen(  # noqa: S603  (our own interpreter and words)
-            [sys.executable, "-c", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": str(number + 1)},
-        )
-        self._say(json.dumps(text))
-
-    def _say(self, line: str) -> None:
-        assert self.process.stdin is not None, "opened as a pipe"
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
 
     def give(self, seed: int, *, again: bool) -> None:
         """Hand over a seed."""
         self.seed, self.again, self.since = seed, again, time.perf_counter()
-        self._say(str(seed))
-
-    def end(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self.say(b"%d" % seed)
 
 
 class LocalEngine:
@@ -234,8 +213,7 @@ class LocalEngine:
         worker = _Worker(self._made, self._text)
         self._made += 1
         self._workers.append(worker)
-        assert worker.process.stdout is not None, "opened as a pipe"
-        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        self._selector.register(worker, selectors.EVENT_READ, worker)
 
     def _hand_out(self, waiting: deque[int]) -> None:
         for worker in self._workers:
@@ -252,14 +230,13 @@ class LocalEngine:
     def _collect(self, take: Callable[[int, dict[str, Any], bool], None]) -> None:
         for key, _ in self._selector.select(timeout=1.0):
             worker: _Worker = key.data
-            assert worker.process.stdout is not None, "opened as a pipe"
-            line = worker.process.stdout.readline()
+            lines = worker.read()
             seed = worker.seed
-            if not line:
+            if lines is None:
                 self._bury(worker, "a worker process died", take)
-            elif seed is not None:
+            elif lines and seed is not None:
                 worker.seed = None
-                take(seed, json.loads(line), worker.again)
+                take(seed, json.loads(lines[0]), worker.again)
                 if not worker.again and is_run_again(seed):
                     self._again.append((seed, worker.number))
         now = time.perf_counter()
@@ -270,12 +247,12 @@ class LocalEngine:
     def _bury(
         self, worker: _Worker, why: str, take: Callable[[int, dict[str, Any], bool], None]
     ) -> None:
-        self._selector.unregister(worker.process.stdout)  # type: ignore[arg-type]
+        self._selector.unregister(worker)
         self._workers.remove(worker)
-        worker.end()
+        code = worker.end()
         if worker.seed is not None:
             rule = "died" if "died" in why else "hung"
-            text = f"{why} (exit {worker.process.returncode})"
+            text = f"{why} (exit {code})"
             take(worker.seed, broken_result(worker.seed, rule, text), worker.again)
         self._hire()
 

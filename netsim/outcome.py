@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from netsim.scenario import Scenario
-from netsim.trace import Trace
+from netsim.trace import Happening
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,24 @@ class Violation:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What one table of tier `core` came to. `done` says whether it was not cut short."""
+
+    table: int
+    digest: str
+    events: int
+    now_ms: int
+    marks: dict[str, int]
+    violation: Violation | None
+    done: bool
+    throws: list[int]
+    happenings: list[Happening]
+
+
 @dataclass(slots=True)
 class Run:
-    """A run under way: its resolved scenario, and what each table records.
+    """A run under way: its resolved scenario, and what is kept of each table, by when it began.
 
     `folder` is the run's own, for tiers that write into it meanwhile.
     """
@@ -30,7 +45,7 @@ class Run:
     resolved: Scenario
     seed: int
     folder: Path | None = None
-    traces: dict[int, Trace] = field(default_factory=dict)
+    happenings: dict[int, list[Happening]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -414,8 +414,8 @@ def run_real(
             root = run.folder / NODES_FOLDER
             root.mkdir(parents=True)
         table = RealTable(run.resolved, run.seed, root, keep)
-        run.traces[0] = table.trace
         seconds = trio.run(_until_signalled, table, until_ms, progress)
+        run.happenings[0] = table.trace.happenings()
     return Found(
         violations=() if table.violation is None else (table.violation,),
         digest=scenario_hash(run.resolved),

@@ -27,7 +27,7 @@ def save_run(root: Path, outcome: Outcome, run: Run) -> Path:
     (folder / SCENARIO_FILE).write_text(format_scenario(run.resolved), encoding="utf-8")
     result = json.dumps(outcome.plain(), indent=1)
     (folder / RESULT_FILE).write_text(result + "\n", encoding="utf-8")
-    write_happenings(folder / EVENTS_FILE, run.traces)
+    write_happenings(folder / EVENTS_FILE, run.happenings)
     (folder / TABLES_FILE).unlink(missing_ok=True)
     with closing(sqlite3.connect(folder / TABLES_FILE)) as db, db:
         _fill(db, outcome, run)
@@ -49,9 +49,9 @@ def _fill(db: sqlite3.Connection, outcome: Outcome, run: Run) -> None:
         [(v.rule, v.text, v.table, v.at_ms) for v in outcome.violations],
     )
     db.executemany("INSERT INTO mark VALUES (?, ?)", sorted(outcome.marks.items()))
-    for table, trace in run.traces.items():
+    for table, happenings in run.happenings.items():
         sums: dict[tuple[int, str], list[int]] = {}
-        for one in trace.happenings():
+        for one in happenings:
             if one.other >= 0:
                 row = sums.setdefault((one.host, one.what), [0, 0])
                 row[0] += 1

@@ -7,25 +7,19 @@ raises while one is under way.
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import assert_never
 
 import netsim
-from netsim.outcome import Found, Outcome, Run
-from netsim.scenario import Scenario
-from netsim.sealing import sealed
+from netsim.outcome import Ended, Found, Outcome, Run, Violation
+from netsim.scenario import Scenario, format_scenario
+from netsim.shares import Order, Shares, run_here, splits
 from netsim.throws import added
 from netsim.tokens import describe_scenario
 from netsim.weather import resolve
-from netsim.world import TableRun
-
-WINDOW_MS = 1_000
-"""Tables of one run take turns of so much virtual time: they are all there at the same time."""
-VIOLATIONS_MAX = 20
-"""A run ends with so many broken tables: more tell nothing new."""
 
 
 def simulate(
@@ -33,11 +27,16 @@ def simulate(
     seed: int,
     *,
     keep: int = 0,
+    kept_table: int | None = None,
     until_ms: int | None = None,
     progress: Callable[[int], None] = lambda _ms: None,
     folder: Path | None = None,
+    jobs: int = 1,
 ) -> tuple[Outcome, Run]:
-    """Run a scenario to its end, or up to `until_ms`; `keep` happenings of each table are kept.
+    """Run a scenario to its end, or up to `until_ms`, in up to `jobs` processes if it splits.
+
+    Of each table, or of `kept_table` alone, the last `keep` happenings are kept. `progress` takes
+    the virtual milliseconds that a table has behind it, in the mean of all tables.
 
     Real nodes keep their data in `folder`, as `nodes`; without one it is gone in the end.
     """
@@ -46,7 +45,8 @@ def simulate(
     run = Run(scenario, resolved, seed, folder)
     match scenario.tier:
         case "core":
-            found = _simulate_cores(run, keep, until_ms, progress)
+            order = Order(format_scenario(scenario), seed, keep, kept_table, until_ms)
+            found = _simulate_cores(run, order, jobs, progress)
         case "node":
             from netsim.whole import run_whole
 
@@ -60,41 +60,56 @@ def simulate(
     return _judge(run, found, time.perf_counter() - started), run
 
 
-def _simulate_cores(
-    run: Run, keep: int, until_ms: int | None, progress: Callable[[int], None]
-) -> Found:
-    """Run all tables, in windows of virtual time."""
-    with sealed():
-        tables = [
-            TableRun(run.resolved, run.seed, number, keep=keep)
-            for number in range(run.resolved.tables)
-        ]
-        run.traces.update((one.table, one.trace) for one in tables)
-        now_ms = 0
-        while any(not one.is_done for one in tables):
-            now_ms += WINDOW_MS
-            if until_ms is not None:
-                now_ms = min(now_ms, until_ms)
-            for one in tables:
-                one.advance(now_ms)
-            progress(now_ms)
-            broken = sum(one.violation is not None for one in tables)
-            if now_ms == until_ms or broken >= VIOLATIONS_MAX:
-                break
+def _simulate_cores(run: Run, order: Order, jobs: int, progress: Callable[[int], None]) -> Found:
+    """Run all tables, here or in other processes."""
+    scenario = run.resolved
+    behind_ms = [0] * scenario.tables
+    sum_ms = 0
+    # Of many tables one that takes long to come to rest is no further than the others.
+    most_ms = scenario.duration.ms if scenario.tables > 1 else None
+
+    def tell(table: int, now_ms: int) -> None:
+        nonlocal sum_ms
+        if most_ms is not None:
+            now_ms = min(now_ms, most_ms)
+        sum_ms += now_ms - behind_ms[table]
+        behind_ms[table] = now_ms
+        progress(sum_ms // len(behind_ms))
+
+    if jobs > 1 and splits(scenario):
+        shares = Shares(scenario.tables, order, jobs)
+        return merged(run, shares.run(tell), shares.lost)
+    return merged(run, run_here(scenario, order, tell))
+
+
+def merged(run: Run, tables: Iterable[Ended], lost: Sequence[str] = ()) -> Found:
+    """Return what tables, in order, came to together; what each kept goes to the run."""
     whole = blake2b(digest_size=16)
     marks: dict[str, int] = {}
+    violations: list[Violation] = []
+    throws: list[int] = []
+    events = last_ms = 0
+    done = True
     for one in tables:
-        whole.update(bytes.fromhex(one.trace.digest))
-        for name, count in one.trace.marks.items():
+        whole.update(bytes.fromhex(one.digest))
+        for name, count in one.marks.items():
             marks[name] = marks.get(name, 0) + count
+        if one.violation is not None:
+            violations.append(one.violation)
+        throws = added((throws, one.throws))
+        events += one.events
+        last_ms = max(last_ms, one.now_ms)
+        done = done and one.done
+        run.happenings[one.table] = one.happenings
     return Found(
-        violations=tuple(one.violation for one in tables if one.violation is not None),
+        violations=tuple(sorted(violations, key=lambda one: (one.at_ms, one.table))),
         digest=whole.hexdigest(),
-        events=sum(one.trace.events for one in tables),
-        sim_seconds=max((one.network.now_ms for one in tables), default=0) / 1000,
+        events=events,
+        sim_seconds=last_ms / 1000,
         marks=marks,
-        done=all(one.is_done for one in tables),
-        throws=tuple(added(one.ledger.tally.throws for one in tables)),
+        missing=tuple(lost),
+        done=done,
+        throws=tuple(throws),
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -85,17 +85,17 @@ class Trace:
         if self.keep:
             self._kept.append(Happening(ms, host, what, text=text))
 
-    def happenings(self) -> Iterator[Happening]:
-        """Yield what is kept, by when it began."""
-        yield from sorted(self._kept, key=lambda one: one.ms)
+    def happenings(self) -> list[Happening]:
+        """Return what is kept, by when it began."""
+        return sorted(self._kept, key=lambda one: one.ms)
 
 
-def write_happenings(path: Path, tables: dict[int, Trace]) -> int:
+def write_happenings(path: Path, tables: Mapping[int, Iterable[Happening]]) -> int:
     """Write what was kept as one JSON array a line: table, then the fields; return the lines."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for table, trace in tables.items():
-            for happening in trace.happenings():
+        for table, happenings in tables.items():
+            for happening in happenings:
                 file.write(json.dumps([table, *happening], separators=(",", ":")) + "\n")
                 count += 1
     return count

@@ -369,7 +369,7 @@ def run_whole(
             seconds = max(seconds, trio.run(live, clock=clock))
         digest.update(table.wires.digest.digest())
         tables.append(table)
-        run.traces[number] = table.trace
+        run.happenings[number] = table.trace.happenings()
         for name, count in table.trace.marks.items():
             marks[name] = marks.get(name, 0) + count
     return Found(

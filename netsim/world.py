@@ -27,7 +27,7 @@ from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
 from netsim.ledger import Ledger, close_named_by
 from netsim.network import Network
-from netsim.outcome import Violation
+from netsim.outcome import Ended, Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
 from netsim.topology import Cities, Room
@@ -513,6 +513,21 @@ class TableRun:
         while not self.is_done and self.network.now_ms < until_ms:
             step_ms = min(self.network.now_ms + LOOK_MS, until_ms)
             self._guarded(lambda: self._step(step_ms))  # noqa: B023  (called at once)
+
+    def ended(self) -> Ended:
+        """Return what the table has come to."""
+        trace = self.trace
+        return Ended(
+            table=self.table,
+            digest=trace.digest,
+            events=trace.events,
+            now_ms=self.network.now_ms,
+            marks=trace.marks,
+            violation=self.violation,
+            done=self.is_done,
+            throws=self.ledger.tally.throws,
+            happenings=trace.happenings(),
+        )
 
     def _guarded(self, what: Callable[[], None]) -> None:
         """Do it, and take whatever it raises as what it is: a rule that did not hold."""

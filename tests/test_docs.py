@@ -16,6 +16,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 from consensus.validators import faults_tolerated, quorum
@@ -197,18 +198,22 @@ def test_messages_that_are_explained_are_those_of_the_program() -> None:
             assert piece.strip() in said, f"{piece.strip()!r} of {message!r}"
 
 
+def options_of(group: click.Group) -> set[str]:
+    options = [one.opts for each in group.commands.values() for one in each.params]
+    return {"--help", *(option for each in options for option in each)}
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_option_that_a_document_names_exists(path: Path) -> None:
-    known = {
-        option for each in commands.commands.values() for one in each.params for option in one.opts
-    }
-    known.add("--help")
     text = path.read_text(encoding="utf-8")
     quoted = [*CODE.findall(FENCED.sub("", text)), *(body for _, body in BLOCK.findall(text))]
-    quoted += re.findall(r"^    (bitcraps .*)$", text, re.MULTILINE)
+    quoted += re.findall(r"^    ((?:bitcraps|netsim) .*)$", text, re.MULTILINE)
     for code in quoted:
         if re.match(r"\S*(?:python|pip|pytest|ruff)\b", code):
             continue  # other programs have options of their own
+        known = options_of(
+            netsim_commands if "netsim" in {path.stem, code.split()[0]} else commands
+        )
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code):
             assert option in known, f"{option} in {code}"
 

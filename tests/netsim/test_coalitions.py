@@ -71,6 +71,6 @@ def test_a_disk_that_tears_what_it_promised_keeps_its_node_away_and_nobody_else(
     outcome, run = simulate(parse_scenario(text), 1, keep=100_000)
     assert outcome.violations == ()
     assert outcome.marks["records_lost"] > 0
-    refused = [one.host for one in run.traces[0].happenings() if one.what == "refuses"]
+    refused = [one.host for one in run.happenings[0] if one.what == "refuses"]
     assert bool(refused) == torn
     assert set(refused) <= {2}

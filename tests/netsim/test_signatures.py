@@ -41,7 +41,7 @@ def happenings(text: str, signatures: str) -> tuple[list[Happening], dict[str, i
     scenario = replace(parse_scenario(text), signatures=signatures)
     outcome, run = simulate(scenario, 1, keep=1_000_000)
     assert outcome.violations == ()
-    return list(run.traces[0].happenings()), dict(outcome.marks)
+    return run.happenings[0], dict(outcome.marks)
 
 
 def until_seal(happened: list[Happening]) -> list[Happening]:

@@ -44,7 +44,7 @@ def test_whole_nodes_come_back_after_all_connections_were_reset() -> None:
     outcome, run = simulate(parse_scenario(RESET), 1, keep=20_000)
     assert (outcome.violations, outcome.verdict) == ((), "ok")
     assert outcome.marks["resets"] == 6
-    told = list(run.traces[0].happenings())
+    told = run.happenings[0]
     assert {one.what for one in told} >= {"fault", "heal", "final", "status"}
 
 
