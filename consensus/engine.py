@@ -30,7 +30,7 @@ from consensus.effects import (
     Send,
     VoteLogged,
 )
-from consensus.encoding import Digest
+from consensus.encoding import INT_MAX, Digest
 from consensus.messages import (
     BODY_BYTES_MAX,
     NO_DIGEST,
@@ -108,6 +108,7 @@ class Engine:
         """Whether this node came back and has not heard yet where as many are as it needs to vote."""
         self.muted = ""
         """Why this node casts no vote any more: somebody else signs with its key."""
+        self._past_view = INT_MAX  # while it asks: it has cast no vote in a later view
         self._app = app
         self._electorate = Electorate(validators, chain_id, epoch, verify)
         self._chain = Chain(app, base or genesis(chain_id), load_block)
@@ -349,7 +350,8 @@ class Engine:
         Some u is the last view in which it voted. Then q entered u by certificates of u - 1, and all
         honest ones of these but itself, n - 2f - 1, still are in u - 1 or above. Of 2f + 1 others
         that say where they are, one is among them; so the highest view M that is proven here and
-        that all of these have at most, is u - 1 or above, and M + 2 is above u.
+        that all of these have at most, is u - 1 or above, and M + 2 is above u. For the same reason
+        a vote that is two views above all that they have said is no forgotten one: it is new.
 
         A node that came back remembers all of it, unless its disk was exchanged for an older one,
         which nothing here shows. So it listens first: others show it its own votes when they tell
@@ -358,8 +360,16 @@ class Engine:
         forgotten, self._rounds.forgotten = self._rounds.forgotten, []
         if not self._votes:
             return False
+        stated = [
+            peer.view
+            for index, peer in self._outside.peers.others()
+            if index < self._validators.n and peer.stated
+        ]
+        if self._past_view == INT_MAX and len(stated) > 2 * self._validators.f:
+            self._past_view = max(stated) + 1
+        past = self._past_view if self.floor is None else self.floor
         for kind, view in forgotten:
-            if self.floor is not None and view > self.floor and not self.muted:
+            if view > past and not self.muted:
                 self.muted = (
                     f"a {kind.name} vote in view {view} is signed with this node's key and not by "
                     "this node: another device uses the key, or this folder is an old copy"
@@ -367,11 +377,7 @@ class Engine:
         if not self.is_listening and (self.floor is not None or self.is_unanimous):
             return False
         view = self._rounds.view
-        heard = sum(
-            peer.stated and peer.view <= view
-            for index, peer in self._outside.peers.others()
-            if index < self._validators.n
-        )
+        heard = sum(at <= view for at in stated)
         if self.is_listening:
             self.is_listening = heard < self._validators.q - 1
             return not self.is_listening

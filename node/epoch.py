@@ -108,6 +108,7 @@ class Epoch:
         own = next((known for known in me.keys if known.signer.public_key == named), None)
         self._peers = [*membership.voters]
         self._index = {voter: ValidatorIndex(at) for at, voter in enumerate(self._peers)}
+        self.voting_keys = own
         if own is not None and slot is not None:
             self._me = self._index[slot]
         else:  # a follower, wherever its slot will be; also a voter that has lost its key
@@ -277,7 +278,11 @@ class Epoch:
     # Proofs of fault.
 
     def inherit(self, ended: "Epoch") -> None:
-        """Go on with what could be proven of the epoch before."""
+        """Go on with what could be proven of the epoch before, and with doubts about the own key."""
+        before, engine = ended.engine, self.engine
+        engine.is_listening = before.is_listening
+        if self.voting_keys is ended.voting_keys:
+            engine.muted = before.muted
         self.evidence = ended.evidence
         self._review_evidence()
         for proof in ended.proofs:
