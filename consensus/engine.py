@@ -118,8 +118,7 @@ class Engine:
         )
         self._timing = self._outside.timing
         self.deadline_ms: int | None = None
-        self._now = Now(0, 0)
-        self._work = False
+        self._now, self._work = Now(0, 0), False
         # When time alone may let a rule fire, and the delay by which that was worked out.
         self._rules_ms: int | None = None
         self._rules_delta_ms = 0
