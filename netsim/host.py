@@ -15,9 +15,11 @@ from consensus.effects import (
     EvidenceLogged,
     FetchedLogged,
     FetchEnded,
+    FloorLogged,
     LogRecord,
     Now,
     SharesLogged,
+    VoteLogged,
 )
 from consensus.validators import ValidatorIndex
 
@@ -76,6 +78,8 @@ class Disk:
         """Why every write fails now, if it does."""
         self.rotten = False
         """Whether some sector has changed: whoever reads everything finds it."""
+        self.is_copy = False
+        """Whether its mark is missing or of another disk: the host asks before it votes (PROTOCOL 9.2)."""
         self.writes = 0
         self._cached: list[int] = []  # sizes of the groups that a power cut may take
         self._blocks: dict[bytes, tuple[bytes, bytes]] = {}
@@ -92,6 +96,8 @@ class Disk:
         self.records.extend(records)
         for record in records:
             match record:
+                case VoteLogged() | FloorLogged():
+                    self.is_copy = False
                 case BlockLogged():
                     self._blocks[record.hash] = (record.header, record.body)
                 case EpochKeysErased():
@@ -153,6 +159,7 @@ class Disk:
         """Hold what a backup held."""
         self._cached.clear()
         self.rotten = False
+        self.is_copy = True
         self._keep(backup.records)
 
     def _keep(self, records: Sequence[LogRecord]) -> None:

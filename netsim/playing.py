@@ -92,7 +92,7 @@ class PlayingTable:
     ) -> None:
         """Boot the table at virtual time 0, or at `begin`; `newcomers` are hosts that may join later.
 
-        `adversaries` sit where honest nodes would. `damaged` hosts may lose what they signed, so
+        `adversaries` sit where honest nodes would. `damaged` hosts may lose what they signed and not know it, so
         they are not judged either. A table that is `described` has terms that everybody signed, so
         strangers can be shown them, and is named by them.
         """
@@ -218,7 +218,8 @@ class PlayingTable:
             make_signer=self._make_signer,
             verify=self.verify,
         )
-        replica = Replica(setup, tuple(disk.records), disk.block, self.floors.get(index, NO_FLOOR))
+        floor = self.floors.get(index, None if disk.is_copy else NO_FLOOR)
+        replica = Replica(setup, tuple(disk.records), disk.block, floor)
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)
         self.invariants.restarted(index, replica.engine.final.height, replica.final.root)

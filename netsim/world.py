@@ -85,10 +85,12 @@ class TableRun:
         scenario = self.scenario
         params = GameParams(join_rule=JoinRule.ANY_VOTER)
         bad = {node: str(one.strategy) for one in self._adversaries for node in one.nodes}
-        damaged = sorted(
-            {node for fault in self._faults if fault.damages for node in s.nodes_named(fault)}
-        )
+        damaged = [n for fault in self._faults if fault.damages for n in s.nodes_named(fault)]
         self.damaged = sorted({*bad, *damaged})
+        # Who lost its disk knows that it did, and never signs against what it forgot.
+        misled = [
+            n for fault in self._faults if isinstance(fault, s.Lying) for n in s.nodes_named(fault)
+        ]
         chain_id = digest("simulated", f"{scenario.name} {seed} {self.table}".encode())
         self.game = PlayingTable(
             scenario.table,
@@ -101,7 +103,7 @@ class TableRun:
                 node: adversary_of(strategy, self._stream(f"adversary {node}"), sorted(bad))
                 for node, strategy in bad.items()
             },
-            damaged=damaged,
+            damaged=sorted(set(misled)),
             make_network=self._make_network,
             begin=False,
         )
@@ -420,6 +422,8 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
+        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
+        self.game.invariants.lost_disk(node, max(finals, default=0))
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 

@@ -4,6 +4,7 @@ Both see the table through the node's control socket and type the same words; ne
 the node runs in this process.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -11,11 +12,13 @@ import trio
 
 from node.bots import next_moves, operations_of
 from node.control import ControlClient
-from node.errors import OperatorError
+from node.errors import NodeEndedError, OperatorError
 from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
 from node.membership import Admit
+from node.mempool import AnyOperation
 from node.players import PlayerSession, players_text
+from node.replica import Answer
 from node.strategies.moves import Move, Strategy
 from node.terminal import (
     WIDTH,
@@ -35,6 +38,8 @@ from node.terminal import (
     render_table,
 )
 from node.view import TableView
+
+log = logging.getLogger(__name__)
 
 PENDING_MAX = 16
 """Lines of one person that no final block holds yet."""
@@ -259,7 +264,7 @@ class Doorman:
             view = await self._client.view()
             wanted = [Admit(asking.join) for asking in view.asking if not asking.approved]
             if wanted and view.own.votes:
-                await self._client.submit(wanted)
+                await _submit_or_look_again(self._client, wanted)
             with trio.move_on_after(RETRY_SECONDS):
                 await self._client.wait_newer(view.height)
 
@@ -336,5 +341,24 @@ class Bot:
         operations = operations_of(moves, view, self._rules)
         if not operations:
             return False
-        answers = await self._client.submit(operations)
-        return answers[-1].receipt.code == 0
+        answers = await _submit_or_look_again(self._client, operations)
+        return bool(answers) and answers[-1].receipt.code == 0
+
+
+async def _submit_or_look_again(
+    client: ControlClient, operations: Sequence[AnyOperation]
+) -> list[Answer]:
+    """Submit operations for a robot; it gets no answers when the node could not tell.
+
+    The node may have been far behind and fetched the table: what became of them is to be seen there.
+
+    Raises:
+        NodeEndedError: There is no node any more.
+    """
+    try:
+        return await client.submit(operations)
+    except NodeEndedError:
+        raise
+    except OperatorError as error:
+        log.info("a robot's moves stay without an answer reason=%s", error)
+        return []

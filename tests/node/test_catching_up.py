@@ -9,10 +9,13 @@ from node import replica as replica_module, state_sync
 from node.config import Folder
 from node.control import ControlClient, open_control
 from node.game.craps.bets import Kind
+from node.game.games import CRAPS
 from node.game.operations import CreateSession, PlaceBet, Sit, TakeDown
 from node.game.params import GameParams, encode_params
 from node.inspection import open_store, read_standing
-from node.serving import begin_table, serve_node
+from node.playing import Bot
+from node.serving import begin_table, rules_of, serve_node
+from node.strategies import STRATEGIES
 from node.view import TableView
 from tests.node.tables import HOST, make_table
 
@@ -56,6 +59,14 @@ async def fill_blocks(node: Node, count: int) -> None:
             assert answer.receipt.code == 0
 
 
+async def play(node: Node) -> None:
+    """Let a bot play at a node for as long as it runs."""
+    rules = rules_of(node.table)
+    strategy = STRATEGIES[CRAPS]["pass"].make(rules, 0)
+    async with await node.client() as client:
+        await Bot(client, strategy, rules, pace_seconds=60, patience_seconds=60).run(None)
+
+
 async def at_height(node: Node, height: int) -> None:
     async with await node.client() as client:
         while (await client.view()).height < height:
@@ -82,6 +93,8 @@ async def test_a_node_that_was_away_for_long_leaps_to_the_state_and_its_vote_cou
             late.scope.cancel()
             await fill_blocks(nodes[0], 4 * BEHIND)
             await nursery.start(late.run)
+            # What its bot asks for now gets no answer: the state that is fetched holds none.
+            nursery.start_soon(play, late)
             await at_height(late, height + 3 * BEHIND)
             nodes[1].scope.cancel()  # from now on the late one's vote is needed
             await fill_blocks(nodes[0], 4)
