@@ -47,6 +47,14 @@ from node.steps import Leaf, leaf_of, member_leaves
 from node.store import STORE_FILE, Journal
 from tests.wire.goldens import World
 
+CHAIN_RECORDS: list[type[LogRecord]] = [
+    BlockLogged,
+    FinalLogged,
+    RollLogged,
+    SealLogged,
+    SnapshotLogged,
+    VoteLogged,
+]
 FIELD = BetKey(Kind.FIELD, 0)
 
 
@@ -545,8 +553,7 @@ def test_no_changed_record_of_a_store_makes_a_folder_prove_something_else(
     shown: Shown, truth: Audited | None, choices: st.DataObject
 ) -> None:
     records = list(shown.played.network.hosts[0].disk.records)
-    kinds = (BlockLogged, FinalLogged, RollLogged, SealLogged, SnapshotLogged, VoteLogged)
-    kind = choices.draw(st.sampled_from(kinds))
+    kind = choices.draw(st.sampled_from(CHAIN_RECORDS))
     places = [at for at, one in enumerate(records) if isinstance(one, kind)]
     at, other = (choices.draw(st.sampled_from(places)) for _ in range(2))
     names = [n for n in kind.__struct_fields__ if isinstance(getattr(records[at], n), bytes)]
