@@ -7,7 +7,7 @@ that lay on the layout when betting closed; the dice from the secrets that all d
 to before. No byte of it is believed: change one and nothing is proved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
@@ -25,7 +25,7 @@ from node.descriptor import Descriptor, Table, chain_id_of
 from node.execution import Place
 from node.game.games import load_games
 from node.game.operations import PlaceBet
-from node.game.params import GameParams, decode_params
+from node.game.params import GameParams, decode_params, problem_of_params
 from node.game.receipts import DONE, BetResult, Receipt, RollResult
 from node.game.rules import BetKey, GameRules
 from node.game.session import GameSession, parse_session, seats_root_of
@@ -40,6 +40,10 @@ BUNDLE_BYTES_MAX = 8 << 20
 EPOCHS_MAX = 4_096
 ROLLS_MAX = 64
 """Rolls that one bet goes through with something done to it: most have one, a come bet two."""
+
+_IMPOSSIBLE = (AssertionError, ArithmeticError, LookupError)
+"""What the rules raise about a state that their own moves never lead to. Whoever makes up a table has
+all its keys, and can sign any."""
 
 
 class BetPart(Record, frozen=True):
@@ -140,6 +144,25 @@ def check_bundle(data: bytes, verify: Verify) -> Proved:
         return _Check(bundle, verify).all()
     except DecodeError as error:
         raise RefutedError(f"a part of the proof does not parse: {error}") from None
+    except _IMPOSSIBLE as error:
+        what = f"{type(error).__name__}: {error}"
+        raise MissingError(
+            f"the proof shows a state that the rules lead nowhere to: {what}"
+        ) from None
+
+
+def read_terms(descriptor: Descriptor) -> tuple[GameParams, Mapping[int, GameRules]]:
+    """Return the terms of a table and its rules; `MissingError` if this version knows no such."""
+    try:
+        params = decode_params(descriptor.params)
+    except DecodeError as error:
+        raise MissingError(f"the terms of the table cannot be read: {error}") from None
+    rules = load_games(params.rules)
+    if isinstance(rules, str):
+        raise MissingError(f"the rules of the table cannot be read: {rules}")
+    if problem := problem_of_params(params, len(descriptor.members)):
+        raise RefutedError(f"the table: {problem}")
+    return params, rules
 
 
 class _Check:
@@ -149,11 +172,7 @@ class _Check:
         self._bundle = bundle
         self._verify = verify
         self._chain_id = chain_id_of(bundle.descriptor)
-        self._params: GameParams = decode_params(bundle.descriptor.params)
-        rules = load_games(self._params.rules)
-        if isinstance(rules, str):
-            raise RefutedError(f"the table's rules: {rules}")
-        self._rules = rules
+        self._params, self._rules = read_terms(bundle.descriptor)
 
     def all(self) -> Proved:
         bundle = self._bundle
@@ -183,8 +202,7 @@ class _Check:
         descriptor = self._bundle.descriptor
         keys = sorted(descriptor.members[slot].consensus_key for slot in descriptor.validators)
         trusted = trust_genesis(self._chain_id, keys)
-        if isinstance(trusted, str):
-            raise RefutedError(f"the voters of the table: {trusted}")
+        assert isinstance(trusted, Trusted), "a table without a problem has voters"
         epochs = [trusted]
         for step in self._bundle.epochs:
             following = follow(epochs[-1], step, self._verify)
@@ -246,7 +264,7 @@ class _Check:
         if isinstance(settled, str):
             raise RefutedError(f"the dice: {settled}")
         games = dict(closed).get(settled.roll, ())
-        if settled.height != close.height or part.session.index not in games:
+        if part.session.index not in games:
             raise RefutedError(f"block {close.height} fixed another roll for this game")
         return settled.seed
 

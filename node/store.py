@@ -367,7 +367,7 @@ class Store:
         with self._errors_named(), self._one_moment():
             for (complaint,) in self._db.execute("PRAGMA integrity_check(1)"):
                 if complaint != "ok":
-                    self._damaged(complaint)
+                    self._damaged(" ".join(complaint.split()))
             seal = self._sealed()
             self._recent(seal)
             for table in _HISTORY:

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from netsim import shares
-from netsim.outcome import Outcome, Run
+from netsim.outcome import Ended, Outcome, Run, Violation
 from netsim.scenario import parse_scenario
-from netsim.simulation import simulate
+from netsim.simulation import merged, simulate
 from tests.netsim.test_netsim_cli import netsim
 
 TABLES = """
@@ -69,6 +69,25 @@ def test_a_rule_broken_at_one_table_is_told_with_the_table() -> None:
     outcome, _ = shared(STUCK, 2)
     assert outcome.verdict == "violated"
     assert [(one.rule, one.table) for one in outcome.violations] == [("L", 1)]
+
+
+def test_violations_are_told_in_the_order_of_virtual_time() -> None:
+    scenario = parse_scenario(TABLES)
+    run = Run(scenario, scenario, 1)
+    ends = [
+        Ended(
+            table=table, digest="00", events=1, now_ms=at_ms, marks={}, done=True, throws=[],
+            violation=Violation("L", "late", table, at_ms), happenings=[],
+        )
+        for table, at_ms in enumerate((900, 300, 300))
+    ]  # fmt: skip
+    assert [one.table for one in merged(run, ends).violations] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_happened_may_be_kept_of_one_table_alone(jobs: int) -> None:
+    _, run = simulate(parse_scenario(TABLES), 1, keep=500, kept_table=1, until_ms=500, jobs=jobs)
+    assert [bool(kept) for kept in run.happenings.values()] == [False, True, False]
 
 
 def test_the_table_whose_process_dies_is_named_and_the_others_are_run(

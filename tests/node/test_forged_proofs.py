@@ -3,32 +3,58 @@
 Where a forger would need a quorum's signature, the path to a root passes here, as if all had signed.
 """
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from consensus.effects import LogRecord, RollLogged
-from consensus.encoding import Uint, decode_as, encode
+from consensus.effects import (
+    BlockLogged,
+    FinalLogged,
+    LogRecord,
+    RollLogged,
+    SealLogged,
+    SnapshotLogged,
+    VoteLogged,
+)
+from consensus.encoding import Uint, decode, decode_as, encode
+from consensus.merkle import merkle_root
 from consensus.messages import Body, body_leaves
 from consensus.signing import parse_envelope, verify
 from netsim.playing import PlayingTable
-from node.audit import audit_file, audit_folder
+from node.audit import Audited, audit_file, audit_folder
 from node.config import Folder
-from node.descriptor import Table, save_table
+from node.descriptor import Table, build_descriptor, save_table, sign_accept
+from node.errors import OperatorError
 from node.game.craps.bets import Kind
+from node.game.games import CRAPS
+from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
+from node.game.params import decode_params
 from node.game.receipts import Code, Receipt, RollResult
 from node.game.rules import BetKey
 from node.membership import EPOCH_MS_MIN, SetVote
 from node.proof import BUNDLE_BYTES_MAX, MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
-from node.prover import list_bets, prove_bet, prove_roll
+from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
 from node.replay import MissingError, RefutedError, Step, chain_of_records, replay
 from node.steps import Leaf, leaf_of, member_leaves
-from node.store import Journal
+from node.store import STORE_FILE, Journal
+from tests.wire.goldens import World
 
+CHAIN_RECORDS: list[type[LogRecord]] = [
+    BlockLogged,
+    FinalLogged,
+    RollLogged,
+    SealLogged,
+    SnapshotLogged,
+    VoteLogged,
+]
 FIELD = BetKey(Kind.FIELD, 0)
 
 
@@ -40,7 +66,11 @@ class Shown:
         self.played.play(3, limit_ms=300_000)
         self.played.ask(2, SetVote(0))
         self.played.network.run(self.played.network.now_ms + EPOCH_MS_MIN + 5_000)
-        self.played.play(8, limit_ms=300_000)
+        while len(self.played.rolls) < 8:
+            self.played.ask(1, PlaceBet(0, Kind.COME, 0, 10))
+            self.played.play(len(self.played.rolls) + 1, limit_ms=300_000)
+        self.numbers = range(5, len(self.played.rolls) - 1)
+        self.play_another_game()
         self.played.settle()
         assert self.played.table is not None
         self.table: Table = self.played.table
@@ -49,16 +79,47 @@ class Shown:
             replay(self.played.terms, self.played._members, self.played._voters, self.chain)
         )
         # One that lay on the layout of two rolls in a row, each time anew, in the last epoch.
-        numbers = range(5, len(self.played.rolls))
+        self.placed = list(list_bets(self.table, self.played.terms, self.chain))
         self.number, self.player = next(
             (number, player)
-            for number in numbers
+            for number in self.numbers
             for player in range(4)
             if all(row_of(self.result(n), player, FIELD) for n in (number, number + 1))
         )
         self.data = self.bet_on(self.number, FIELD)
         self.bundle = decode_as(self.data[len(MAGIC) :], Bundle)
         self.roll, self.bet = self.bundle.rolls[0], self.bundle.bet[0]
+        self.moved = self.moved_bet()
+        placed = next(
+            b for b in self.placed if (b.player, b.key) == (self.played._members[0].nickname, FIELD)
+        )
+        self.first_bet = decode_as(self.prove(placed)[len(MAGIC) :], Bundle).bet[0]
+        self.proofs = (self.data, self.bet_on(self.number + 1, FIELD))
+        self.bets = [check_bundle(one, verify).bet for one in self.proofs]
+
+    def play_another_game(self) -> None:
+        """Throw the dice once in a second game."""
+        bets = PlaceBet(1, Kind.PASS, 0, 10), PlaceBet(1, Kind.FIELD, 0, 5)
+        for operation in (CreateSession(CRAPS), Sit(1), *bets, Ready(1), Roll(1)):
+            receipt = self.played.ask(0, operation)
+            assert receipt.code == Code.DONE, (operation, receipt)
+        self.played.settle()
+        assert self.played.rolls[-1].session == 1
+
+    def prove(self, placed: PlacedBet) -> bytes:
+        return prove_bet(self.table, self.played.terms, self.chain, placed.height, placed.index)
+
+    def moved_bet(self) -> Bundle:
+        """Return the proof of a come bet that one roll moved and a later one decided."""
+        for placed in self.placed:
+            if placed.key == (Kind.COME, 0):
+                try:
+                    bundle = decode_as(self.prove(placed)[len(MAGIC) :], Bundle)
+                except OperatorError:
+                    continue  # not decided yet
+                if len(bundle.rolls) == 2:
+                    return bundle
+        raise AssertionError("no come bet moved and was decided")
 
     def result(self, number: int) -> RollResult:
         return self.played.rolls[number - 1]
@@ -70,10 +131,10 @@ class Shown:
     def bet_on(self, number: int, key: BetKey) -> bytes:
         """Return the proof of the player's bet that this roll decided."""
         name = self.played._members[self.player].nickname
-        for placed in list_bets(self.table, self.played.terms, self.chain):
+        for placed in self.placed:
             if (placed.player, placed.key) != (name, key):
                 continue
-            data = prove_bet(self.table, self.played.terms, self.chain, placed.height, placed.index)
+            data = self.prove(placed)
             proved = check_bundle(data, verify)
             if proved.rolls[-1].result.number == number:
                 return data
@@ -142,12 +203,32 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         lambda s: but(s.bundle, bet=(), rolls=(s.roll_part(s.number + 1), s.roll)),
         "not of one game, in order",
     ),
+    "one roll twice": (
+        lambda s: but(s.bundle, bet=(), rolls=(s.roll, s.roll)),
+        "not of one game, in order",
+    ),
+    "rolls of two games": (
+        lambda s: but(s.bundle, bet=(), rolls=(s.roll_part(1), s.roll)),
+        "not of one game, in order",
+    ),
+    "without the roll that decided it": (
+        lambda s: but(s.moved, rolls=s.moved.rolls[:1]),
+        "not the one that decided",
+    ),
+    "a roll of another game than the bet": (
+        lambda s: but(s.bundle, bet=(s.first_bet,), rolls=(s.roll_part(1),)),
+        "does not lie on the layout of the roll",
+    ),
+    "without the roll that moved it": (
+        lambda s: but(s.moved, rolls=s.moved.rolls[1:]),
+        "does not lie on the layout|younger than|did nothing to",
+    ),
     "settled by the block that closed it": (
         lambda s: with_roll(s, settle=s.roll.close),
         "does not settle what",
     ),
     "closed in another epoch": (
-        lambda s: with_roll(s, close=s.roll_part(1).close),
+        lambda s: with_roll(s, close=s.roll_part(2).close),
         "does not settle what",
     ),
     "a game at another place": (
@@ -292,10 +373,222 @@ def test_what_a_quorum_would_have_signed_wrongly_is_refuted_too(
     refuted(bundle, match)
 
 
-def written(shown: Shown, root: Path, records: list[LogRecord]) -> Path:
+def test_a_bet_that_moved_is_proved_by_all_its_rolls(shown: Shown) -> None:
+    proved = check_bundle(MAGIC + encode(shown.moved), verify)
+    assert proved.bet is not None
+    first, last = proved.bet.rows
+    assert first.left == last.lost + last.returned - last.profit + last.left == 10
+    assert proved.bet.chips == last.profit - last.lost
+
+
+def with_params(shown: Shown, **params: Any) -> Table:
+    """Return another table whose members agreed to these terms."""
+    old = decode_params(shown.table.descriptor.params)
+    world = World()
+    terms = build_descriptor("Friday", bytes(16), world.members, encode(but(old, **params)))
+    accepts = tuple(sign_accept(keys, terms) for keys in world.keys)
+    return Table(terms, accepts, ((),) * len(accepts))
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "match"),
+    [
+        ({"rules": b"\xff"}, MissingError, "^the rules of the table cannot be read: "),
+        ({"rules": encode((77, b""))}, MissingError, "knows no game number 77"),
+        ({"bank": 0, "bank_mode": 2, "banker": 9}, RefutedError, "player 9 is the bank"),
+    ],
+)
+def test_terms_that_this_version_cannot_play_by_are_named(
+    shown: Shown, tmp_path: Path, params: dict[str, Any], kind: type[Exception], match: str
+) -> None:
+    table, root = with_params(shown, **params), tmp_path / "node"
+    bundle = but(shown.bundle, descriptor=table.descriptor, accepts=table.accepts)
+    with pytest.raises(kind, match=match):
+        check_bundle(MAGIC + encode(bundle), verify)
+    with closing(Journal(root, table.chain_id, b"any host")):
+        pass
+    save_table(Folder(root).table, table)
+    with pytest.raises(kind, match=match):
+        audit_folder(root, None)
+
+
+def test_terms_that_do_not_parse_are_no_terms_of_this_version(shown: Shown) -> None:
+    bundle = but(shown.bundle, descriptor=but(shown.bundle.descriptor, params=b"\x80"))
+    with pytest.raises(MissingError, match=r"^the terms of the table cannot be read: "):
+        check_bundle(MAGIC + encode(bundle), verify)
+
+
+@pytest.mark.parametrize("magic", [b"", b"bitcraps proof 1\n", b"bitcraps proof 3\n"])
+def test_of_another_version_of_proofs_nothing_can_be_said(shown: Shown, magic: bytes) -> None:
+    with pytest.raises(MissingError, match="of another version than 2"):
+        check_bundle(magic + encode(shown.bundle), verify)
+
+
+def bet_of_no_kind(shown: Shown) -> tuple[Bundle, bytes]:
+    """Let a bet lie on the layout that the rules do not know."""
+    seats = list(shown.roll.seats)
+    at = next(at for at, seat in enumerate(seats) if seat)
+    *fields, (bet, *others) = items_of(seats[at])
+    seats[at] = encode([*fields, [[99, *items_of(encode(bet))[1:]], *others]])
+    content = shown.roll.session.content.replace(
+        merkle_root(shown.roll.seats), merkle_root(tuple(seats))
+    )
+    session = but(shown.roll.session, content=content)
+    return with_roll(shown, session=session, seats=tuple(seats)), content
+
+
+def items_of(data: bytes) -> list[Any]:
+    items = decode(data)
+    assert isinstance(items, list)
+    return items
+
+
+def test_a_state_that_no_rules_lead_to_is_no_crash_whoever_signed_it(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes up a whole table has every key of it, and signs any state."""
+    bundle, content = bet_of_no_kind(shown)
+    under = Leaf.is_under
+    monkeypatch.setattr(
+        Leaf, "is_under", lambda self, root: self.content == content or under(self, root)
+    )
+    with pytest.raises(MissingError, match=r"rules lead nowhere to: KeyError: BetKey\(kind=99"):
+        check_bundle(MAGIC + encode(bundle), verify)
+
+
+# Anything at all.
+
+
+def judged(shown: Shown, data: bytes) -> None:
+    """Check a bundle, which proves nothing, or something that is true of this table."""
+    proved = found(lambda: check_bundle(data, verify))
+    if proved is not None:
+        assert proved.table == but_addresses(shown.table)
+        assert all(roll.result in shown.played.rolls for roll in proved.rolls)
+        assert proved.bet in (None, *shown.bets)
+
+
+T = TypeVar("T")
+
+
+def found(check: Callable[[], T]) -> T | None:
+    """Return what is proved, None if nothing is, for a reason of one sentence."""
+    why = ""
+    try:
+        return check()
+    except (RefutedError, MissingError) as error:
+        why = str(error)
+    assert why
+    assert "\n" not in why
+    return None
+
+
+def but_addresses(table: Table) -> Table:
+    return Table(table.descriptor, table.accepts, ((),) * len(table.addresses))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.tuples(st.integers(0), st.integers(0), st.integers(0, 9)), bits=st.binary(max_size=3))
+def test_no_flip_cut_or_splice_of_bytes_makes_a_proof_of_something_else(
+    shown: Shown, cut: tuple[int, int, int], bits: bytes
+) -> None:
+    data, other = shown.proofs
+    first, at, length = cut[0] % len(data), cut[1] % len(other), cut[2]
+    judged(shown, data[:first] + bits + data[first + len(bits) :])
+    judged(shown, data[:first] + other[at : at + length] + data[first + length :])
+    judged(shown, data[:first] + other[first:])
+    judged(shown, data[:first])
+
+
+def bent(draw: st.DrawFn, value: Any, other: Any) -> Any:
+    """Return a value that differs in one place of it, or takes that of another proof."""
+    if isinstance(value, list | tuple) and value and draw(st.integers(0, 9)):
+        items, at = list(value), draw(st.integers(0, len(value) - 1))
+        match draw(st.sampled_from(("in", "in", "in", "in", "drop", "twice"))):
+            case "drop":
+                del items[at]
+            case "twice":
+                items.insert(at, items[at])
+            case _:
+                same = other[at] if isinstance(other, list | tuple) and at < len(other) else ()
+                items[at] = bent(draw, items[at], same)
+        return items
+    if isinstance(value, bytes) and value and draw(st.booleans()):
+        at = draw(st.integers(0, len(value) - 1))
+        return value[:at] + bytes([value[at] ^ 1 << draw(st.integers(0, 7))]) + value[at + 1 :]
+    if isinstance(value, int) and draw(st.booleans()):
+        return draw(st.sampled_from((0, value + 1, max(value - 1, 0), 2**63 - 1)))
+    return draw(st.sampled_from((other, 0, b"", bytes(32), ())))
+
+
+@settings(max_examples=200, deadline=None)
+@given(choices=st.data())
+def test_no_change_of_a_field_makes_a_proof_of_something_else(
+    shown: Shown, choices: st.DataObject
+) -> None:
+    data, other = (decode(one[len(MAGIC) :]) for one in shown.proofs)
+    judged(shown, MAGIC + encode(choices.draw(st.composite(bent)(data, other))))
+
+
+def told(root: Path) -> Audited | None:
+    """Return what a folder proves, None if nothing."""
+    told = found(lambda: audit_folder(root, None))
+    return None if told is None else replace(told, signatures=0)
+
+
+@pytest.fixture(scope="module")
+def whole(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole") / "node"
+    return written(shown, root, list(shown.played.network.hosts[0].disk.records))
+
+
+@pytest.fixture(scope="module")
+def truth(whole: Path) -> Audited | None:
+    return told(whole)
+
+
+@settings(max_examples=25, deadline=None)
+@given(choices=st.data())
+def test_no_changed_record_of_a_store_makes_a_folder_prove_something_else(
+    shown: Shown, truth: Audited | None, choices: st.DataObject
+) -> None:
+    records = list(shown.played.network.hosts[0].disk.records)
+    kind = choices.draw(st.sampled_from(CHAIN_RECORDS))
+    places = [at for at, one in enumerate(records) if isinstance(one, kind)]
+    at, other = (choices.draw(st.sampled_from(places)) for _ in range(2))
+    names = [n for n in kind.__struct_fields__ if isinstance(getattr(records[at], n), bytes)]
+    name = choices.draw(st.sampled_from(names))
+    value = getattr(records[at], name), getattr(records[other], name)
+    changed = choices.draw(st.composite(bent)(*value))
+    records[at] = but(records[at], **{name: changed if isinstance(changed, bytes) else b""})
+    with tempfile.TemporaryDirectory() as root:
+        try:
+            folder = written(shown, Path(root) / "node", records)
+        except AssertionError:
+            return  # no node writes this
+        assert told(folder) in (None, truth)
+
+
+@settings(max_examples=40, deadline=None)
+@given(place=st.integers(0), bit=st.integers(0, 7), cut=st.integers(0, 3))
+def test_no_damage_to_a_store_makes_a_folder_prove_something_else(
+    whole: Path, truth: Audited | None, place: int, bit: int, cut: int
+) -> None:
+    data = bytearray((whole / STORE_FILE).read_bytes())
+    at = place % len(data)
+    data[at] ^= 1 << bit
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "node"
+        shutil.copytree(whole, folder)
+        (folder / STORE_FILE).write_bytes(data if cut else data[:at])
+        assert told(folder) in (None, truth)
+
+
+def written(shown: Shown, root: Path, *commits: Sequence[LogRecord]) -> Path:
     """Return a folder with these records and the terms of the table."""
     with closing(Journal(root, shown.table.chain_id, b"any host")) as journal:
-        journal.append(records)
+        for records in commits:
+            journal.append(records)
     save_table(Folder(root).table, shown.table)
     return root
 
@@ -320,4 +613,7 @@ def test_a_file_that_is_longer_than_any_proof_is_not_read_as_one(tmp_path: Path)
     path = tmp_path / "long.proof"
     path.write_bytes(MAGIC + bytes(BUNDLE_BYTES_MAX))
     with pytest.raises(MissingError, match="is longer than 8388608 bytes"):
+        audit_file(path, None)
+    path.write_bytes(MAGIC + bytes(BUNDLE_BYTES_MAX - len(MAGIC)))
+    with pytest.raises(MissingError, match="cut off or damaged"):
         audit_file(path, None)

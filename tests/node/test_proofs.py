@@ -329,6 +329,7 @@ def changed(kind: type[LogRecord], at: int, **parts: Any) -> Change:
         (changed(RollLogged, 3, proof=b"other"), "stored proof of roll 3"),
         (changed(RollLogged, 3, number=99), "stored proof of roll 99"),
         (changed(SnapshotLogged, 2, state=b"other"), "snapshot"),
+        (changed(SnapshotLogged, 2, hash=bytes(32)), "snapshot"),
         (changed(FinalLogged, 20, certificate=b"\x80"), "block 20: its certificate"),
     ],
 )
