@@ -30,7 +30,7 @@ from consensus.effects import (
     Send,
     VoteLogged,
 )
-from consensus.encoding import Digest
+from consensus.encoding import INT_MAX, Digest
 from consensus.messages import (
     BODY_BYTES_MAX,
     NO_DIGEST,
@@ -108,6 +108,7 @@ class Engine:
         """Whether this node came back and has not heard yet where as many are as it needs to vote."""
         self.muted = ""
         """Why this node casts no vote any more: somebody else signs with its key."""
+        self._past_view = INT_MAX  # while it asks: it has cast no vote in a later view
         self._app = app
         self._electorate = Electorate(validators, chain_id, epoch, verify)
         self._chain = Chain(app, base or genesis(chain_id), load_block)
@@ -117,8 +118,7 @@ class Engine:
         )
         self._timing = self._outside.timing
         self.deadline_ms: int | None = None
-        self._now = Now(0, 0)
-        self._work = False
+        self._now, self._work = Now(0, 0), False
         # When time alone may let a rule fire, and the delay by which that was worked out.
         self._rules_ms: int | None = None
         self._rules_delta_ms = 0
@@ -212,10 +212,9 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
-        # Whoever did not cast both has a twin, and stops when it learns of it.
-        self._outside.sends += [
-            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
-        ]
+        for signer, vote in self._rounds.accused:
+            # Whoever did not cast both has a twin, and stops when it learns of it.
+            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
         self._rounds.accused.clear()
         effects, self._effects = self._effects, []
         if self._outside.sends:
@@ -301,7 +300,7 @@ class Engine:
             return
         _, kind, view = noted
         self._outside.peers.voted(sender, kind, view)
-        if kind is NOTARIZE and view == self.view and self._proposed_ms is not None:
+        if self._proposed_ms is not None and kind is NOTARIZE and view == self.view:
             # Its execution and its disk are part of how long a view takes.
             self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
@@ -349,7 +348,8 @@ class Engine:
         Some u is the last view in which it voted. Then q entered u by certificates of u - 1, and all
         honest ones of these but itself, n - 2f - 1, still are in u - 1 or above. Of 2f + 1 others
         that say where they are, one is among them; so the highest view M that is proven here and
-        that all of these have at most, is u - 1 or above, and M + 2 is above u.
+        that all of these have at most, is u - 1 or above, and M + 2 is above u. For the same reason
+        a vote that is two views above all that they have said is no forgotten one: it is new.
 
         A node that came back remembers all of it, unless its disk was exchanged for an older one,
         which nothing here shows. So it listens first: others show it its own votes when they tell
@@ -358,8 +358,16 @@ class Engine:
         forgotten, self._rounds.forgotten = self._rounds.forgotten, []
         if not self._votes:
             return False
+        stated = [
+            peer.view
+            for index, peer in self._outside.peers.others()
+            if index < self._validators.n and peer.stated
+        ]
+        if self._past_view == INT_MAX and len(stated) > 2 * self._validators.f:
+            self._past_view = max(stated) + 1
+        past = self._past_view if self.floor is None else self.floor
         for kind, view in forgotten:
-            if self.floor is not None and view > self.floor and not self.muted:
+            if view > past and not self.muted:
                 self.muted = (
                     f"a {kind.name} vote in view {view} is signed with this node's key and not by "
                     "this node: another device uses the key, or this folder is an old copy"
@@ -367,11 +375,7 @@ class Engine:
         if not self.is_listening and (self.floor is not None or self.is_unanimous):
             return False
         view = self._rounds.view
-        heard = sum(
-            peer.stated and peer.view <= view
-            for index, peer in self._outside.peers.others()
-            if index < self._validators.n
-        )
+        heard = sum(at <= view for at in stated)
         if self.is_listening:
             self.is_listening = heard < self._validators.q - 1
             return not self.is_listening
@@ -519,8 +523,9 @@ class Engine:
     def _judged(self) -> bool:
         """R2, R3: verify the leader's proposal for the current view and notarize it."""
         self._early_ms = None
-        known = self._rounds.get(self.view)
-        if known is None or known.proposal is None or not self.may_vote(self.view):
+        view = self._rounds.view
+        known = self._rounds.get(view)
+        if known is None or known.proposal is None or not self.may_vote(view):
             return False
         if known.fault or known.notarize is not None or not self._is_led:
             return False
@@ -534,7 +539,7 @@ class Engine:
                 return False
             known.fault = verdict
         if known.fault:
-            leader = self._validators.leader(self.view)
+            leader = self._validators.leader(view)
             self._report(leader, f"invalid proposal: {known.fault}")
             return True
         if not block.logged:
@@ -660,8 +665,9 @@ class Engine:
 
     def _gave_up(self) -> bool:
         """R6: promise never to finalize the current view, unless that was already done."""
-        known = self._rounds.get(self.view)
-        if not self.may_vote(self.view) or (
+        view = self._rounds.view
+        known = self._rounds.get(view)
+        if not self.may_vote(view) or (
             known is not None and (known.nullify is not None or known.finalize is not None)
         ):
             return False
@@ -670,7 +676,7 @@ class Engine:
         late = timeout_ms is not None and self._now.mono_ms >= timeout_ms
         if not (invalid or late or self._rounds.given_up()):
             return False
-        self._vote(NULLIFY, known or self._rounds.at(self.view), NO_DIGEST)
+        self._vote(NULLIFY, known or self._rounds.at(view), NO_DIGEST)
         return True
 
     # Timers.
@@ -713,12 +719,12 @@ class Engine:
     def _next_deadline(self) -> int | None:
         if self.is_over:
             return None
-        now_ms = self._now.mono_ms
+        now_ms, view = self._now.mono_ms, self._rounds.view
         fires_ms = self._armed_ms
         if fires_ms is not None and fires_ms <= now_ms:
             fires_ms = None
-            if self.may_vote(self.view):
-                known = self._rounds.get(self.view)
+            if self.may_vote(view):
+                known = self._rounds.get(view)
                 if known is None or (known.nullify is None and known.finalize is None):
                     fires_ms = self._timeout_ms(known)
         self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms

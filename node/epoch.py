@@ -108,6 +108,7 @@ class Epoch:
         own = next((known for known in me.keys if known.signer.public_key == named), None)
         self._peers = [*membership.voters]
         self._index = {voter: ValidatorIndex(at) for at, voter in enumerate(self._peers)}
+        self.voting_keys = own
         if own is not None and slot is not None:
             self._me = self._index[slot]
         else:  # a follower, wherever its slot will be; also a voter that has lost its key
@@ -221,7 +222,7 @@ class Epoch:
         index = self._index.get(peer)
         if index is None:
             return
-        if number not in _BEACON_NUMBERS:
+        if number is Number.VOTE or number not in _BEACON_NUMBERS:
             self.engine.receive(index, number, message, now)
         elif self.beacon is not None:
             if isinstance(message, SystemItems):
@@ -244,16 +245,15 @@ class Epoch:
         if self._said:
             effects += self._said
             self._said = []
-        return [self._named(effect) for effect in effects] if effects else effects
-
-    def _named(self, effect: Effect) -> Effect:
-        match effect:
-            case Send(to, frame) if to is not None:
-                return Send(ValidatorIndex(self._peers[to]), frame)
-            case Report(party, fault):
-                return Report(ValidatorIndex(self._peers[party]), fault)
-            case _:
-                return effect
+        for at, effect in enumerate(effects):
+            match effect:
+                case Send(to, frame) if to is not None:
+                    effects[at] = Send(ValidatorIndex(self._peers[to]), frame)
+                case Report(party, fault):
+                    effects[at] = Report(ValidatorIndex(self._peers[party]), fault)
+                case _:
+                    pass
+        return effects
 
     @property
     def deadline_ms(self) -> int | None:
@@ -277,7 +277,11 @@ class Epoch:
     # Proofs of fault.
 
     def inherit(self, ended: "Epoch") -> None:
-        """Go on with what could be proven of the epoch before."""
+        """Go on with what could be proven of the epoch before, and with doubts about the own key."""
+        before, engine = ended.engine, self.engine
+        engine.is_listening = before.is_listening
+        if self.voting_keys is ended.voting_keys:
+            engine.muted = before.muted
         self.evidence = ended.evidence
         self._review_evidence()
         for proof in ended.proofs:

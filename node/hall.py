@@ -13,7 +13,9 @@ def waiting_text(waits_for: int, away: Sequence[str]) -> str:
 
 
 def waiting_changes(before: TableView, after: TableView) -> list[str]:
-    """Return the sentence that is new about the voters that are away, if there is one."""
+    """Return the sentence that is new about this node's vote, or who is away, if there is one."""
+    if after.no_vote_text != before.no_vote_text:
+        return [f"{after.no_vote_text or 'this node votes again'}.".capitalize()]
     if (after.waits_for, after.away) == (before.waits_for, before.away):
         return []
     if after.waits_for:

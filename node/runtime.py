@@ -44,7 +44,7 @@ from node.reception import Reception
 from node.replica import Answer, Played, Rebased, Replica, ReplicaEffect, Submission
 from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view, games_of
-from node.waiting import explain, facts_of
+from node.waiting import explain, facts_of, vote_text
 from transport.base import Address
 from transport.link import Credentials
 
@@ -231,6 +231,7 @@ class ProtocolRuntime:
         """
         final, me = self._replica.final, self._replica.player
         waits_for, away = self.absence()
+        engine = self._replica.engine
         return build_view(
             final.game,
             self._rolls,
@@ -243,6 +244,7 @@ class ProtocolRuntime:
             shown=shown,
             waits_for=waits_for,
             away=away,
+            no_vote_text=vote_text(engine.muted, engine.floor, self._replica.validators.n),
         )
 
     def invite(self) -> str:

@@ -115,7 +115,7 @@ def absence_text(members: int, tolerated: int, voters: int | None = None) -> str
 
 def standing_texts(view: TableView) -> list[str]:
     """Say who does not vote and why, who misses turns, and who waits to be let in."""
-    texts = []
+    texts = [f"{view.no_vote_text}.".capitalize()] if view.no_vote_text else []
     staying = [player for player in view.players if not player.left]
     for names, what in (
         ([p.name for p in staying if not p.votes and not p.wants_vote and not p.cheated],

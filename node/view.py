@@ -110,7 +110,8 @@ class TableView:
     first. `betting` says whether bets are taken now (R7); `rolls` counts the settled ones. `layout`
     are the chips of all sessions' bets. `games` are all open sessions. `away` are the voters to whom
     this node has no link; without `waits_for` more of them nothing becomes final. `tolerated` of
-    the voters may be away before the table stops. `me` is -1 while the table has not admitted the
+    the voters may be away before the table stops. `no_vote_text` says why this node casts none,
+    if it has a vote and does not. `me` is -1 while the table has not admitted the
     player here.
     """
 
@@ -136,6 +137,7 @@ class TableView:
     games: tuple[GameView, ...] = ()
     waits_for: int = 0
     away: tuple[str, ...] = ()
+    no_vote_text: str = ""
 
     @property
     def own(self) -> PlayerView:
@@ -179,6 +181,7 @@ def build_view(
     shown: int | None = None,
     waits_for: int = 0,
     away: Sequence[str] = (),
+    no_vote_text: str = "",
 ) -> TableView:
     """Return what player `me` sees after the final block of `state`.
 
@@ -211,6 +214,7 @@ def build_view(
         games=tuple(games_of(state)),
         waits_for=waits_for,
         away=tuple(away),
+        no_vote_text=no_vote_text,
     )
     if session is None or rules is None:
         return common

@@ -81,6 +81,27 @@ class Situation:
         return [member.nickname for member in self.final.membership.members]
 
 
+def vote_text(muted: str, floor: int | None, voters: int) -> str:
+    """Say why this node casts no vote though it has one, and what to do; empty if it may (9.2)."""
+    if muted:
+        return (
+            "this node votes no more, so that nobody is cheated: another device plays with its key, "
+            "or its folder is an old copy; stop one of them and use the folder that was used last"
+        )
+    if floor is not None:
+        return ""
+    if faults_tolerated(voters) == 0:
+        return (
+            "this node has lost what it signed, and a table of fewer than four needs every voter: "
+            "bring the last folder back, or make a new table"
+        )
+    return (
+        "this node has lost what it signed, or its folder is a copy, so it asks the others where "
+        "they are before it votes again: wait until they are connected, or stop it if another "
+        "device plays with its key"
+    )
+
+
 def explain(seen: Situation) -> Why:
     """Return the first cause that applies, and who was caught cheating, whatever the cause."""
     return _with_cheats(
@@ -179,10 +200,7 @@ def _muted(seen: Situation) -> Why | None:
     return Why(
         cause=Cause.MUTED,
         slots=(),
-        player=(
-            "this node votes no more, so that nobody is cheated: another device plays with its key, "
-            "or its folder is an old copy; stop one of them and use the folder that was used last"
-        ),
+        player=vote_text(seen.muted, seen.floor, len(seen.voters)),
         developer=f"no votes from here: {seen.muted}",
     )
 
@@ -192,20 +210,10 @@ def _doubt(seen: Situation) -> Why | None:
     if seen.floor is not None:
         return None
     n = len(seen.voters)
-    if faults_tolerated(n) == 0:
-        player = (
-            "this node has lost what it signed, and a table of fewer than four needs every voter: "
-            "bring the last folder back, or make a new table"
-        )
-    else:
-        player = (
-            "this node has lost what it signed, so it asks the others where they are before it "
-            "votes again: wait until they are connected"
-        )
     return Why(
         cause=Cause.DOUBT,
         slots=(),
-        player=player,
+        player=vote_text(seen.muted, seen.floor, n),
         developer=(
             f"no floor for votes: Status of {2 * faults_tolerated(n) + 1} others in views up to "
             f"{seen.standing.view}, which is proven here, is needed"

@@ -140,13 +140,30 @@ def test_in_doubt_it_asks_2f_plus_1_others_and_votes_two_views_above_them() -> N
 def test_a_vote_that_is_shown_to_who_forgot_it_raises_the_floor() -> None:
     scene = Scene(n=4)
     forget(scene)
-    own = parse_envelope(scene.envelope(scene.me, NULLIFY, 40, bytes(32)))
+    own = parse_envelope(scene.envelope(scene.me, NULLIFY, 2, bytes(32)))
     scene.tell(scene.others[0], Number.VOTE, own)
     for other in scene.others:
         scene.tell(other, Number.STATUS, status(1))
     scene.go()
-    assert scene.engine.floor == 40
+    assert scene.engine.floor == 2
     assert not scene.engine.muted
+
+
+@pytest.mark.parametrize(("heard", "is_new"), [(2, False), (3, True)])
+def test_a_vote_above_all_that_enough_others_have_said_was_not_forgotten(
+    heard: int, is_new: bool
+) -> None:
+    scene = Scene(n=4)
+    forget(scene)
+    for other in scene.others[:heard]:
+        scene.tell(other, Number.STATUS, status(7))
+    for view in (8, 9):  # view 7 is not proven here, so it asks on
+        assert not scene.engine.muted
+        own = parse_envelope(scene.envelope(scene.me, NULLIFY, view, bytes(32)))
+        scene.tell(scene.others[0], Number.VOTE, own)
+        scene.go()
+    assert scene.engine.floor is None
+    assert bool(scene.engine.muted) == is_new
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -8,7 +8,16 @@ import copy
 
 import pytest
 
-from consensus.effects import BlockLogged, DealingLogged, FinalLogged, FloorLogged, Now, VoteLogged
+from consensus.effects import (
+    BlockLogged,
+    DealingLogged,
+    EpochKeysLogged,
+    FinalLogged,
+    FloorLogged,
+    Now,
+    SealLogged,
+    VoteLogged,
+)
 from consensus.messages import VoteKind
 from netsim.host import Disk
 from netsim.playing import PlayingTable
@@ -16,7 +25,8 @@ from netsim.tables import CounterTable, Seat
 from netsim.twins import Split, TwinPair, _twin_of
 from node.epoch import NO_FLOOR
 from node.game.craps.bets import Kind
-from node.game.operations import PlaceBet
+from node.game.operations import CreateSession, PlaceBet, Sit
+from node.membership import SetVote
 from node.waiting import Cause, explain
 
 
@@ -223,6 +233,95 @@ def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable)
         assert replica.engine.floor == 0
         assert not replica.engine.muted
     assert any(isinstance(r, BlockLogged) for r in table.network.hosts[0].disk.records)
+
+
+def quiet_voter() -> PlayingTable:
+    """Return a table for five at which player 2 votes and does nothing else, so it keeps its key."""
+    table = PlayingTable(5, seed=3)
+    for operation in (CreateSession(1), Sit(0)):
+        table.ask(0, operation)
+    bet(table, 3)
+    return table
+
+
+def bet(table: PlayingTable, times: int) -> None:
+    for _ in range(times):
+        table.ask(0, PlaceBet(0, Kind.PASS, 0, 10))
+    table.network.run(table.network.now_ms + 500)
+
+
+def pass_epoch(table: PlayingTable) -> None:
+    epoch = table.replicas[0].final.membership.epoch
+    table.ask(4, SetVote(0))
+    while table.replicas[0].final.membership.epoch == epoch:
+        table.network.run(table.network.now_ms + 100)
+
+
+def place_of_seal(disk: Disk) -> int:
+    """Return how many records a disk held before the first seal was final."""
+    [seal] = [one for one in disk.records if isinstance(one, SealLogged)]
+    return next(
+        at
+        for at, one in enumerate(disk.records)
+        if isinstance(one, FinalLogged) and one.hash == seal.hash
+    )
+
+
+def votes_in_epoch(table: PlayingTable, epoch: int) -> int:
+    records = table.network.hosts[2].disk.records
+    return sum(isinstance(one, VoteLogged) and one.epoch == epoch for one in records)
+
+
+def test_an_old_copy_of_an_epoch_before_hears_in_the_next_one_too_before_it_votes() -> None:
+    table = quiet_voter()
+    disk = table.network.hosts[2].disk
+    pass_epoch(table)
+    bet(table, 12)
+    assert votes_in_epoch(table, 1)
+    # The copy was made just before the epoch ended, with every vote of it.
+    for away in (1, 3, 4):
+        table.network.crash(away)
+    give_disk(table, 2, disk.copy(place_of_seal(disk)))
+    table.network.run(table.network.now_ms + 5_000)
+    assert table.replicas[2].final.membership.epoch == 1
+    assert table.replicas[2].engine.is_listening  # one of the others knows less than all
+    for away in (1, 3, 4):
+        table.network.boot(away)
+    bet(table, 12)
+    assert table.replicas[2].final.membership.epoch == 1
+    assert table.replicas[2].votes
+    assert explain(table.replicas[2].situation()).cause is Cause.MUTED
+    assert votes_in_epoch(table, 1) == 0
+    assert not table.replicas[0].final.membership.members[2].cheated
+
+
+def test_who_votes_no_more_with_a_key_does_not_begin_again_with_it_in_the_next_epoch() -> None:
+    table = quiet_voter()
+    old = copy.deepcopy(table.network.hosts[2].disk)
+    bet(table, 12)
+    give_disk(table, 2, old)
+    bet(table, 3)
+    assert table.replicas[2].engine.muted
+    pass_epoch(table)
+    bet(table, 12)
+    assert table.replicas[2].votes
+    assert table.replicas[2].engine.muted
+    assert votes_in_epoch(table, 1) == 0
+
+
+def test_a_copy_without_the_keys_of_the_new_epoch_follows_and_signs_nothing() -> None:
+    table = PlayingTable(5, seed=3)
+    table.play(1, limit_ms=300_000)
+    old = copy.deepcopy(table.network.hosts[2].disk)
+    records = [one for one in old.records if not isinstance(one, EpochKeysLogged)]
+    old._keep(records)
+    pass_epoch(table)
+    table.play(3, limit_ms=300_000)
+    give_disk(table, 2, old)
+    table.play(5, limit_ms=300_000)
+    assert table.replicas[2].final.membership.epoch == 1
+    assert not table.replicas[2].votes
+    assert votes_in_epoch(table, 1) == 0
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -60,8 +60,8 @@ class Scripted:
     """
 
     final = NO_GAMES
-    engine = SimpleNamespace(view=1)
-    validators = SimpleNamespace(q=0)
+    engine = SimpleNamespace(view=1, muted="", floor=0)
+    validators = SimpleNamespace(q=0, n=1)
     player = None
     is_done = False
 
