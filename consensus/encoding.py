@@ -207,10 +207,11 @@ def _check_types(value: object) -> None:
 
 def digest(tag: str, data: bytes) -> Digest:
     """Return SHA-256 over one length byte, the domain `tag` (1..255 ASCII bytes) and `data`."""
-    return Digest(hashlib.sha256(_domain(tag) + data).digest())
+    return Digest(hashlib.sha256(domain(tag) + data).digest())
 
 
 @functools.lru_cache(256)
-def _domain(tag: str) -> bytes:
+def domain(tag: str) -> bytes:
+    """Return what stands before the data in a digest of this domain."""
     name = tag.encode("ascii")
     return bytes((len(name),)) + name

@@ -212,10 +212,9 @@ class Engine:
         for peer, fault in self._rounds.faults:
             self._report(peer, fault)
         self._rounds.faults.clear()
-        # Whoever did not cast both has a twin, and stops when it learns of it.
-        self._outside.sends += [
-            Send(signer, frame(Number.VOTE, vote)) for signer, vote in self._rounds.accused
-        ]
+        for signer, vote in self._rounds.accused:
+            # Whoever did not cast both has a twin, and stops when it learns of it.
+            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
         self._rounds.accused.clear()
         effects, self._effects = self._effects, []
         if self._outside.sends:
@@ -301,7 +300,7 @@ class Engine:
             return
         _, kind, view = noted
         self._outside.peers.voted(sender, kind, view)
-        if kind is NOTARIZE and view == self.view and self._proposed_ms is not None:
+        if self._proposed_ms is not None and kind is NOTARIZE and view == self.view:
             # Its execution and its disk are part of how long a view takes.
             self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
@@ -524,8 +523,9 @@ class Engine:
     def _judged(self) -> bool:
         """R2, R3: verify the leader's proposal for the current view and notarize it."""
         self._early_ms = None
-        known = self._rounds.get(self.view)
-        if known is None or known.proposal is None or not self.may_vote(self.view):
+        view = self._rounds.view
+        known = self._rounds.get(view)
+        if known is None or known.proposal is None or not self.may_vote(view):
             return False
         if known.fault or known.notarize is not None or not self._is_led:
             return False
@@ -539,7 +539,7 @@ class Engine:
                 return False
             known.fault = verdict
         if known.fault:
-            leader = self._validators.leader(self.view)
+            leader = self._validators.leader(view)
             self._report(leader, f"invalid proposal: {known.fault}")
             return True
         if not block.logged:
@@ -665,8 +665,9 @@ class Engine:
 
     def _gave_up(self) -> bool:
         """R6: promise never to finalize the current view, unless that was already done."""
-        known = self._rounds.get(self.view)
-        if not self.may_vote(self.view) or (
+        view = self._rounds.view
+        known = self._rounds.get(view)
+        if not self.may_vote(view) or (
             known is not None and (known.nullify is not None or known.finalize is not None)
         ):
             return False
@@ -675,7 +676,7 @@ class Engine:
         late = timeout_ms is not None and self._now.mono_ms >= timeout_ms
         if not (invalid or late or self._rounds.given_up()):
             return False
-        self._vote(NULLIFY, known or self._rounds.at(self.view), NO_DIGEST)
+        self._vote(NULLIFY, known or self._rounds.at(view), NO_DIGEST)
         return True
 
     # Timers.
@@ -718,12 +719,12 @@ class Engine:
     def _next_deadline(self) -> int | None:
         if self.is_over:
             return None
-        now_ms = self._now.mono_ms
+        now_ms, view = self._now.mono_ms, self._rounds.view
         fires_ms = self._armed_ms
         if fires_ms is not None and fires_ms <= now_ms:
             fires_ms = None
-            if self.may_vote(self.view):
-                known = self._rounds.get(self.view)
+            if self.may_vote(view):
+                known = self._rounds.get(view)
                 if known is None or (known.nullify is None and known.finalize is None):
                     fires_ms = self._timeout_ms(known)
         self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms

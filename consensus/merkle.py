@@ -5,24 +5,26 @@ project's hash: leaf and node digests have tags of their own, and the root binds
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
-from consensus.encoding import Digest, digest
+from consensus.encoding import Digest, digest, domain
 
+_LEAF, _NODE, _ROOT = domain("merkle/leaf"), domain("merkle/node"), domain("merkle/root")
 EMPTY_ROOT = digest("merkle/root", bytes(8))
 """The root of no leaves."""
 
 
 def leaf_digest(data: bytes) -> Digest:
     """Return the digest of one leaf's content."""
-    return digest("merkle/leaf", data)
+    return Digest(sha256(_LEAF + data).digest())
 
 
 def _node(left: bytes, right: bytes) -> Digest:
-    return digest("merkle/node", left + right)
+    return Digest(sha256(_NODE + left + right).digest())
 
 
 def _seal(count: int, top: bytes) -> Digest:
-    return digest("merkle/root", count.to_bytes(8, "big") + top)
+    return Digest(sha256(_ROOT + count.to_bytes(8, "big") + top).digest())
 
 
 class MerkleTree:

@@ -285,6 +285,8 @@ class Rounds:
 
     def ripen(self) -> bool:
         """Verify and certify what has a quorum; say whether anything was."""
+        if not self._ripe:
+            return False
         ripe, self._ripe = self._ripe, []
         before = len(self.fresh)
         for statement in ripe:

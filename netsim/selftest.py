@@ -31,6 +31,7 @@ from node import mempool
 from node.epoch import Epoch
 from node.evidence_pool import EvidencePool
 from node.execution import Execution
+from node.game.craps.rules import rules_under
 from node.game.operations import PlaceBet
 from node.game.rules import Odds
 from node.game.session import GameSession
@@ -51,13 +52,17 @@ class Planter:
     def put(self, owner: Any, name: str, value: Any) -> None:
         """Replace an attribute of a module or class."""
         self._held.append((owner, name, owner.__dict__[name]))
-        setattr(owner, name, value)
+        self._set(owner, name, value)
 
     def undo(self) -> None:
         """Put everything back."""
         for owner, name, value in reversed(self._held):
-            setattr(owner, name, value)
+            self._set(owner, name, value)
         self._held.clear()
+
+    def _set(self, owner: Any, name: str, value: Any) -> None:
+        setattr(owner, name, value)
+        rules_under.cache_clear()  # what was worked out before holds no longer
 
 
 @dataclass(frozen=True, slots=True)

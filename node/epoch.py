@@ -222,7 +222,7 @@ class Epoch:
         index = self._index.get(peer)
         if index is None:
             return
-        if number not in _BEACON_NUMBERS:
+        if number is Number.VOTE or number not in _BEACON_NUMBERS:
             self.engine.receive(index, number, message, now)
         elif self.beacon is not None:
             if isinstance(message, SystemItems):
@@ -245,16 +245,15 @@ class Epoch:
         if self._said:
             effects += self._said
             self._said = []
-        return [self._named(effect) for effect in effects] if effects else effects
-
-    def _named(self, effect: Effect) -> Effect:
-        match effect:
-            case Send(to, frame) if to is not None:
-                return Send(ValidatorIndex(self._peers[to]), frame)
-            case Report(party, fault):
-                return Report(ValidatorIndex(self._peers[party]), fault)
-            case _:
-                return effect
+        for at, effect in enumerate(effects):
+            match effect:
+                case Send(to, frame) if to is not None:
+                    effects[at] = Send(ValidatorIndex(self._peers[to]), frame)
+                case Report(party, fault):
+                    effects[at] = Report(ValidatorIndex(self._peers[party]), fault)
+                case _:
+                    pass
+        return effects
 
     @property
     def deadline_ms(self) -> int | None:

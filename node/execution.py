@@ -342,9 +342,10 @@ class Execution:
         state = self._states[tip]
         if state.is_sealed:
             return False
-        return self.has_actions(state) or any(
-            kind_of(item) != ITEM_EVIDENCE for item in self._system_items(state)
-        )
+        if self.has_actions(state):
+            return True
+        items = self._system_items(state)
+        return bool(items) and any(kind_of(item) != ITEM_EVIDENCE for item in items)
 
     def has_actions(self, state: ChainState) -> bool:
         """Say whether some action waits that could follow on a state; asked of the tip each time."""

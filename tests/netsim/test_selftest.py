@@ -2,7 +2,10 @@
 
 import pytest
 
-from netsim.selftest import BUGS, budgets, clean, hunt
+from netsim.selftest import BUGS, budgets, clean, hunt, planted
+from node.game.craps.bets import Kind
+from node.game.craps.rules import CrapsRules, load_rules
+from node.game.rules import BetKey
 
 QUICK = (
     "quorum", "vote-lost", "sent-early", "both", "no-help", "no-repetition", "root", "early-reveal", "late-dealers",
@@ -27,3 +30,17 @@ def test_without_a_bug_nothing_is_found(scenario: str) -> None:
 
 def test_there_are_enough_bugs_with_names_of_their_own() -> None:
     assert len({bug.name for bug in BUGS}) == len(BUGS) >= 15
+
+
+def test_a_wrong_pay_table_meets_no_rules_worked_out_before_it_and_leaves_none_behind() -> None:
+    [bug] = [one for one in BUGS if one.name == "place-pay"]
+    before = _place_six()
+    with planted(bug):
+        assert _place_six() != before
+    assert _place_six() == before
+
+
+def _place_six() -> tuple[int, ...]:
+    rules = load_rules(b"")
+    assert isinstance(rules, CrapsRules)
+    return rules.exposure(rules.opening_board(), BetKey(Kind.PLACE, 6), working=1).per_unit

@@ -1,10 +1,13 @@
 """PROTOCOL 10: real nodes, sockets and files: who was away for long fetches the state and votes on."""
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
+from consensus.effects import FetchedLogged
 from node import replica as replica_module, state_sync
 from node.config import Folder
 from node.control import ControlClient, open_control
@@ -19,6 +22,7 @@ from node.strategies import STRATEGIES
 from node.view import TableView
 from tests.node.tables import HOST, make_table
 
+ROOT = Path(__file__).parent.parent.parent
 BEHIND, SNAPSHOT = 24, 12
 PASS = PlaceBet(0, Kind.PASS, 0, 10)
 DOWN = TakeDown(0, Kind.PASS, 0)
@@ -109,3 +113,47 @@ async def test_a_node_that_was_away_for_long_leaps_to_the_state_and_its_vote_cou
         assert store.final(height + BEHIND) is None  # those blocks were never here
     standing = read_standing(late.folder)
     assert sum(standing.chips.values()) + standing.bank + standing.layout == standing.minted
+
+
+@pytest.mark.slow
+async def test_a_node_that_is_killed_while_it_fetches_the_state_goes_on_with_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_sync, "BEHIND_BLOCKS", BEHIND)
+    monkeypatch.setattr(replica_module, "BEHIND_BLOCKS", BEHIND)
+    monkeypatch.setattr(replica_module, "SNAPSHOT_BLOCKS", SNAPSHOT)
+    monkeypatch.setattr(state_sync, "CHUNK_BYTES", 512)
+    nodes = [Node(tmp_path, at) for at in range(4)]
+    late = nodes[3]
+
+    def fetched() -> int:
+        with open_store(late.folder) as store:
+            return sum(isinstance(one, FetchedLogged) for one in store.load())
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                await nursery.start(node.run)
+            async with await nodes[0].client() as client:
+                await client.submit((CreateSession(1), Sit(0)))
+            await at_height(late, 1)
+            height = (await late.view()).height
+            late.scope.cancel()
+            await fill_blocks(nodes[0], 4 * BEHIND)
+            words = [str(late.folder.root), "3", str(BEHIND)]
+            for life in range(3):
+                done = await trio.run_process(
+                    [sys.executable, "-m", "tests.node.fetching_child", *words],
+                    cwd=ROOT, check=False,
+                )  # fmt: skip
+                assert done.returncode == -signal.SIGKILL
+                assert fetched() == life + 1
+            await nursery.start(late.run)
+            await at_height(late, height + 3 * BEHIND)
+            assert fetched() == 0
+            nodes[1].scope.cancel()  # from now on the late one's vote is needed
+            await fill_blocks(nodes[0], 4)
+            await at_height(late, (await nodes[0].view()).height)
+            nursery.cancel_scope.cancel()
+    with open_store(late.folder) as store:
+        assert store.final(height + BEHIND) is None  # those blocks were never here

@@ -7,6 +7,7 @@ does on each of the 21 outcomes is worked out once for each state of the puck th
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 from operator import attrgetter
 from typing import NamedTuple
@@ -101,6 +102,10 @@ class _Row(NamedTuple):
 
     verdicts: tuple[Verdict, ...]
     exposure: Exposure
+
+
+RULES_REMEMBERED = 8
+"""Options whose rules are kept with the rows worked out: a process has few tables."""
 
 
 class CrapsRules:
@@ -425,7 +430,13 @@ def load_rules(params: bytes) -> CrapsRules | str:
     options = load_options(CrapsParams, GAME_NAME, params)
     if isinstance(options, str):
         return options
-    return options.problem() or CrapsRules(options)
+    return options.problem() or rules_under(options)
+
+
+@lru_cache(maxsize=RULES_REMEMBERED)
+def rules_under(options: CrapsParams) -> CrapsRules:
+    """Return the rules under these options, made once for all states and nodes of a process."""
+    return CrapsRules(options)
 
 
 def _entry(params: CrapsParams, key: BetKey) -> _Entry:

@@ -28,6 +28,15 @@ def test_parameters_survive_the_descriptor() -> None:
     assert rules.params == params
 
 
+def test_the_same_options_share_their_rules_and_no_others_do() -> None:
+    usual, crapless = encode(CrapsParams()), encode(CrapsParams(crapless=1))
+    assert load_rules(usual) is load_rules(b"") is load_rules(usual)
+    other = load_rules(crapless)
+    assert isinstance(other, CrapsRules)
+    assert other is load_rules(crapless) is not load_rules(usual)
+    assert other.params.crapless == 1
+
+
 def test_rules_keep_to_the_seam() -> None:
     rules: GameRules = CrapsRules(CrapsParams())
     assert rules.name == "craps"
