@@ -40,7 +40,7 @@ from node.game.operations import CreateSession, Leave, PlaceBet, Ready, Roll, Si
 from node.game.params import decode_params
 from node.game.receipts import Code, Receipt, RollResult
 from node.game.rules import BetKey
-from node.membership import EPOCH_MS_MIN, SetVote
+from node.membership import EPOCH_MS_MIN, Member, SetVote
 from node.mempool import AnyOperation
 from node.proof import BUNDLE_BYTES_MAX, MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
@@ -218,6 +218,13 @@ def stranger_leaf(shown: Shown, step: Step, slot: int) -> Bundle:
     return with_bet(shown, identity=(member_leaves(step.state, (slot,)),))
 
 
+def another_name(shown: Shown) -> Bundle:
+    leaves = member_leaves(shown.bet_step.state, (shown.player,))
+    [leaf] = leaves.leaves
+    content = encode(but(decode_as(leaf.content, Member), nickname="mallory"))
+    return with_bet(shown, identity=(but(leaves, leaves=(but(leaf, content=content),)),))
+
+
 PLAIN: dict[str, tuple[Forge, str]] = {
     "a consent is missing": (
         lambda s: but(s.bundle, accepts=s.bundle.accepts[:-1]),
@@ -299,6 +306,10 @@ PLAIN: dict[str, tuple[Forge, str]] = {
     "a player of another block": (
         lambda s: stranger_leaf(s, s.steps[0], s.player),
         "^the player: ",
+    ),
+    "a player under another name": (
+        another_name,
+        "^the player: a member that is not under the state root",
     ),
     "a bet that came after the roll": (
         lambda s: but(s.bundle, bet=(s.bet_part(s.number + 1),)),
