@@ -108,9 +108,18 @@ class Attribution:
         self._debts.setdefault((debt.finder, debt.offender), debt)
 
     def settle(
-        self, convicted: Sequence[int], voters: Sequence[int], epoch: int, since: int, height: int
+        self,
+        convicted: Sequence[int],
+        voters: Sequence[int],
+        epoch: int,
+        *,
+        since: int,
+        height: int,
+        is_held: Callable[[Debt], bool],
     ) -> int:
         """Return how many cheats had to be convicted by this height, healthy since `since`.
+
+        Until then the finder's disk has to hold the proof, as `is_held` says.
 
         A finder that votes no more, or that lost touch until no epoch was left to check its proof,
         owes nothing. Raises `ViolatedError` if one of the others is not convicted.
@@ -121,7 +130,14 @@ class Attribution:
             is_provable = epoch < debt.epoch + EPOCHS_PROVABLE
             if debt.offender in convicted:
                 due[debt.offender] = None
-            elif is_late and is_provable and debt.finder in voters:
+            elif not is_provable or debt.finder not in voters:
+                continue
+            elif not is_held(debt):
+                raise ViolatedError(
+                    f"attribution: host {debt.finder} heard two votes of host {debt.offender} that "
+                    f"exclude each other by height {debt.height}; at {height} its disk has no proof"
+                )
+            elif is_late:
                 raise ViolatedError(
                     f"attribution: host {debt.finder} heard two votes of host {debt.offender} that "
                     f"exclude each other by height {debt.height}; at {height} no block names it"

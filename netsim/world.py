@@ -5,7 +5,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from consensus.effects import CertificateLogged, Committed, FinalLogged, Persist, RollLogged, Send
+from consensus.effects import (
+    CertificateLogged,
+    Committed,
+    EvidenceLogged,
+    FinalLogged,
+    Persist,
+    RollLogged,
+    Send,
+)
 from consensus.encoding import DecodeError, decode_as, digest
 from consensus.messages import (
     Body,
@@ -679,9 +687,14 @@ class TableRun:
             [slot for slot, member in enumerate(members) if member.cheated],
             [slot for slot in state.membership.voters if slot in up],
             state.membership.epoch,
-            self._height_at_heal,
-            state.height,
+            since=self._height_at_heal if self._faults else 0,
+            height=state.height,
+            is_held=self._has_proof,
         )
+
+    def _has_proof(self, debt: Debt) -> bool:
+        records = self.network.hosts[debt.finder].disk.records
+        return any(isinstance(r, EvidenceLogged) and r.slot == debt.offender for r in records)
 
 
 def links_of(link: s.LinkPart) -> Links:

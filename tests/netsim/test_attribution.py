@@ -95,25 +95,43 @@ def test_only_votes_that_their_own_voter_sends_are_counted(
     assert [watch.hears(AT, sender, data) for data in votes] == [None, None]
 
 
+def settled(
+    watch: Attribution, *convicted: int, voters: str = "0123", epoch: int = 2, since: int = 0,
+    height: int = 99, held: bool = True,
+) -> int:  # fmt: skip
+    slots = [int(slot) for slot in voters]
+    return watch.settle(
+        convicted, slots, epoch, since=since, height=height, is_held=lambda _debt: held
+    )
+
+
 def test_whoever_could_be_proven_is_convicted_within_three_rounds_of_leaders(
     watch: Attribution,
 ) -> None:
     watch.owes(DEBT)
-    assert watch.settle([], [0, 1, 2, CHEAT], 2, since=0, height=21) == 0
-    assert watch.settle([CHEAT], [0, 1, 2], 3, since=0, height=22) == 1
-    with pytest.raises(ViolatedError, match="attribution: host 0 heard two votes of host 3"):
-        watch.settle([], [0, 1, 2, CHEAT], 2, since=0, height=22)
-    assert watch.settle([], [0, 1, 2, CHEAT], 2, since=20, height=31) == 0
+    assert settled(watch, height=21) == 0
+    assert settled(watch, CHEAT, voters="012", epoch=3, height=22) == 1
+    with pytest.raises(ViolatedError, match=r"attribution: .* no block names it"):
+        settled(watch, height=22)
+    assert settled(watch, since=20, height=31) == 0
 
 
+def test_until_then_the_proof_is_on_the_disk_of_who_heard_both(watch: Attribution) -> None:
+    watch.owes(DEBT)
+    with pytest.raises(ViolatedError, match=r"attribution: .* its disk has no proof"):
+        settled(watch, height=11, held=False)
+    assert settled(watch, CHEAT, height=11, held=False) == 1
+
+
+@pytest.mark.parametrize("held", [True, False])
 def test_who_votes_no_more_and_who_comes_when_no_epoch_can_check_it_owes_nothing(
-    watch: Attribution,
+    watch: Attribution, held: bool
 ) -> None:
     watch.owes(DEBT)
-    assert watch.settle([], [1, 2, CHEAT], 2, since=0, height=99) == 0
-    assert watch.settle([], [0, 1, 2, CHEAT], 4, since=0, height=99) == 0
+    assert settled(watch, voters="123", held=held) == 0
+    assert settled(watch, epoch=4, held=held) == 0
     with pytest.raises(ViolatedError):
-        watch.settle([], [0, 1, 2, CHEAT], 3, since=0, height=99)
+        settled(watch, epoch=3, held=held)
 
 
 def test_a_run_with_a_cheat_that_votes_twice_owes_its_conviction_and_pays_it() -> None:
