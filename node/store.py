@@ -39,7 +39,7 @@ from consensus.effects import (
     SnapshotLogged,
     VoteLogged,
 )
-from consensus.encoding import decode_as, encode
+from consensus.encoding import DecodeError, decode_as, encode
 from consensus.messages import Body, Header
 from node.errors import OperatorError
 from node.mark import SignMark, newest_vote
@@ -130,6 +130,7 @@ class _Table(Generic[Logged_co]):
     key: tuple[str, ...]
     stays: tuple[str, ...] = ()
     columns: tuple[str, ...] = field(init=False)
+    kinds: tuple[type, ...] = field(init=False)
     values: Callable[[object], Values] = field(init=False)
     insert: str = field(init=False)
     select: str = field(init=False)
@@ -141,7 +142,9 @@ class _Table(Generic[Logged_co]):
         marks = ", ".join("?" * (len(columns) + 2))
         conflict = "ON CONFLICT DO NOTHING"
         insert = f"INSERT INTO {self.name} ({names}) VALUES ({marks}) {conflict}"  # noqa: S608
+        kinds = self.record.__annotations__
         object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "kinds", tuple(kinds[column] for column in columns))
         object.__setattr__(self, "values", attrgetter(*columns))
         object.__setattr__(self, "insert", insert)
         object.__setattr__(self, "select", f"SELECT {names} FROM {self.name}")  # noqa: S608
@@ -399,6 +402,8 @@ class Store:
         for *content, position, row_hash in self._db.execute(f"{table.select} {where}", values):
             if row_hash != _hash(table.name, position, content):
                 self._damaged(f"a row of {table.name} does not fit its hash")
+            if tuple(map(type, content)) != table.kinds or type(position) is not int:
+                self._damaged(f"a row of {table.name} has a value of another kind")
             if found is not None:
                 found.add(row_hash)
             yield position, table.record(**dict(zip(table.columns, content, strict=True)))
@@ -416,7 +421,12 @@ class Store:
                     headers[record.hash] = record.header
                 case _:
                     pass
-        passed = (-1, -1) if final is None else _epoch_and_view(headers[final.hash])
+        passed = (-1, -1)
+        if final is not None:
+            try:
+                passed = _epoch_and_view(headers[final.hash])
+            except (KeyError, DecodeError):
+                self._damaged(f"the final block at height {final.height} cannot be read")
         kept: list[LogRecord] = [] if newest is None else [newest]
         for record in records:
             match record:
@@ -446,12 +456,15 @@ class Store:
     def _meta(self, name: str) -> bytes:
         query = "SELECT value, row_hash FROM meta WHERE name = ?"
         row = self._db.execute(query, (name,)).fetchone()
-        if row is None or row[1] != _hash("meta", name, row[:1]):
+        if row is None or row[1] != _hash("meta", name, row[:1]) or type(row[0]) is not bytes:
             self._damaged(f"the row {name} of meta is missing or does not fit its hash")
         return bytes(row[0])
 
     def _sealed(self) -> _Seal:
-        return _Seal.unpack(self._meta("seal"))
+        data = self._meta("seal")
+        if len(data) != _SEAL.size:
+            self._damaged(f"its seal has {len(data)} bytes, not {_SEAL.size}")
+        return _Seal.unpack(data)
 
     def _expect(self, table: _Table[LogRecord], sealed: _Sum, found: _Sum) -> None:
         if found != sealed:

@@ -33,7 +33,7 @@ from netsim.playing import PlayingTable
 from node import replica as replica_module, state_sync
 from node.game.receipts import DONE
 from node.membership import SetVote
-from node.state_sync import ACCOUNTS, StateSync
+from node.state_sync import ACCOUNTS, GIVE_UP_MS, StateServer, StateSync
 from node.waiting import Cause, explain
 
 BEHIND = 24
@@ -245,6 +245,23 @@ def test_no_bent_byte_of_an_anchor_leads_anywhere(source: Source) -> None:
         lie = msgspec.structs.replace(anchor, steps=(bytes(bent), *anchor.steps[1:]))
         assert give(sync, request[0], lie)
         assert not sync.is_leaping
+
+
+def test_a_restarted_server_leads_to_the_same_state_and_nobody_beyond_it(source: Source) -> None:
+    way = source.server.anchor(GetAnchor(0), source.epoch)
+    assert way is not None
+    assert way.final, "the newest state is that of a snapshot, above the last seal"
+    restarted = StateServer(source.table.network.hosts[0].disk.records)
+    assert restarted.anchor(GetAnchor(0), source.epoch) == way
+    assert restarted.anchor(GetAnchor(source.epoch + 1), source.epoch) is None
+
+
+def test_a_fetch_in_which_nobody_could_be_asked_is_not_over(source: Source) -> None:
+    fetch = source.fetch()
+    assert not fetch.is_over(10 * GIVE_UP_MS)
+    assert fetch.ask(10 * GIVE_UP_MS) is not None
+    assert not fetch.is_over(11 * GIVE_UP_MS - 1)
+    assert fetch.is_over(11 * GIVE_UP_MS)
 
 
 def test_answers_that_nobody_asked_for_count_nothing(source: Source) -> None:

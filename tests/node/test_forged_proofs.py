@@ -4,6 +4,7 @@ Where a forger would need a quorum's signature, the path to a root passes here, 
 """
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +27,7 @@ from consensus.effects import (
 )
 from consensus.encoding import Uint, decode, decode_as, encode
 from consensus.merkle import merkle_root
-from consensus.messages import Body, body_leaves
+from consensus.messages import Body, Header, body_leaves
 from consensus.signing import parse_envelope, verify
 from netsim.playing import PlayingTable
 from node.audit import Audited, audit_file, audit_folder
@@ -35,16 +36,17 @@ from node.descriptor import Table, build_descriptor, save_table, sign_accept
 from node.errors import OperatorError
 from node.game.craps.bets import Kind
 from node.game.games import CRAPS
-from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
+from node.game.operations import CreateSession, Leave, PlaceBet, Ready, Roll, Sit
 from node.game.params import decode_params
 from node.game.receipts import Code, Receipt, RollResult
 from node.game.rules import BetKey
-from node.membership import EPOCH_MS_MIN, SetVote
+from node.membership import EPOCH_MS_MIN, Member, SetVote
+from node.mempool import AnyOperation
 from node.proof import BUNDLE_BYTES_MAX, MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
 from node.replay import MissingError, RefutedError, Step, chain_of_records, replay
 from node.steps import Leaf, leaf_of, member_leaves
-from node.store import STORE_FILE, Journal
+from node.store import STORE_FILE, Journal, _put_meta
 from tests.wire.goldens import World
 
 CHAIN_RECORDS: list[type[LogRecord]] = [
@@ -99,15 +101,41 @@ class Shown:
 
     def play_another_game(self) -> None:
         """Throw the dice once in a second game."""
-        bets = PlaceBet(1, Kind.PASS, 0, 10), PlaceBet(1, Kind.FIELD, 0, 5)
-        for operation in (CreateSession(CRAPS), Sit(1), *bets, Ready(1), Roll(1)):
-            receipt = self.played.ask(0, operation)
+        moves: list[tuple[int, AnyOperation]] = [
+            (0, CreateSession(CRAPS)),
+            (0, Sit(1)),
+            (1, Sit(1)),
+            (1, Leave(1)),
+            (0, PlaceBet(1, Kind.PASS, 0, 10)),
+            (0, PlaceBet(1, Kind.FIELD, 0, 5)),
+            (0, Ready(1)),
+            (0, Roll(1)),
+        ]
+        for player, operation in moves:
+            receipt = self.played.ask(player, operation)
             assert receipt.code == Code.DONE, (operation, receipt)
         self.played.settle()
         assert self.played.rolls[-1].session == 1
 
     def prove(self, placed: PlacedBet) -> bytes:
         return prove_bet(self.table, self.played.terms, self.chain, placed.height, placed.index)
+
+    def waited_bet(self) -> Bundle:
+        """Return the proof of a bet with a roll that left it lying in front of the others."""
+        for placed in self.placed:
+            if placed.key == (Kind.PASS, 0):
+                try:
+                    bundle = decode_as(self.prove(placed)[len(MAGIC) :], Bundle)
+                except OperatorError:
+                    continue  # not decided yet
+                number = decode_as(bundle.rolls[0].result.content, RollResult).number - 1
+                if bundle.rolls[0].session.index or number < 2:
+                    continue
+                idle = self.roll_part(number)
+                closed = decode_as(idle.close.header, Header)
+                if closed.height > placed.height:
+                    return but(bundle, rolls=(idle, *bundle.rolls))  # type: ignore[no-any-return]
+        raise AssertionError("no bet lay for two rolls")
 
     def moved_bet(self) -> Bundle:
         """Return the proof of a come bet that one roll moved and a later one decided."""
@@ -190,6 +218,13 @@ def stranger_leaf(shown: Shown, step: Step, slot: int) -> Bundle:
     return with_bet(shown, identity=(member_leaves(step.state, (slot,)),))
 
 
+def another_name(shown: Shown) -> Bundle:
+    leaves = member_leaves(shown.bet_step.state, (shown.player,))
+    [leaf] = leaves.leaves
+    content = encode(but(decode_as(leaf.content, Member), nickname="mallory"))
+    return with_bet(shown, identity=(but(leaves, leaves=(but(leaf, content=content),)),))
+
+
 PLAIN: dict[str, tuple[Forge, str]] = {
     "a consent is missing": (
         lambda s: but(s.bundle, accepts=s.bundle.accepts[:-1]),
@@ -219,6 +254,11 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         lambda s: but(s.bundle, bet=(s.first_bet,), rolls=(s.roll_part(1),)),
         "does not lie on the layout of the roll",
     ),
+    "a roll when nothing lay there": (
+        lambda s: but(s.moved, rolls=(s.roll_part(2),)),
+        "does not lie on the layout of the roll",
+    ),
+    "a roll that did nothing to it": (lambda s: s.waited_bet(), "did nothing to the bet"),
     "without the roll that moved it": (
         lambda s: but(s.moved, rolls=s.moved.rolls[1:]),
         "does not lie on the layout|younger than|did nothing to",
@@ -267,6 +307,10 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         lambda s: stranger_leaf(s, s.steps[0], s.player),
         "^the player: ",
     ),
+    "a player under another name": (
+        another_name,
+        "^the player: a member that is not under the state root",
+    ),
     "a bet that came after the roll": (
         lambda s: but(s.bundle, bet=(s.bet_part(s.number + 1),)),
         "younger|the roll came before",
@@ -290,6 +334,11 @@ def result_with(**changes: Any) -> Callable[[Shown], tuple[Bundle, bytes]]:
         return with_roll(shown, result=but(shown.roll.result, content=content)), content
 
     return forge
+
+
+def other_outcome(shown: Shown) -> int:
+    outcome = shown.result(shown.number).outcome
+    return 0 if outcome else 1
 
 
 def other_secrets(shown: Shown) -> tuple[Bundle, bytes]:
@@ -335,6 +384,7 @@ def no_bet(shown: Shown) -> tuple[Bundle, bytes]:
 SIGNED: dict[str, tuple[Callable[[Shown], tuple[Bundle, bytes]], str]] = {
     "the result of another number": (result_with(number=77), "the result is of another roll"),
     "the result of another game": (result_with(serial=77), "the result is of another roll"),
+    "another outcome": (lambda s: result_with(outcome=other_outcome(s))(s), "the dice are"),
     "another puck before": (result_with(board_before=(77,)), "the result is of another roll"),
     "another puck behind": (result_with(board=(77,)), "the pays of roll"),
     "the secrets of another roll": (other_secrets, "^the dice: "),
@@ -350,6 +400,10 @@ SIGNED: dict[str, tuple[Callable[[Shown], tuple[Bundle, bytes]], str]] = {
     ),
     "no receipt of this operation": (
         receipt_with(lambda r: (*r[:3], ())),
+        "the receipt is of another action",
+    ),
+    "the receipts further on": (
+        receipt_with(lambda r: (*r[:2], 9, r[3])),
         "the receipt is of another action",
     ),
     "a bet that was refused": (
@@ -567,6 +621,55 @@ def test_no_changed_record_of_a_store_makes_a_folder_prove_something_else(
         except AssertionError:
             return  # no node writes this
         assert told(folder) in (None, truth)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (VoteLogged, "epoch", "one"),
+        (BlockLogged, "header", 1),
+        (BlockLogged, "body", "text"),
+        (FinalLogged, "certificate", 1.5),
+        (RollLogged, "proof", None),
+        (SnapshotLogged, "state", 1),
+        (SealLogged, "certificate", "text"),
+    ],
+)
+def test_a_value_of_another_kind_in_a_store_is_damage_whoever_sealed_it(
+    shown: Shown, tmp_path: Path, kind: type[LogRecord], field: str, value: object
+) -> None:
+    """SQLite keeps any kind of value in any column, and whoever makes up a store can hash it."""
+    records = list(shown.played.network.hosts[0].disk.records)
+    at = max(at for at, one in enumerate(records) if isinstance(one, kind))
+    records[at] = but(records[at], **{field: value})
+    with pytest.raises(MissingError, match="a value of another kind"):
+        audit_folder(written(shown, tmp_path / "node", records), None)
+
+
+@pytest.mark.parametrize(
+    ("seal", "match"), [(1 << 40, "the row seal of meta"), (b"short", "its seal has 5 bytes")]
+)
+def test_a_seal_of_a_store_that_is_none_is_damage(
+    whole: Path, tmp_path: Path, seal: Any, match: str
+) -> None:
+    root = tmp_path / "node"
+    shutil.copytree(whole, root)
+    with closing(sqlite3.connect(root / STORE_FILE)) as db:
+        _put_meta(db, "seal", seal)
+        db.commit()
+    with pytest.raises(MissingError, match=match):
+        audit_folder(root, None)
+
+
+def test_a_newest_block_that_no_header_names_is_damage(shown: Shown, tmp_path: Path) -> None:
+    records = list(shown.played.network.hosts[0].disk.records)
+    [newest] = [one.hash for one in records if isinstance(one, FinalLogged)][-1:]
+    [at] = [
+        at for at, one in enumerate(records) if isinstance(one, BlockLogged) and one.hash == newest
+    ]
+    records[at] = but(records[at], header=b"\x80")
+    with pytest.raises(MissingError, match=r"the final block at height \d+ cannot be read"):
+        audit_folder(written(shown, tmp_path / "node", records), None)
 
 
 @settings(max_examples=40, deadline=None)

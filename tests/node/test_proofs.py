@@ -445,6 +445,9 @@ def test_the_exit_code_is_the_verdict(
     assert run_command(["verify", "--nonsense"]) == 64
     assert run_command(["prove", "--data", str(root)]) == 64
     assert run_command(["prove", "--data", str(root), "--bet", "9999.0"]) == 2
+    assert run_command(["prove", "--data", str(root), "--bet", "twelve"]) == 64
+    assert run_command(["prove", "--data", str(root), "--bet", "9.0", "--session", "1"]) == 64
+    assert run_command(["prove", "--data", str(root), "--roll", "1", "--session", "1"]) == 2
 
 
 def test_real_nodes_prove_bets_to_strangers(tmp_path: Path) -> None:

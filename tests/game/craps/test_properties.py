@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from consensus.encoding import decode_as, encode
 from node.game.craps.bets import ALL_KEYS, Kind, bet_key
-from node.game.craps.board import OPENING, seen_through, sight
+from node.game.craps.board import OPENING, ROLLS, SEEN, seen_through, sight
 from node.game.craps.decide import prizes
 from node.game.craps.dice import PAIRS, SUMS
 from node.game.craps.params import CrapsParams
@@ -225,3 +225,29 @@ def test_any_seed_gives_an_outcome_and_the_dice_that_make_it(seed: bytes) -> Non
     outcome, (first, second) = rules.outcome(seed)
     assert PAIRS[outcome] == tuple(sorted((first, second)))
     assert rules.outcome(seed) == (outcome, (first, second))
+
+
+@settings(max_examples=60)
+@given(hands(), outcomes)
+def test_what_rules_remember_of_earlier_rolls_changes_no_settlement(
+    hand: tuple[CrapsRules, Board, dict[BetKey, Bet]], outcome: int
+) -> None:
+    rules, board, bets = hand
+    called = [
+        {key: Bet(bet.stake, bet.id, working, bet.vig) for key, bet in bets.items()}
+        for working in range(3)
+    ]
+    fresh = [CrapsRules(rules.params).settle(board, each, outcome) for each in called]
+    for working in (0, 1, 2, 1, 0):
+        assert rules.settle(board, called[working], outcome) == fresh[working]
+
+
+def test_bets_that_look_further_than_at_the_puck_are_settled_by_what_they_see() -> None:
+    rules = CrapsRules(CrapsParams())
+    long_hand = list(OPENING)
+    long_hand[ROLLS], long_hand[SEEN.start : SEEN.start + 4] = 30, (1, 1, 1, 1)  # 2 3 4 5 fell
+    small, hot = bet_key(Kind.SMALL), bet_key(Kind.HOT_ROLLER)
+    assert rules.settle(OPENING, {small: Bet(10, 1)}, SUMS.index(6)) == ()
+    assert rules.settle(tuple(long_hand), {small: Bet(10, 1)}, SUMS.index(6))[0].profit > 0
+    assert rules.settle(OPENING, {hot: Bet(10, 1)}, SUMS.index(7))[0].lost == 10
+    assert rules.settle(tuple(long_hand), {hot: Bet(10, 1)}, SUMS.index(7))[0].profit > 0
