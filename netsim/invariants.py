@@ -36,7 +36,7 @@ from consensus.messages import (
     parse_frame,
     vote_payload,
 )
-from consensus.signing import Domain, Envelope, KeyId, Verify, signed_bytes
+from consensus.signing import Domain, Envelope, KeyId, PublicKey, Verify, signed_bytes
 from consensus.validators import Validators
 
 
@@ -104,6 +104,14 @@ class Invariants:
         voters = self._electorates.get(epoch)
         index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
         return None if index is None else self._hosts[epoch][index]
+
+    def key_of(self, epoch: int, kid: bytes) -> tuple[int, PublicKey] | None:
+        """Return the host and the key of a voter of an epoch, None if the key id is nobody's."""
+        voters = self._electorates.get(epoch)
+        index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
+        if voters is None or index is None:
+            return None
+        return self._hosts[epoch][index], voters.keys[index]
 
     def hash_at(self, height: int) -> bytes:
         """Return the hash of an agreed block."""

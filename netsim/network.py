@@ -64,6 +64,8 @@ class Network:
         self.hosts = [Host() for _ in range(hosts)]
         self.counts = Counts()
         self.drops: Callable[[int, int, bytes], bool] | None = None  # from, to, frame
+        self.heard: Callable[[int, Sequence[tuple[ValidatorIndex, bytes]]], None] | None = None
+        """Sees what a host's node is about to take in."""
         self._boot = boot
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
@@ -344,6 +346,8 @@ class Network:
             self.trace.input(self.now_ms, index, _FRAME, len(part))
             if host.cost_us:
                 self._busy(host, len(part) * host.cost_us)
+            if self.heard is not None:
+                self.heard(index, part)
             try:
                 effects = node.receive(part, self.clock(index))
             except DiskError as error:

@@ -47,7 +47,7 @@ MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes", "forks", "cheats_named", "standstills",
+    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "standstills",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 

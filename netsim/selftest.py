@@ -29,6 +29,7 @@ from netsim.simulation import simulate
 from netsim.throws import added, alarm
 from node import mempool
 from node.epoch import Epoch
+from node.evidence_pool import EvidencePool
 from node.execution import Execution
 from node.game.craps.rules import rules_under
 from node.game.operations import PlaceBet
@@ -356,6 +357,10 @@ def _nobody_named(planter: Planter) -> None:
     planter.put(Rounds, "_accuse", lambda *_args: None)
 
 
+def _proofs_thrown_away(planter: Planter) -> None:
+    planter.put(EvidencePool, "against", lambda *_args: ())
+
+
 BUGS: tuple[Bug, ...] = (
     Bug("quorum", "two of four votes make a certificate", _small_quorum, "party4", 3),
     Bug("vote-lost", "a restart forgets its votes", _vote_lost, "stormy", 40),
@@ -372,6 +377,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("final-lost", "a restart forgets a final block", _final_forgotten, "stormy", 10),
     Bug("blame", "signatures of honest players are doubted", _honest_blamed, "party4", 5),
     Bug("unnamed", "nobody is accused of two votes", _nobody_named, "conspiracy", 5),
+    Bug("unproposed", "no block takes a proof", _proofs_thrown_away, "equivocator", 3),
     Bug("hoard", "actions of any number are kept", _hoarded, "spendthrift", 5),
     Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
     Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),

@@ -3,6 +3,7 @@
 import random
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from consensus.effects import CertificateLogged, Committed, FinalLogged, Persist, RollLogged, Send
 from consensus.encoding import DecodeError, decode_as, digest
@@ -19,6 +20,7 @@ from consensus.messages import (
 from consensus.signing import Envelope, PublicKey, key_id, parse_envelope
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
+from netsim.attribution import Attribution, Debt, Standing
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
@@ -71,7 +73,7 @@ class TableRun:
         self._playing = True
         self._down: tuple[int, ...] = ()
         self._room: Room | None = None
-        self._rolls_at_heal = 0
+        self._rolls_at_heal = self._height_at_heal = 0
         self._stopped_ms: int | None = None
         self._links: dict[int, Links] = {}
         self._said: dict[tuple[int, int, int, bool], bytes] = {}
@@ -111,7 +113,11 @@ class TableRun:
         identities = [PublicKey(game.identity_of(slot)) for slot in range(scenario.table)]
         game.replayed = self._post
         self.ledger = Ledger(chain_id, params, identities, game.verify)
-        network = self.network
+        invariants, network = game.invariants, self.network
+        self.attribution = Attribution(chain_id, game.verify, invariants.key_of)
+        self._cheats = frozenset(bad)
+        if bad:
+            network.heard = self._hear
         for act in scenario.act:
             self.schedule_act(act)
         for fault in self._faults:
@@ -213,6 +219,25 @@ class TableRun:
         place = (host, vote.epoch, vote.view, vote.kind == VoteKind.NOTARIZE)
         if self._said.setdefault(place, vote.digest) != vote.digest:
             self.trace.mark("equivocations")
+
+    def _hear(self, host: int, frames: Sequence[tuple[ValidatorIndex, bytes]]) -> None:
+        """Look at what cheats tell an honest node, just before it looks itself."""
+        if host in self.damaged or all(sender not in self._cheats for sender, _ in frames):
+            return
+        one, boot = self.game.replicas[host], self.network.hosts[host].boots
+        epoch, engine = one.final.membership.epoch, one.engine
+        at = Standing(host, boot, epoch, engine.view, engine.final.view)
+        for sender, data in frames:
+            if sender not in self._cheats:
+                continue
+            offender = self.attribution.hears(at, sender, data)
+            if offender is not None:
+                # It is the node's own once the step is over and the power is still on.
+                self.network.at(self.network.now_ms + 1, partial(self._owe, at, offender))
+
+    def _owe(self, at: Standing, offender: int) -> None:
+        if self._is_up(at.host) and self.network.hosts[at.host].boots == at.boot:
+            self.attribution.owes(Debt(at.host, offender, at.epoch, self.ledger.height))
 
     def _post(self, result: BlockResult, header: Header, body: Body) -> None:
         parts = (body.parent_cert, body.skips, body.system, body.actions)
@@ -488,6 +513,7 @@ class TableRun:
     def _heal(self) -> None:
         network = self.network
         self._rolls_at_heal = len(self.game.rolls)
+        self._height_at_heal = self.ledger.height
         f_down = self.scenario.number(self.scenario.liveness.down)
         healthy = [slot for slot in range(self.scenario.table) if slot not in self.damaged]
         self._down = tuple(self._rng.sample(healthy, min(f_down, len(healthy))))
@@ -639,10 +665,23 @@ class TableRun:
             if self._is_up(slot):
                 self.game.invariants.accused(slot, self.game.replicas[slot].engine.evidence)
         tally, trace = self.ledger.tally, self.trace
+        if len(self.damaged) <= self.scenario.f:
+            trace.mark("cheats_owed", self._settle_debts())
         for name in ("rolls", "points_made", "seven_outs", "refusals", "dealings"):
             trace.mark(name, getattr(tally, name))
         trace.mark("bets_settled", tally.settled)
         trace.mark("crashes", self.network.counts.crashes)
+
+    def _settle_debts(self) -> int:
+        state = self._judged()[0].final
+        members, up = state.membership.members, [n for n in self.game.honest if self._is_up(n)]
+        return self.attribution.settle(
+            [slot for slot, member in enumerate(members) if member.cheated],
+            [slot for slot in state.membership.voters if slot in up],
+            state.membership.epoch,
+            self._height_at_heal,
+            state.height,
+        )
 
 
 def links_of(link: s.LinkPart) -> Links:
