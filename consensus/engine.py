@@ -66,6 +66,8 @@ OPEN_TIP_DELTAS = 8
 """An open tip without other work waits this long for its votes before an empty block extends it."""
 RETRY_OPEN_TIP_DELTAS = 2
 """With only the tip open, finalize votes are repeated sooner: nothing else is under way."""
+WATCHED_VIEWS = 16
+"""So long a node that had to ask looks whether another device votes with its key, before it does."""
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
 
@@ -349,7 +351,7 @@ class Engine:
         honest ones of these but itself, n - 2f - 1, still are in u - 1 or above. Of 2f + 1 others
         that say where they are, one is among them; so the highest view M that is proven here and
         that all of these have at most, is u - 1 or above, and M + 2 is above u. For the same reason
-        a vote that is two views above all that they have said is no forgotten one: it is new.
+        a vote two views above all that they have said is not forgotten but new, so it waits for such.
 
         A node that came back remembers all of it, unless its disk was exchanged for an older one,
         which nothing here shows. So it listens first: others show it its own votes when they tell
@@ -365,7 +367,7 @@ class Engine:
         ]
         if self._past_view == INT_MAX and len(stated) > 2 * self._validators.f:
             self._past_view = max(stated) + 1
-        past = self._past_view if self.floor is None else self.floor
+        past = min(self._past_view, INT_MAX if self.floor is None else self.floor)
         for kind, view in forgotten:
             if view > past and not self.muted:
                 self.muted = (
@@ -381,7 +383,7 @@ class Engine:
             return not self.is_listening
         if heard < 2 * self._validators.f + 1:
             return False
-        self.floor = max((view + 1, *(seen for _, seen in forgotten)))
+        self.floor = max((view + 1, *(seen for _, seen in forgotten))) + WATCHED_VIEWS
         self._records.append(FloorLogged(epoch=self._electorate.epoch, view=self.floor))
         return True
 

@@ -3,6 +3,7 @@
 import pytest
 
 from consensus.effects import FloorLogged, Persist, Send
+from consensus.engine import WATCHED_VIEWS
 from consensus.messages import Certificate, Number, Status, parse_frame
 from consensus.signing import parse_envelope
 from consensus.validators import bitmap
@@ -110,7 +111,7 @@ def test_own_votes_that_come_back_are_nothing_new() -> None:
     assert scene.votes() == [(FINALIZE, 1)]
 
 
-def test_in_doubt_it_asks_2f_plus_1_others_and_votes_two_views_above_them() -> None:
+def test_in_doubt_it_asks_2f_plus_1_others_and_votes_some_views_above_them() -> None:
     scene = Scene(n=4)
     forget(scene)
     for view in range(1, 7):
@@ -123,9 +124,9 @@ def test_in_doubt_it_asks_2f_plus_1_others_and_votes_two_views_above_them() -> N
     scene.tell(scene.others[2], Number.STATUS, status(3))
     effects = scene.go()
     floors = [r for e in effects if isinstance(e, Persist) for r in e.records]
-    assert FloorLogged(epoch=0, view=8) in floors
+    assert FloorLogged(epoch=0, view=8 + WATCHED_VIEWS) in floors
     scene.work()
-    for view in (7, 8):
+    for view in range(7, 9 + WATCHED_VIEWS):
         scene.go(120_000)
         assert scene.votes() == []
         signers = scene.others[:3]
@@ -134,10 +135,10 @@ def test_in_doubt_it_asks_2f_plus_1_others_and_votes_two_views_above_them() -> N
         )
         scene.show(Certificate(NULLIFY, 0, view, bytes(32), bitmap(signers, 4), signatures))
     scene.go(120_000)
-    assert {view for _, view in scene.votes()} == {9}
+    assert {view for _, view in scene.votes()} == {9 + WATCHED_VIEWS}
 
 
-def test_a_vote_that_is_shown_to_who_forgot_it_raises_the_floor() -> None:
+def test_a_vote_that_is_shown_to_who_forgot_it_is_below_its_floor() -> None:
     scene = Scene(n=4)
     forget(scene)
     own = parse_envelope(scene.envelope(scene.me, NULLIFY, 2, bytes(32)))
@@ -145,8 +146,13 @@ def test_a_vote_that_is_shown_to_who_forgot_it_raises_the_floor() -> None:
     for other in scene.others:
         scene.tell(other, Number.STATUS, status(1))
     scene.go()
-    assert scene.engine.floor == 2
+    assert scene.engine.floor == 2 + WATCHED_VIEWS
     assert not scene.engine.muted
+    # One that is cast while it watches is another device's.
+    own = parse_envelope(scene.envelope(scene.me, NULLIFY, 3, bytes(32)))
+    scene.tell(scene.others[0], Number.VOTE, own)
+    scene.go()
+    assert scene.engine.muted
 
 
 @pytest.mark.parametrize(("heard", "is_new"), [(2, False), (3, True)])

@@ -38,11 +38,20 @@ from node.game.craps.bets import Kind
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Leave, PlaceBet, Ready, Roll, Sit
 from node.game.params import decode_params
-from node.game.receipts import Code, Receipt, RollResult
+from node.game.receipts import BetResult, Code, Receipt, RollResult
 from node.game.rules import BetKey
 from node.membership import EPOCH_MS_MIN, Member, SetVote
 from node.mempool import AnyOperation
-from node.proof import BUNDLE_BYTES_MAX, MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
+from node.proof import (
+    BUNDLE_BYTES_MAX,
+    MAGIC,
+    BetPart,
+    Bundle,
+    RollPart,
+    check_bundle,
+    is_decided,
+    row_of,
+)
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
 from node.replay import MissingError, RefutedError, Step, chain_of_records, replay
 from node.steps import Leaf, leaf_of, member_leaves
@@ -299,6 +308,10 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         lambda s: with_bet(s, player=9),
         "nothing proves who player 9 is",
     ),
+    "the first player behind the founders": (
+        lambda s: with_bet(s, player=4),
+        "nothing proves who player 4 is",
+    ),
     "the leaf of another player": (
         lambda s: stranger_leaf(s, s.bet_step, (s.player + 1) % 4),
         "nothing proves who player",
@@ -320,6 +333,16 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         "younger than that",
     ),
 }
+
+
+NOTHING_HAPPENED = BetResult(0, FIELD.kind, 0, 0, 0, 0, 0, 0, FIELD.kind, 0, 5, 0)
+
+
+def test_a_bet_is_decided_by_what_it_won_lost_or_gave_back() -> None:
+    """A win that stays up may bring nothing to the rack: the next vig can take all of it."""
+    assert not is_decided(NOTHING_HAPPENED)
+    for one in ("lost", "profit", "returned"):
+        assert is_decided(but(NOTHING_HAPPENED, **{one: 1}))
 
 
 @pytest.mark.parametrize("name", PLAIN)
