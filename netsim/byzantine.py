@@ -34,6 +34,7 @@ from netsim.tables import Seat
 from netsim.twins import view_of
 from node.epoch import NO_FLOOR
 from node.game.operations import PlaceBet, TakeDown
+from node.game.players import Account
 from node.replica import Replica
 
 FLOOD_FRAMES = 10
@@ -152,24 +153,19 @@ class Thief(Quiet):
 
 
 class DoubleBettor(Quiet):
-    """Signs two actions with one number: half of the table hears of one, half of the other."""
+    """Bets one rack twice: two actions with one number, each for half of the table."""
 
-    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
-        """Tell each half something else."""
-        if send.frame[0] != Number.ACTION:
-            return (send,)
-        seat = me.seat
-        try:
-            seq, operations = _read(parse_envelope(send.frame[1:]).payload)
-        except DecodeError:
-            return (send,)
-        assert seat.player_key is not None, "a player has a key"
-        if parse_envelope(send.frame[1:]).kid != key_id(seat.player_key.public_key):
-            return (send,)
-        other = encode((seq, [[4, 0, 16, 0, 5], *operations]))
-        said = sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, other)
-        left, right = me.halves()
-        return [*a.to_each(left, send.frame), *a.to_each(right, frame(Number.ACTION, said))]
+    def hear(self, me: a.Adversary, sender: int, data: bytes) -> Iterable[Send]:
+        """Now and then sit down and bet half of the rack on this and, elsewhere, on that."""
+        del sender
+        if data[0] != Number.PROPOSAL or me.rng.random() < 0.7:
+            return ()
+        seq = _account(me).seq + 1
+        left, right = (
+            _action(me, seq, [[2, 0], [4, 0, kind, 0, _RACK // 2]]) for kind in (_FIELD, _ANY_SEVEN)
+        )
+        ours, theirs = me.halves()
+        return [*a.to_each(ours, left), *a.to_each(theirs, right)]
 
 
 class Spendthrift(Quiet):
@@ -180,16 +176,25 @@ class Spendthrift(Quiet):
         del sender
         if data[0] != Number.PROPOSAL or me.rng.random() < 0.7:
             return ()
-        seat = me.seat
-        assert seat.player_key is not None, "a player has a key"
-        account = seat.node.final.game.accounts[me.index]  # type: ignore[attr-defined]
+        seq = _account(me).seq
         stakes = [[4, 0, kind, 0, _RACK // 2] for kind in (_FIELD, _PASS, _ANY_SEVEN, _ANY_CRAPS)]
         bets = [[2, 0], *stakes, *stakes, [4, 0, _FIELD, 0, 2**53 - 1]]
-        said = [
-            sign_envelope(seat.player_key, Domain.ACTION, seat.chain_id, encode((seq, bets)))
-            for seq in (account.seq + 1, account.seq + me.rng.randrange(2, 60))
-        ]
-        return a.to_each(me.others, *(frame(Number.ACTION, each) for each in said))
+        numbers = seq + 1, seq + me.rng.randrange(2, 60)
+        return a.to_each(me.others, *(_action(me, number, bets) for number in numbers))
+
+
+def _account(me: a.Adversary) -> Account:
+    """Return what the newest final state says of the cheat as a player."""
+    account: Account = me.seat.node.final.game.accounts[me.index]  # type: ignore[attr-defined]
+    return account
+
+
+def _action(me: a.Adversary, seq: int, operations: object) -> bytes:
+    """Return the frame of an action that the cheat signs as a player."""
+    key = me.seat.player_key
+    assert key is not None, "a player has a key"
+    said = sign_envelope(key, Domain.ACTION, me.seat.chain_id, encode((seq, operations)))
+    return frame(Number.ACTION, said)
 
 
 _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {

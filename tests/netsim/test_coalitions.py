@@ -74,3 +74,22 @@ def test_a_disk_that_tears_what_it_promised_keeps_its_node_away_and_nobody_else(
     refused = [one.host for one in run.happenings[0] if one.what == "refuses"]
     assert bool(refused) == torn
     assert set(refused) <= {2}
+
+
+def test_a_member_that_bets_one_rack_twice_is_heard_once_for_each_number() -> None:
+    text = 'name = "x"\nduration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "double-bettor"\n'
+    scenario = resolve(parse_scenario(text), 1)
+    [cheat] = scenario.byzantine[0].nodes
+    table = TableRun(scenario, 1)
+    while not table.is_done:
+        table.advance(table.network.now_ms + 1_000)
+    assert table.violation is None
+    said = [
+        (number, [receipt.code for receipt in receipts])
+        for result in table.game.results
+        for player, number, receipts in result.actions
+        if player == cheat
+    ]
+    assert len(said) > 5
+    assert [number for number, _ in said] == list(range(1, len(said) + 1))
+    assert sum(Code.RACK in codes for _, codes in said) < len(said), "some bets are taken"

@@ -25,7 +25,7 @@ from consensus.effects import (
     SnapshotLogged,
     VoteLogged,
 )
-from consensus.encoding import Uint, decode, decode_as, encode
+from consensus.encoding import DecodeError, Uint, decode, decode_as, encode
 from consensus.merkle import merkle_root
 from consensus.messages import Body, Header, body_leaves
 from consensus.signing import parse_envelope, verify
@@ -641,7 +641,7 @@ def test_no_changed_record_of_a_store_makes_a_folder_prove_something_else(
     with tempfile.TemporaryDirectory() as root:
         try:
             folder = written(shown, Path(root) / "node", records)
-        except AssertionError:
+        except (AssertionError, DecodeError):
             return  # no node writes this
         assert told(folder) in (None, truth)
 
