@@ -358,8 +358,8 @@ class Engine:
         where they are. That costs nothing, for with fewer than q - 1 of them no vote is of use.
         """
         forgotten, self._rounds.forgotten = self._rounds.forgotten, []
-        if not self._votes:
-            return False
+        if not self._votes or (self.floor == 0 and not self.is_listening and not forgotten):
+            return False  # nearly always
         stated = [
             peer.view
             for index, peer in self._outside.peers.others()

@@ -3,7 +3,7 @@
 import pytest
 
 from consensus.rounds import Rounds
-from netsim.scenario import load_scenario, parse_scenario
+from netsim.scenario import Scenario, load_scenario, parse_scenario
 from netsim.selftest import scenario_of
 from netsim.simulation import simulate
 from netsim.weather import resolve
@@ -44,20 +44,24 @@ def test_a_member_that_is_two_whole_nodes_contradicts_itself_and_breaks_nothing(
     assert outcome.marks.get("equivocations", 0) + outcome.marks.get("evidence", 0) >= 1
 
 
-def test_a_member_that_bets_more_than_it_has_is_refused_with_a_receipt() -> None:
-    scenario = resolve(scenario_of("spendthrift"), 1)
-    [cheat] = scenario.byzantine[0].nodes
+def actions_of(cheat: int, scenario: Scenario) -> list[tuple[int, list[int]]]:
+    """Return number and codes of each action of a cheat in a run that breaks no rule."""
     table = TableRun(scenario, 1)
     while not table.is_done:
         table.advance(table.network.now_ms + 1_000)
     assert table.violation is None
-    codes = [
-        receipt.code
+    return [
+        (number, [receipt.code for receipt in receipts])
         for result in table.game.results
-        for player, _, receipts in result.actions
+        for player, number, receipts in result.actions
         if player == cheat
-        for receipt in receipts
     ]
+
+
+def test_a_member_that_bets_more_than_it_has_is_refused_with_a_receipt() -> None:
+    scenario = resolve(scenario_of("spendthrift"), 1)
+    [cheat] = scenario.byzantine[0].nodes
+    codes = [code for _, said in actions_of(cheat, scenario) for code in said]
     assert codes.count(Code.RACK) > 10
     assert codes.count(Code.DONE) > 2
 
@@ -80,16 +84,7 @@ def test_a_member_that_bets_one_rack_twice_is_heard_once_for_each_number() -> No
     text = 'name = "x"\nduration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "double-bettor"\n'
     scenario = resolve(parse_scenario(text), 1)
     [cheat] = scenario.byzantine[0].nodes
-    table = TableRun(scenario, 1)
-    while not table.is_done:
-        table.advance(table.network.now_ms + 1_000)
-    assert table.violation is None
-    said = [
-        (number, [receipt.code for receipt in receipts])
-        for result in table.game.results
-        for player, number, receipts in result.actions
-        if player == cheat
-    ]
+    said = actions_of(cheat, scenario)
     assert len(said) > 5
     assert [number for number, _ in said] == list(range(1, len(said) + 1))
     assert sum(Code.RACK in codes for _, codes in said) < len(said), "some bets are taken"
