@@ -221,6 +221,9 @@ async def test_a_table_of_processes_pauses_without_quorum_and_resumes_by_itself(
             last = await held.enter_async_context(await open_control(dmitri.folder.root))
             typist = await held.enter_async_context(typing(first))
             watcher = await held.enter_async_context(typing(last))
+            # A terminal tells what happens after its first look, not what led to it.
+            await typist.read("No game is open yet")
+            await watcher.read("No game is open yet")
             await first.submit([CreateSession(1), Sit(0), PASS])
             await typist.read("you bet pass 10")
             assert (await first.view()).waits_for == 0
