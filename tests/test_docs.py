@@ -377,7 +377,9 @@ def test_what_the_tests_have_to_catch_is_caught_and_none_of_it_left_out() -> Non
         named.update(re.findall(r"(?<!plant )`([^`]+)`", row))
     assert plants <= {bug.name for bug in BUGS}
     sources = {path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
-    defined = {name for text in sources.values() for name in re.findall(r"^def (\w+)", text, re.M)}
+    defined = {
+        name for text in sources.values() for name in re.findall(r"^def (\w+)", text, re.MULTILINE)
+    }
     assert named <= defined, named - defined
     wanted = {
         "netsim/test_mutations.py": r"^def (\w+)\(patch: Patch\)",
@@ -385,7 +387,7 @@ def test_what_the_tests_have_to_catch_is_caught_and_none_of_it_left_out() -> Non
         "consensus/test_beacon_attacks.py": r"^def (test_a\d+_\w+)",
     }
     for path, pattern in wanted.items():
-        found = set(re.findall(pattern, sources[ROOT / "tests" / path], re.M))
+        found = set(re.findall(pattern, sources[ROOT / "tests" / path], re.MULTILINE))
         assert found, path
         assert found <= named, found - named
 
