@@ -11,7 +11,8 @@ import pytest
 from node import store
 from node.errors import OperatorError
 from node.store import Journal, Store
-from tests.node.test_store import CHAIN_ID, OWNER, block_at, everything, final, roll, snapshot, vote
+from tests.node.store_child import CHAIN_ID, OWNER, block_at
+from tests.node.test_store import everything, final, roll, snapshot, vote
 from tests.node.test_store_crashes import FRAME_BYTES, crashed, restart
 
 __all__ = ["crashed"]  # a fixture
@@ -66,10 +67,10 @@ def test_a_page_that_was_lost_or_misdirected_is_named_or_changes_nothing(
     (folder / store.STORE_FILE).write_bytes(moments[-1])
     with closing(Store(folder)) as reader:
         whole = everything(reader)
-    sentences = []
+    sentences: list[str] = []
+    broken = tmp_path / "broken"
     files = random.Random(1).sample(list(went_wrong(moments)), 100)
     for data in files:
-        broken = tmp_path / "broken"
         broken.mkdir()
         (broken / store.STORE_FILE).write_bytes(data)
         try:
