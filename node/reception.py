@@ -44,7 +44,7 @@ from node.lobby_messages import (
     Waiting,
     lobby_frame,
 )
-from node.membership import JOIN_BYTES_MAX, Membership, open_newcomer
+from node.membership import Membership, open_newcomer
 from node.view import AskingView
 from transport.base import LinkClosed
 from transport.link import Link
@@ -188,7 +188,7 @@ class Reception:
             return []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.keep_alive)
-            nursery.start_soon(self._tell, self._requests[link.peer], link)
+            nursery.start_soon(self._tell, link)
             with contextlib.suppress(LinkClosed):
                 while not any(frame[0] == LobbyNumber.SAVED for frame in await link.receive()):
                     pass
@@ -207,7 +207,7 @@ class Reception:
 
     def _take(self, link: Link, frame: bytes) -> str:
         """Take a request to join, or return the sentence that its sender reads."""
-        if frame[0] != LobbyNumber.JOIN or len(frame) > JOIN_BYTES_MAX:
+        if frame[0] != LobbyNumber.JOIN:
             return "the first message is not a request to join"
         try:
             join = open_join(self._table.chain_id, frame[1:])
@@ -215,9 +215,8 @@ class Reception:
             return f"the request to join cannot be read: {error}"
         if join.member.identity != link.peer:
             return "the request to join is not from the identity of this connection"
-        known = self._requests.get(link.peer)
         is_member = self._slot_of(link.peer) is not None
-        if not is_member and (refusal := self._refusal(frame[1:], join, known)):
+        if not is_member and (refusal := self._refusal(frame[1:], join)):
             return refusal
         self._requests[link.peer] = _Request(frame[1:], join, link)
         if not is_member:
@@ -225,9 +224,8 @@ class Reception:
         self._notify()
         return ""
 
-    def _refusal(self, envelope: bytes, join: Join, known: _Request | None) -> str:
+    def _refusal(self, envelope: bytes, join: Join) -> str:
         """Return why this request is not shown to anybody, or nothing."""
-        self._expire()
         opened = next(
             (one for secret, one in self._open.items() if hmac.compare_digest(secret, join.secret)),
             None,
@@ -242,8 +240,6 @@ class Reception:
             return problem
         membership = self._membership
         assert membership is not None, "an invite was made for a membership"
-        if known is not None and known.join.member == join.member:
-            return ""
         newcomer = open_newcomer(envelope, self._table.chain_id, verify)
         if newcomer is None:  # no block would take it, so nobody is shown it
             return describe(Receipt(Code.KEYS_IN_USE))
@@ -252,10 +248,10 @@ class Reception:
         opened.used_by = join.member.identity
         return ""
 
-    async def _tell(self, request: _Request, link: Link) -> None:
+    async def _tell(self, link: Link) -> None:
         """Tell a newcomer how its request stands, and hand over the table once it is a member."""
         told: Waiting | None = None
-        while request.link is link:
+        while True:
             assert self._membership is not None, "there is an invite"
             if self._slot_of(link.peer) is not None:
                 with contextlib.suppress(LinkClosed):

@@ -10,18 +10,20 @@ import trio
 from consensus.encoding import decode_as
 from consensus.messages import Number
 from node.addresses import AddressBook, founders_of as known_founders
-from node.descriptor import Invite, Join, Member, member_of, parse_invite, sign_join
+from node.descriptor import Invite, Join, Member, member_of, open_join, parse_invite, sign_join
 from node.errors import OperatorError
 from node.game.params import GameParams, JoinRule, encode_params
+from node.guest import Admitted, ask_to_join
 from node.identity import Keys, credentials_of
 from node.lobby_messages import (
     JOIN_SECONDS,
+    KNOWN_PER_FRAME,
     Contacts,
     LobbyNumber,
     Waiting,
     lobby_frame,
 )
-from node.membership import Membership, Retire, founder, founders_of
+from node.membership import JOIN_BYTES_MAX, Membership, Retire, founder, founders_of
 from node.reception import INVITE_SECONDS, INVITES_MAX, Reception
 from tests.node.lobbies import HERE, frames_of, next_of, reason_in, run
 from tests.node.tables import make_table
@@ -89,6 +91,7 @@ class Entrance:
         self.membership = self.membership.fork()
         for voter in voters:
             self.membership.approve(voter, newcomer, needed)
+        self.book.enrol([(one.identity, one.nickname) for one in self.membership.members])
         self.reception.follow(self.membership)
 
 
@@ -203,6 +206,7 @@ def test_a_request_that_cannot_be_let_in_is_refused_at_the_door() -> None:
                     msgspec.structs.replace(own, nickname="el\tna")
                 ),
                 "nowhere": request_of(entrance, keys, invite, "elena", "nowhere"),
+                r"\U0010ffff": request_of(entrance, keys, invite, "elena", "\U0010ffff" * 80),
                 "has this name": request_of(entrance, keys, invite, "PLAYER 1"),
                 "or these keys": signed(taken),
                 "name or these keys": signed(boxed),
@@ -254,6 +258,7 @@ def test_who_asks_is_seen_as_long_as_it_stands_there_and_once_it_is_proposed() -
             entrance.approve(keys, "elena", 1)
             assert names(entrance) == [("elena", 1, False)]
             assert names(entrance, me=1) == [("elena", 1, True)]
+            assert entrance.book.addresses_of(keys.identity.public_key) == ()
             news = decode_as(await next_of(newer, LobbyNumber.WAITING), Waiting)
             assert news == Waiting(1, 3)
 
@@ -267,10 +272,10 @@ def test_who_is_let_in_is_handed_the_table_whatever_became_of_its_invite() -> No
             asked = request_of(entrance, keys, invite, "elena", "127.0.0.1:7777")
             link = await entrance.waits(keys, asked)
             entrance.approve(keys, "elena", 0, 1, 2)
-            members = [(m.identity, m.nickname) for m in entrance.membership.members]
-            entrance.book.enrol(members)
             handed = decode_as(await next_of(link, LobbyNumber.CONTACTS), Contacts)
-            assert [one.nickname for one in handed.known] == [name for _, name in members]
+            assert [one.nickname for one in handed.known] == [
+                one.nickname for one in entrance.membership.members
+            ]
             assert handed.known[-1].addresses == ("127.0.0.1:7777",)
             assert names(entrance) == []
             await link.aclose()
@@ -278,8 +283,10 @@ def test_who_is_let_in_is_handed_the_table_whatever_became_of_its_invite() -> No
             again = await entrance.ask(keys, asked)
             assert decode_as(await next_of(again, LobbyNumber.CONTACTS), Contacts) == handed
             assert entrance.reception.asked == 1, "a member asks for nothing"
+            start = trio.current_time()
             await again.send([lobby_frame(LobbyNumber.SAVED, b"\x80")])
-            await frames_of(again)  # the door hangs up
+            await frames_of(again)
+            assert trio.current_time() - start < 1, "the door hangs up"
             # Its node starts: what that says is for the mesh.
             started = await entrance.dial(keys)
             said = bytes((Number.STATUS,)) + b"hello"
@@ -288,6 +295,51 @@ def test_who_is_let_in_is_handed_the_table_whatever_became_of_its_invite() -> No
             assert entrance.handed[-1] == [said]
 
     run(main, 2 * INVITE_SECONDS)
+
+
+def test_who_waits_for_long_is_let_in_on_the_link_that_it_asked_by() -> None:
+    async def main() -> None:
+        async with opened(Entrance()) as entrance:
+            address = (str(entrance.address),)
+            invite, keys = (
+                msgspec.structs.replace(entrance.invite(), addresses=address),
+                STRANGERS[0],
+            )
+            told, got = list[Waiting](), list[Admitted]()
+
+            async def ask() -> None:
+                await ask_to_join(
+                    keys, "elena", invite, ("127.0.0.1:7777",),
+                    on_wait=told.append, save=got.append, problem_of_params=lambda _params: None,
+                )  # fmt: skip
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await trio.sleep(120)
+                assert (told, entrance.handed) == ([Waiting(0, 3)], [])
+                entrance.approve(keys, "elena", 0, 1, 2)
+            [admitted] = got
+            assert admitted.table == entrance.table
+
+    run(main)
+
+
+def test_any_request_that_can_be_read_fits_the_operation_that_hands_it_in() -> None:
+    keys, lobby = STRANGERS[0], bytes(32)
+    member = member_of(keys, "\U00010348" * 24)
+    longest = sign_join(keys, lobby, Join(bytes(16), member, ("a" * 80,) * 8))
+    assert open_join(lobby, longest).member == member
+    assert len(longest) <= JOIN_BYTES_MAX
+
+
+def test_a_long_list_of_members_is_handed_over_in_parts() -> None:
+    entrance = Entrance()
+    crowd = [(bytes([i]) * 32, f"player {i}") for i in range(2 * KNOWN_PER_FRAME + 1)]
+    entrance.book.enrol(crowd)
+    *_, one, two, three = entrance.reception._handover()
+    parts = [decode_as(part[1:], Contacts) for part in (one, two, three)]
+    assert [(part.count, part.first) for part in parts] == [(65, 0), (65, 32), (65, 64)]
+    assert [each.nickname for part in parts for each in part.known] == [name for _, name in crowd]
 
 
 def test_whom_the_door_expects() -> None:
