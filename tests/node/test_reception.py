@@ -243,7 +243,7 @@ def test_who_asks_is_seen_as_long_as_it_stands_there_and_once_it_is_proposed() -
     async def main() -> None:
         async with opened(Entrance()) as entrance:
             invite, keys = entrance.invite(), STRANGERS[0]
-            asked = request_of(entrance, keys, invite, "elena")
+            asked = request_of(entrance, keys, invite, "elena", "127.0.0.1:7777")
             link = await entrance.waits(keys, asked)
             assert names(entrance) == [("elena", 0, False)]
             assert [one.join for one in entrance.reception.asking(0)] == [asked]
