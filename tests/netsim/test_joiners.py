@@ -10,6 +10,7 @@ from netsim.playing import CRAPS, PlayingTable
 from node.descriptor import Join, Member as JoiningMember
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Sit
+from node.game.params import CHIPS_MAX, GameParams, JoinRule
 from node.game.receipts import DONE, Code
 from node.membership import EPOCH_MS_MIN, Admit, NextKeys, SetVote
 from node.mempool import ActionBody, AnyOperation, sign_action
@@ -18,7 +19,7 @@ JOINER = 4
 SMALL_ORDER = bytes(32)
 
 
-def request(table: PlayingTable, chain_id: bytes | None = None, **lies: bytes) -> Admit:
+def request(table: PlayingTable, chain_id: bytes | None = None, **lies: bytes | str) -> Admit:
     """Return what a voter hands in for the newcomer, some of whose keys are others'."""
     member = table.newcomers[0]
     own = JoiningMember(member.identity, member.consensus_key, member.box_key, member.nickname)
@@ -62,6 +63,7 @@ def test_a_request_with_keys_that_are_not_the_joiner_s_is_refused_and_the_true_o
         (request(table, identity=voter.identity), Code.JOIN_INVALID),
         (request(table, identity=SMALL_ORDER), Code.JOIN_INVALID),
         (request(table, consensus_key=SMALL_ORDER), Code.JOIN_INVALID),
+        (request(table, nickname="two  spaces"), Code.JOIN_INVALID),
         (request(table, consensus_key=voter.identity), Code.NEWCOMER_KNOWN),
         (request(table, consensus_key=voter.consensus_key), Code.NEWCOMER_KNOWN),
         (request(table, consensus_key=voter.next_consensus_key), Code.NEWCOMER_KNOWN),
@@ -72,8 +74,22 @@ def test_a_request_with_keys_that_are_not_the_joiner_s_is_refused_and_the_true_o
         assert table.ask(at % 4, lie).code == code
     assert table.replicas[0].final.membership.newcomers == ()
     table.join(JOINER)
+    assert table.ask(JOINER, lies[0][0]).code == Code.NO_VOTE, "nobody looks at what it hands in"
     plays_on(table)
     table.settle()
+
+
+def test_a_closed_table_takes_nobody_in_whoever_asks_for_it() -> None:
+    params = GameParams(join_rule=JoinRule.CLOSED)
+    table = PlayingTable(1, seed=1, newcomers=1, params=params)
+    assert table.ask(0, table.admission_of(1)).code == Code.CLOSED_TABLE
+
+
+def test_a_table_whose_chips_would_be_too_many_to_count_takes_nobody_in() -> None:
+    params = GameParams(join_rule=JoinRule.ANY_VOTER, buy_in=CHIPS_MAX // 2 - GameParams().bank)
+    table = PlayingTable(1, seed=1, newcomers=2, params=params)
+    assert table.join(1) == 1
+    assert table.ask(0, table.admission_of(2)).code == Code.TABLE_FULL
 
 
 def test_of_two_who_ask_with_one_key_the_first_is_let_in_and_the_other_told() -> None:
