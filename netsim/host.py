@@ -8,7 +8,6 @@ from typing import Protocol
 from consensus.effects import (
     BlockLogged,
     DealCertificateLogged,
-    DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
     EvidenceErased,
@@ -122,7 +121,7 @@ class Disk:
         kept: list[LogRecord] = []
         for record in self.records:
             match record:
-                case DealingLogged() | DealCertificateLogged() | SharesLogged():
+                case DealCertificateLogged() | SharesLogged():
                     is_over = record.epoch < erased.epoch
                 case EpochKeysLogged():
                     is_over = record.epoch < erased.keys

@@ -400,8 +400,9 @@ class TableRun:
                 host.disk.rotten = True
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
-            case s.Restore(age=age):
+            case s.Restore(age=age, snapshot=snapshot):
                 self._replace_disk(node, self._backups(node, age.ms), end_ms)
+                self.network.hosts[node].disk.is_copy = not snapshot
             case _:
                 raise AssertionError(f"{fault} meets no host")
 
@@ -455,8 +456,7 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
-        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
-        self.game.invariants.lost_disk(node, max(finals, default=0))
+        self.game.invariants.lost_disk(node, host.disk.records)
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 
