@@ -399,7 +399,8 @@ def parse_scenario(text: str, where: str = "scenario") -> Scenario:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
-        raise ScenarioError(_located(text, where, path.strip("`"), reason)) from None
+        path = path.strip("`")
+        raise ScenarioError(_located(text, where, path, reason + _value(data, path))) from None
     for path, reason in problems(scenario):
         raise ScenarioError(_located(text, where, path, reason))
     return scenario
@@ -447,6 +448,16 @@ def _lines(text: str) -> dict[str, int]:
         elif found := _KEY.match(line):
             lines.setdefault(f"{section}.{found[1]}", number)
     return lines
+
+
+def _value(data: object, path: str) -> str:
+    """Say what stands at a path, where that is a number, a word or a truth value."""
+    for step in re.findall(r"[\w\-]+", path):
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isdecimal():
+            data = data[int(step)]
+    return f", not {data!r}" if isinstance(data, (bool, int, float, str)) else ""
 
 
 def _located(text: str, where: str, path: str, reason: str) -> str:

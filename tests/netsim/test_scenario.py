@@ -46,14 +46,14 @@ def test_a_scenario_reads_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("loss = 0.02", "loss = 2", "line 7: Expected `float` <= 1.0 (link.loss)"),
+        ("loss = 0.02", "loss = 2", "line 7: Expected `float` <= 1.0, not 2 (link.loss)"),
         ("loss = 0.02", "los = 2", "line 7: unknown key 'los'"),
         ("2, 3, 4", "2, 3, 1", "line 12: a node stands in two groups"),
         ("2, 3, 4", "2, 9", "line 12: node 9 at a table of 8"),
         ('"f"', '"f+1"', "line 17: 3 Byzantine nodes at a table that allows 2 faulty"),
         ('"crash"', '"crush"', "line 14: Invalid value 'crush'"),
         ('"1s"', '"1"', "line 15: '1' is not a length of time"),
-        ("count = 8", 'count = "8"', "line 5: Expected `int`, got `str`"),
+        ("count = 8", 'count = "8"', "line 5: Expected `int`, got `str`, not '8' (nodes.count)"),
         ("count = 8", "count = 8\ntable = 3", "line 5: 8 nodes do not fill tables of 3"),
         ('"forger"', '"forgot"', "line 18: Invalid enum value 'forgot'"),
         ("name", "nam", "line 2: unknown key 'nam'"),
