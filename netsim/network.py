@@ -132,8 +132,10 @@ class Network:
         """Start a host's node from its disk; links to the others that are up come up."""
         host = self.hosts[index]
         assert host.node is None, f"host {index} is up"
-        if host.disk.rotten:
-            self.trace.note(self.now_ms, index, "refuses", "its disk is damaged")
+        try:
+            host.disk.check()
+        except DiskError as error:
+            self.trace.note(self.now_ms, index, "refuses", str(error))
             return
         host.boots += 1
         host.crash_after = None

@@ -48,6 +48,7 @@ MARKS = (
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
     "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "standstills",
+    "quarantines",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -233,6 +234,18 @@ class Rot(Fault, tag="rot", frozen=True):
     damages: ClassVar[bool] = True
 
 
+class Misdirected(Fault, tag="misdirected", frozen=True):
+    """A write is said to be durable and lands on another record's place, or nowhere if `lost`.
+
+    The power fails at the end. The node has to refuse to start; its store is moved away, and it
+    begins anew with the mark of how far it has signed.
+    """
+
+    nodes: Nodes = "random"
+    lost: bool = False
+    damages: ClassVar[bool] = True
+
+
 class Wipe(Fault, tag="wipe", frozen=True):
     """The power fails and the folder is lost; the node comes back with its keys alone."""
 
@@ -264,7 +277,7 @@ class Retire(Fault, tag="retire", frozen=True):
 
 AnyFault: TypeAlias = (
     Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
-    | Lying | Rot | Wipe | Restore | Join | Retire
+    | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
 

@@ -398,6 +398,10 @@ class TableRun:
                 network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
+            case s.Misdirected(lost=lost):
+                stream = self._stream(f"misdirected {node} {now_ms}")
+                host.disk.misdirect(stream, overwrites=not lost)
+                network.at(end_ms, lambda: self._end_misdirection(node))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
             case s.Restore(age=age, snapshot=snapshot):
@@ -443,6 +447,19 @@ class TableRun:
             self.trace.mark("records_lost", before - len(host.disk.records))
         host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
+
+    def _end_misdirection(self, node: int) -> None:
+        """Take the power; if the node then refuses to start, its operator moves the store away."""
+        network, disk = self.network, self.network.hosts[node].disk
+        if network.hosts[node].node is not None:
+            network.crash(node, "power, with a disk that misdirects")
+        disk.settle()
+        self._back(node)
+        if network.hosts[node].node is None and node not in self._down and not self.is_done:
+            self.trace.mark("quarantines")
+            self.trace.mark("records_lost", disk.begin_anew())
+            self.game.invariants.lost_disk(node, disk.records)
+            network.at(network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
         """Return what the disk held `age_ms` ago, as far as its records' order tells."""
@@ -535,6 +552,7 @@ class TableRun:
             host.frozen_until_ms = 0
             host.disk.refuses = ""
             host.disk.lying = False
+            host.disk.settle()
             self._full_speed(index)
             if index in self._down:
                 if host.node is not None:

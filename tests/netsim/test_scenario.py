@@ -1,7 +1,9 @@
 """Scenario files: what is refused and where, what reads back, what a seed makes of one."""
 
 import pytest
+from msgspec.structs import replace
 
+from netsim import scenario as s
 from netsim.chance import Spread, Window, format_length, parse_length
 from netsim.scenario import (
     ScenarioError,
@@ -80,7 +82,7 @@ def test_damage_by_faults_counts_like_traitors() -> None:
         parse_scenario(TEXT + down)
 
 
-@pytest.mark.parametrize("kind", ["lying", "rot", "wipe", "restore"])
+@pytest.mark.parametrize("kind", ["lying", "rot", "misdirected", "wipe", "restore"])
 def test_no_fault_damages_more_hosts_than_the_scenario_allows(kind: str) -> None:
     fault = f'[[fault]]\nkind = "{kind}"\nat = "5s"\nnodes = [0, 1]\n'
     text = f'name = "much"\n[nodes]\ncount = 7\nfaulty = 2\n{fault}'
@@ -100,7 +102,7 @@ def test_no_fault_damages_more_hosts_than_the_scenario_allows(kind: str) -> None
 def test_what_is_drawn_anew_each_time_stays_among_the_hosts_that_may_be_damaged() -> None:
     faults = "".join(
         f'[[fault]]\nkind = "{kind}"\nat = "1s"\nevery = "2s"\n'
-        for kind in ("wipe", "restore", "rot", "lying")
+        for kind in ("wipe", "restore", "rot", "lying", "misdirected")
     )
     text = f'name = "often"\n[nodes]\ncount = 10\n{faults}[[byzantine]]\nstrategy = "thief"\n'
     for seed in range(20):
@@ -144,6 +146,20 @@ def test_a_seed_is_one_schedule_and_leaving_a_fault_out_changes_no_other() -> No
     without = parse_scenario(TEXT[:begin] + TEXT[end:])
     partition = [f for f in resolve(scenario, 3).fault if type(f).__name__ == "Partition"]
     assert list(resolve(without, 3).fault) == partition
+
+
+@pytest.mark.parametrize("kind", ["misdirected"])
+def test_faults_that_came_later_change_nothing_of_what_a_swarm_draws_for_others(kind: str) -> None:
+    scenario = load_scenario("squall")
+    others = tuple(one for one in scenario.fault if s.plain(one)["kind"] != kind)
+    without = replace(scenario, fault=others)
+    drawn = 0
+    for seed in range(40):
+        with_it = resolve(scenario, seed)
+        kept = tuple(one for one in with_it.fault if s.plain(one)["kind"] != kind)
+        assert replace(with_it, fault=kept) == resolve(without, seed)
+        drawn += len(with_it.fault) - len(kept)
+    assert drawn
 
 
 def test_lengths_and_distributions() -> None:
