@@ -24,7 +24,7 @@ def fabric_of_streams(scenario: s.Scenario, rng: random.Random) -> Fabric:
     return Fabric(n, rng, links=links, topology=cities, rates=Rates(link.up, link.down, link.queue))
 
 
-def swallowing(fault: s.BlackHole, among: int) -> Sequence[tuple[int, int]]:
+def swallowing(fault: s.BlackHole, among: int) -> list[tuple[int, int]]:
     """Return the links of `among` nodes on which a black hole is."""
     nodes, out, into = s.nodes_named(fault), fault.direction != "in", fault.direction != "out"
     pairs = pairs_of(nodes, among, out=out, into=into)
