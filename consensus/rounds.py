@@ -368,8 +368,12 @@ class Rounds:
         if self.finalization is not None or (certificate.kind, certificate.digest) != wanted:
             return True
         payload = self._electorate.payload(FINALIZE, self.final.view, self.final.hash)
-        if Tally(self._electorate, self.final.view).accept(certificate, payload) is None:
+        known = self._rounds.get(self.final.view)
+        tally = known.tally if known is not None else Tally(self._electorate, self.final.view)
+        statement = tally.accept(certificate, payload)
+        if statement is None:
             return False
+        self._accuse_all(tally, statement)
         self.finalization = Held(
             FINALIZE, self.final.view, self.final.hash, data or encode(certificate)
         )

@@ -41,14 +41,14 @@ Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
     "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
-    "twins", "spendthrift",
+    "twins", "spendthrift", "double-proposer", "double-voter",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "standstills",
-    "quarantines", "swallowed",
+    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
+    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 

@@ -303,6 +303,18 @@ def test_a_vote_against_a_certificate_in_a_block_is_a_proof_though_the_view_is_s
     assert offence.offender == 6
 
 
+def test_a_vote_against_the_finalization_of_a_block_that_is_final_already_is_a_proof() -> None:
+    table = Table()
+    table.rounds.view = 5
+    table.hear(3, NULLIFY, view=3)
+    table.rounds.finalized(Tip(1, 3, BlockHash(A), 5), None)
+    assert table.rounds.note_certificate(table.certificate(FINALIZE, 3, A, [1, 2, 3]))
+    (proof,) = table.rounds.evidence
+    offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
+    assert not isinstance(offence, str)
+    assert (offence.offender, offence.kind) == (3, OffenceKind.NULLIFY_AND_FINALIZE)
+
+
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("kind", [NOTARIZE, FINALIZE])
 def test_two_certificates_of_one_view_prove_whoever_signed_both(
