@@ -172,7 +172,9 @@ class Overheard:
                 self._bodies[block_hash(message.header)] = message.body
             case Envelope() if number is Number.VOTE:
                 vote = decode_as(message.payload, VotePayload)
-                return list(self._judges(self._memory(host, (boot, vote.epoch)), vote))
+                _, signer, _ = self._signer(vote.epoch, Domain.VOTE, message)
+                if signer == host:  # not a reminder of what another one said
+                    return list(self._judges(self._memory(host, (boot, vote.epoch)), vote))
             case _:
                 pass
         return []
@@ -253,14 +255,14 @@ class Overheard:
     def _take_proposal(self, at: Standing, sender: int, proposal: Proposal) -> Iterator[Charge]:
         """A leader's block carries its vote, and a second block of a view another one (R9)."""
         header, envelope = decode_as(proposal.header, Header), parse_envelope(proposal.vote)
-        self._bodies[block_hash(proposal.header)] = proposal.body
+        if body_hash(decode_as(proposal.body, Body)) != header.body_hash:
+            return
+        named = block_hash(proposal.header)
+        self._bodies[named] = proposal.body
         if header.epoch != at.epoch or not at.final_view < header.view <= at.view:
             return
         if self._electorates.leader_at(at.epoch, header.view) != sender:
             return
-        if body_hash(decode_as(proposal.body, Body)) != header.body_hash:
-            return
-        named = block_hash(proposal.header)
         if envelope.payload == vote_payload(VoteKind.NOTARIZE, at.epoch, header.view, named):
             vote = decode_as(envelope.payload, VotePayload)
             yield from self._take_vote(at, sender, vote, envelope)

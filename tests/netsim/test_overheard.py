@@ -234,10 +234,15 @@ def test_who_votes_for_a_block_has_read_the_certificates_in_it(watch: Overheard)
     _, message = parse_frame(block)
     assert isinstance(message, Proposal)
     about = block_hash(message.header)
-    for kind, found in ((NULLIFY, []), (NOTARIZE, [Charge(CHEAT, "votes")])):
+    spoilt = frame(Number.PROPOSAL, Proposal(message.header, b"\x80", message.vote))
+    assert not heard(watch, AT, CHEAT, spoilt)  # is not the body that the header names
+    for kind, signer, proves in (
+        (NULLIFY, ME, False), (NOTARIZE, CHEAT, False), (NOTARIZE, ME, True),
+    ):  # fmt: skip
         payload = vote_payload(kind, 2, 7, NO_DIGEST if kind is NULLIFY else about)
-        said = sign_envelope(KEYS[ME], Domain.VOTE, CHAIN, payload)
-        assert watch.says(ME, 1, frame(Number.VOTE, said)) == found
+        said = sign_envelope(KEYS[signer], Domain.VOTE, CHAIN, payload)
+        found = watch.says(ME, 1, frame(Number.VOTE, said))
+        assert found == ([Charge(CHEAT, "votes")] if proves else [])
 
 
 # The dice.
