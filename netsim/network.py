@@ -20,6 +20,7 @@ from netsim.fabric import Fabric, Links, Mutation, pairs_between
 from netsim.host import Disk, DiskError, Host, Simulated
 from netsim.trace import Trace
 from node.mesh import OUTBOX_BYTES_MAX
+from transport.link import STALL_SECONDS
 
 EVENTS_PER_MS_MAX = 20_000
 """More events at one virtual instant than any honest run has: time stands still, say so."""
@@ -48,6 +49,8 @@ class Counts:
 class _Outbox:
     """What one host has for another while a queue on the way is full, oldest first."""
 
+    since_ms: int
+    """When it was last empty, or something of it went on its way."""
     frames: deque[bytes] = field(default_factory=deque)
     bytes: int = 0
 
@@ -320,7 +323,7 @@ class Network:
         if outbox is not None:
             self._keep(outbox, data)
         elif not self._put(index, peer, data, late_us):
-            outbox = self._outboxes[index, peer] = _Outbox()
+            outbox = self._outboxes[index, peer] = _Outbox(self.now_ms)
             self._keep(outbox, data)
             self._offer_later(index, peer, outbox)
 
@@ -336,8 +339,13 @@ class Network:
                 return  # one of them crashed meanwhile
             while outbox.frames:
                 if not self._put(index, peer, outbox.frames[0]):
-                    self._offer_later(index, peer, outbox)
+                    if self.now_ms - outbox.since_ms < STALL_SECONDS * 1_000:
+                        self._offer_later(index, peer, outbox)
+                    else:  # the link ends, with all that waits for it, and comes up again
+                        del self._outboxes[index, peer]
+                        self._relink(index, peer)
                     return
+                outbox.since_ms = self.now_ms
                 outbox.bytes -= len(outbox.frames.popleft())
             del self._outboxes[index, peer]
 
