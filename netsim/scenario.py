@@ -48,7 +48,7 @@ MARKS = (
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
     "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
-    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines",
+    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -160,6 +160,18 @@ class Clog(Fault, tag="clog", frozen=True):
     swizzle: bool = False
 
 
+class BlackHole(Fault, tag="black-hole", frozen=True):
+    """What is greater than `mtu` bytes vanishes between nodes and `peers`, all others unless named.
+
+    `out` is what the nodes say, `in` what they hear. Smaller frames pass, and nobody is told.
+    """
+
+    nodes: Nodes = "random"
+    peers: tuple[Node, ...] = ()
+    direction: Literal["in", "out", "both"] = "out"
+    mtu: Annotated[int, msgspec.Meta(ge=256, le=1 << 20)] = 1_280
+
+
 class Reset(Fault, tag="reset", frozen=True):
     """The connections of nodes break off at once, whatever is under way on them."""
 
@@ -254,10 +266,14 @@ class Wipe(Fault, tag="wipe", frozen=True):
 
 
 class Restore(Fault, tag="restore", frozen=True):
-    """The power fails, and a backup that is `age` old comes back in place of the folder."""
+    """The power fails, and a backup that is `age` old comes back in place of the folder.
+
+    A `snapshot` is of the whole machine, the mark at its place included: nothing here tells of it.
+    """
 
     nodes: Nodes = "random"
     age: Length = Length(3_000_000)
+    snapshot: bool = False
     damages: ClassVar[bool] = True
 
 
@@ -272,7 +288,7 @@ class Retire(Fault, tag="retire", frozen=True):
 
 
 AnyFault: TypeAlias = (
-    Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
+    Weather | Partition | Clog | BlackHole | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
     | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
@@ -514,7 +530,7 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _damage_problems(scenario)
 
 
-_NETWORK = (Weather, Partition, Clog, Reset, Spike, Squeeze)
+_NETWORK = (Weather, Partition, Clog, BlackHole, Reset, Spike, Squeeze)
 _TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
     "node": (*_NETWORK, Crash, Pause),
     "real": (*_NETWORK, Crash, Pause, Wipe),
@@ -595,6 +611,8 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         for node in nodes_named(fault):
             if node >= table:
                 yield f"{path}.nodes", f"node {node} at a table of {table}"
+        if isinstance(fault, BlackHole) and any(node >= table for node in fault.peers):
+            yield f"{path}.peers", f"node {max(fault.peers)} at a table of {table}"
         if isinstance(fault, Partition):
             named = [node for group in fault.groups for node in group]
             if any(node >= table for node in named):

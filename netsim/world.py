@@ -37,6 +37,7 @@ from netsim.network import Network
 from netsim.outcome import Ended, Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
+from netsim.strikes import swallowing
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
 from netsim.witness import Witness
@@ -81,6 +82,7 @@ class TableRun:
         self._room: Room | None = None
         self._rolls_at_heal = self._height_at_heal = 0
         self._stopped_ms: int | None = None
+        self._hindered = ""
         self._links: dict[int, Links] = {}
         self._said: dict[tuple[int, int, int, bool], bytes] = {}
         self._make(seed)
@@ -322,6 +324,9 @@ class TableRun:
                 out, into = fault.direction != "in", fault.direction != "out"
                 pairs = pairs_of(nodes, len(network.hosts), out=out, into=into)
                 network.fabric.clog(pairs, end_ms * US_PER_MS)
+            case s.BlackHole():
+                pairs = swallowing(fault, len(network.hosts))
+                network.fabric.swallow(pairs, fault.mtu, end_ms * US_PER_MS)
             case s.Spike():
                 pairs = pairs_of(nodes, len(network.hosts))
                 network.fabric.spike(pairs, fault.delay.us, end_ms * US_PER_MS)
@@ -381,8 +386,9 @@ class TableRun:
                 network.at(end_ms, lambda: self._end_misdirection(node))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
-            case s.Restore(age=age):
+            case s.Restore(age=age, snapshot=snapshot):
                 self._replace_disk(node, self._backups(node, age.ms), end_ms)
+                self.network.hosts[node].disk.is_copy = not snapshot
             case _:
                 raise AssertionError(f"{fault} meets no host")
 
@@ -434,7 +440,7 @@ class TableRun:
         if network.hosts[node].node is None and node not in self._down and not self.is_done:
             self.trace.mark("quarantines")
             self.trace.mark("records_lost", disk.begin_anew())
-            self.game.invariants.lost_disk(node, 0)
+            self.game.invariants.lost_disk(node, disk.records)
             network.at(network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
@@ -449,8 +455,7 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
-        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
-        self.game.invariants.lost_disk(node, max(finals, default=0))
+        self.game.invariants.lost_disk(node, host.disk.records)
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 
@@ -520,6 +525,8 @@ class TableRun:
         healthy = [slot for slot in range(self.scenario.table) if slot not in self.damaged]
         self._down = tuple(self._rng.sample(healthy, min(f_down, len(healthy))))
         self.trace.note(network.now_ms, -1, "heal", f"down {self._down}" if self._down else "")
+        if held := network.fabric.hindrances(network.now_ms * US_PER_MS):
+            self._hindered = f"; healed at {network.now_ms} ms: {held}"
         for a, b in network.fabric.heal():
             if (a, b) not in network.fabric.blocked:
                 network.link_up(a, b)
@@ -632,7 +639,8 @@ class TableRun:
             done = len(self.game.rolls) - self._rolls_at_heal
             waits = f"{done} of {self.scenario.liveness.rolls} rolls"
             what = waits if self._stopped_ms is None else "does not come to rest"
-            raise ViolatedError(f"L {what} {late_ms} ms after the start: {self._stand()}")
+            stand = f"{self._stand()}{self._hindered}"
+            raise ViolatedError(f"L {what} {late_ms} ms after the start: {stand}")
 
     def _judged(self) -> list[Replica]:
         return [
@@ -675,6 +683,7 @@ class TableRun:
             trace.mark(name, getattr(tally, name))
         trace.mark("bets_settled", tally.settled)
         trace.mark("crashes", self.network.counts.crashes)
+        trace.mark("swallowed", self.network.fabric.tolls.swallowed)
 
     def _settle_debts(self) -> dict[str, int]:
         judged = next(n for n in self.game.honest if n not in self._down and self._is_up(n))
