@@ -72,7 +72,7 @@ class Shown:
         self.played.ask(2, SetVote(0))
         self.played.network.run(self.played.network.now_ms + EPOCH_MS_MIN + 5_000)
         self.late_player, self.late_height = self.bet_where_a_roll_is_settled()
-        while len(self.played.rolls) < 8:
+        while len(self.played.rolls) < 10:
             self.played.ask(1, PlaceBet(0, Kind.COME, 0, 10))
             self.played.play(len(self.played.rolls) + 1, limit_ms=300_000)
         self.numbers = range(5, len(self.played.rolls) - 1)
@@ -107,6 +107,10 @@ class Shown:
         A node tries its player's bets on the newest state and sends none while the dice are out.
         """
         played = self.played
+        while sum(map(self.has_field_bet, range(4))) < 2:  # one of them does not lead
+            for player in range(4):
+                played.submit(player, PlaceBet(0, Kind.FIELD, 0, 5))
+            played.network.run(played.network.now_ms + 100)
         reveals = hold_reveals(played)
         with pytest.raises(ViolatedError):
             played.play(len(played.rolls) + 1, limit_ms=30_000)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from consensus.encoding import DecodeError, digest, encode
 from consensus.evidence import OffenceKind
-from consensus.signing import Domain, SigningKey, key_id, sign_envelope
+from consensus.signing import SigningKey, build_envelope, key_id
 from consensus.validators import faults_tolerated
 from node.descriptor import Join, Member as JoiningMember
 from node.game.receipts import DONE, Code, Receipt
@@ -232,12 +232,12 @@ def test_the_word_of_a_voter_that_has_left_since_is_not_counted() -> None:
 @pytest.mark.parametrize("which", ["identity", "consensus_key"])
 def test_a_newcomer_s_key_has_to_be_acceptable_whatever_it_seems_to_sign(which: str) -> None:
     """With a key of another order, signatures can be made that some verifiers take."""
-    chain_id, key = bytes(32), SigningKey(digest("key", b"carla"))
-    own = JoiningMember(key.public_key, key_of("carla vote"), digest("box", b"carla"), "carla")
+    box = digest("box", b"carla")
+    own = JoiningMember(key_of("carla"), key_of("carla vote"), box, "carla")
     for keys, is_taken in (({}, True), ({which: bytes(32)}, False)):
         asked = Join(bytes(16), replace(own, **keys), ())
-        envelope = sign_envelope(key, Domain.JOIN, chain_id, encode(asked))
-        taken = open_newcomer(envelope, chain_id, lambda *_signed: True)
+        envelope = build_envelope(key_id(asked.member.identity), encode(asked), bytes(64))
+        taken = open_newcomer(envelope, bytes(32), lambda *_signed: True)
         assert (taken is not None) == is_taken
 
 

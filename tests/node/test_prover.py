@@ -15,7 +15,7 @@ from node.game.receipts import Code
 from node.proof import MAGIC, Bundle, check_bundle
 from node.prover import list_bets, prove_bet, prove_roll
 from node.replay import StoredChain, chain_of_records
-from tests.node.shown import but, hold_reveals, refuted, release
+from tests.node.shown import FIELD, but, hold_reveals, refuted, release
 
 
 def shown(played: PlayingTable) -> tuple[Table, StoredChain]:
@@ -47,20 +47,24 @@ def test_who_came_later_is_named_by_its_leaf_and_a_founder_by_the_terms() -> Non
     params = GameParams(join_rule=JoinRule.ANY_VOTER)
     played = PlayingTable(1, seed=1, signatures="memo", described=True, newcomers=1, params=params)
     played.join(1)
-    played.play(1, limit_ms=300_000)
+    played.play(4, limit_ms=300_000)  # the first bets on the field are decided by then
     played.settle()
     table, chain = shown(played)
+    bundles = list[Bundle]()
     for player in range(2):
         placed = next(
-            one for one in list_bets(table, played.terms, chain) if one.player == f"player {player}"
+            one
+            for one in list_bets(table, played.terms, chain)
+            if (one.player, one.key) == (f"player {player}", FIELD)
         )
         data = prove_bet(table, played.terms, chain, placed.height, placed.index)
         proved = check_bundle(data, verify)
         assert proved.bet is not None
         assert proved.bet.name == placed.player
-        bundle = decode_as(data[len(MAGIC) :], Bundle)
-        assert len(bundle.bet[0].identity) == player
-    nobody = but(bundle, bet=(but(bundle.bet[0], identity=()),))
+        bundles.append(decode_as(data[len(MAGIC) :], Bundle))
+    founders, later = bundles
+    assert founders.bet[0].identity == ()
+    nobody = but(later, bet=(but(later.bet[0], identity=()),))
     refuted(nobody, "nothing proves who player 1 is")
 
 
