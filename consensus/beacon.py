@@ -26,7 +26,6 @@ from consensus.beacon_state import (
     Settled,
 )
 from consensus.dealing import (
-    ENTROPY_BYTES,
     AckPayload,
     DealHeader,
     HeldShares,
@@ -41,7 +40,6 @@ from consensus.effects import (
     Now,
     Persist,
     Report,
-    RequestEntropy,
     Send,
     SharesLogged,
 )
@@ -140,11 +138,10 @@ class Beacon:
         self._me = me
         self._signer = signer
         self._box_secret = box_secret
-        self._dealer = Dealer(context, me, signer, box_keys, records)
+        self._dealer = Dealer(context, me, signer, box_secret, box_keys, records)
         self._state: BeaconState | None = None
         self._remembers = True
         self._wanted = False
-        self._entropy_asked = False
         self.changes = 0
         """How often an input came, or an own item was made: until then `items` stay the same."""
         self._done = 0  # the changes that `advance` has dealt with
@@ -187,19 +184,6 @@ class Beacon:
         return tuple(self._proofs.values())
 
     # Inputs from this node.
-
-    def entropy(self, data: bytes, now: Now) -> None:
-        """Take the answer to a `RequestEntropy`: a dealing is made of it if one is still due."""
-        assert len(data) == ENTROPY_BYTES, f"{len(data)} bytes of entropy"
-        self.changes += 1
-        self._entropy_asked = False
-        state = self._state
-        if state is None or not self._remembers or not self._dealer.wants_entropy(state):
-            return
-        batch = state.next_batch(self._me)
-        self._acks.clear()
-        self._records.append(self._dealer.deal(batch, data, now, self.delta_ms))
-        self._hold_own()
 
     def finalized(
         self,
@@ -255,7 +239,8 @@ class Beacon:
 
     def _resume(self, now: Now) -> None:
         if self._state is not None and self._remembers:
-            self._dealer.follow(self._state, now, self.delta_ms)
+            if self._dealer.follow(self._state, now, self.delta_ms, wanted=self._wanted):
+                self._acks.clear()
             self._hold_own()
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
@@ -280,10 +265,6 @@ class Beacon:
                 self.changes += 1
             for running in self._running.values():
                 self._ask(running, now)
-            wants = self._wanted and self._remembers and self._dealer.wants_entropy(state)
-            if wants and not self._entropy_asked:
-                self._entropy_asked = True
-                self._effects.append(RequestEntropy(ENTROPY_BYTES))
         self._done = self.changes
         asks = [one.ask.due_ms for one in self._running.values() if one.roll.item is None]
         self.deadline_ms = earliest(self._dealer.due_ms, *asks)

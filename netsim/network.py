@@ -218,7 +218,8 @@ class Network:
         """Perform effects in order; the power may fail between any two of them."""
         host = self.hosts[index]
         node = host.node
-        asked = late_us = 0
+        asked: list[int] = []
+        late_us = 0
         for effect in effects:
             if host.crash_after is not None:
                 host.crash_after -= 1
@@ -243,7 +244,7 @@ class Network:
                 case Committed(height):
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
-                    asked += size
+                    asked.append(size)
                 case Report(_, fault):
                     self.counts.faults[fault] = self.counts.faults.get(fault, 0) + 1
                 case Halt(reason):
@@ -253,9 +254,10 @@ class Network:
                     pass  # news for whoever observes
         if late_us:
             self._busy(host, late_us)
-        if node is not None and asked:
-            self.trace.input(self.now_ms, index, _ENTROPY, 1)
-            self.perform(index, node.entropy(self.rng.randbytes(asked), self.clock(index)))
+        for size in asked:
+            if node is not None and host.node is node:
+                self.trace.input(self.now_ms, index, _ENTROPY, 1)
+                self.perform(index, node.entropy(self.rng.randbytes(size), self.clock(index)))
         self._set_timer(index)
 
     def _busy(self, host: Host, more_us: int) -> None:

@@ -267,10 +267,14 @@ class Wipe(Fault, tag="wipe", frozen=True):
 
 
 class Restore(Fault, tag="restore", frozen=True):
-    """The power fails, and a backup that is `age` old comes back in place of the folder."""
+    """The power fails, and a backup that is `age` old comes back in place of the folder.
+
+    A `snapshot` is of the whole machine, the mark at its place included: nothing here tells of it.
+    """
 
     nodes: Nodes = "random"
     age: Length = Length(3_000_000)
+    snapshot: bool = False
     damages: ClassVar[bool] = True
 
 

@@ -393,8 +393,9 @@ class TableRun:
                 network.at(end_ms, lambda: self._end_version(node, dialect))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
-            case s.Restore(age=age):
+            case s.Restore(age=age, snapshot=snapshot):
                 self._replace_disk(node, self._backups(node, age.ms), end_ms)
+                self.network.hosts[node].disk.is_copy = not snapshot
             case _:
                 raise AssertionError(f"{fault} meets no host")
 
@@ -446,7 +447,7 @@ class TableRun:
         if network.hosts[node].node is None and node not in self._down and not self.is_done:
             self.trace.mark("quarantines")
             self.trace.mark("records_lost", disk.begin_anew())
-            self.game.invariants.lost_disk(node, 0)
+            self.game.invariants.lost_disk(node, disk.records)
             network.at(network.now_ms + 500, lambda: self._back(node))
 
     def _begin_version(self, node: int, dialect: Dialect | None) -> None:
@@ -477,8 +478,7 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
-        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
-        self.game.invariants.lost_disk(node, max(finals, default=0))
+        self.game.invariants.lost_disk(node, host.disk.records)
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from consensus.beacon import Beacon, BeaconState
 from consensus.beacon_rolls import RevealPayload, SecretName, name_secrets
 from consensus.dealing import ack_payload
-from consensus.effects import Now, RequestEntropy
+from consensus.effects import Now
 from consensus.encoding import decode_as, digest, encode
 from consensus.evidence import (
     Evidence,
@@ -555,20 +555,3 @@ def test_who_learns_that_it_may_have_forgotten_something_says_no_more_of_its_dea
     table.perform(1)
     table.run(5_000)
     assert kinds([sent for sent in table.sent if sent[1] == 1])["DEAL"]
-
-
-def test_entropy_that_comes_when_something_may_be_forgotten_makes_no_dealing() -> None:
-    table = Table(N)
-    beacon = Beacon(
-        make_context(N),
-        ValidatorIndex(1),
-        table.signers[1],
-        table.box_secrets[1],
-        table.box_keys,
-    )
-    beacon.finalized(table.state.fork(), table.now, block=table.hash, wanted=True)
-    [asked] = beacon.advance(table.now)
-    assert isinstance(asked, RequestEntropy)
-    beacon.remember(table.now, everything=False)
-    beacon.entropy(bytes(asked.size), table.now)
-    assert beacon.advance(table.now) == []
