@@ -7,7 +7,7 @@ import pytest
 
 from consensus.encoding import DecodeError, decode_as, encode
 from consensus.messages import Header, Number, Proposal, VotePayload, frame, parse_frame
-from consensus.signing import Envelope, build_envelope
+from consensus.signing import Envelope, KeyId, build_envelope
 from netsim.dialects import UNKNOWN, Dialect
 from netsim.scenario import ScenarioError, Version, parse_scenario
 from netsim.simulation import simulate
@@ -96,7 +96,7 @@ VOTE = VotePayload(kind=1, epoch=0, view=1, digest=bytes(32))
 @pytest.mark.parametrize("speaks", ["newer", "older"])
 def test_another_version_has_another_form_of_each_message(speaks: str) -> None:
     other = dialect(speaks, changes=1.0, adds=0.0)
-    signed = build_envelope(bytes(8), encode(VOTE), bytes(64))
+    signed = build_envelope(KeyId(bytes(8)), encode(VOTE), bytes(64))
     [said] = other.words(frame(Number.VOTE, signed))
     number, message = parse_frame(said)
     assert number is Number.VOTE
