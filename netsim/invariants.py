@@ -30,13 +30,13 @@ from consensus.messages import (
     Flag,
     Header,
     Number,
+    Proposal,
     VoteKind,
     VotePayload,
     block_hash,
-    parse_frame,
     vote_payload,
 )
-from consensus.signing import Domain, Envelope, KeyId, PublicKey, Verify, signed_bytes
+from consensus.signing import Domain, KeyId, PublicKey, Verify, parse_envelope, signed_bytes
 from consensus.validators import Validators
 
 
@@ -105,13 +105,16 @@ class Invariants:
         index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
         return None if index is None else self._hosts[epoch][index]
 
-    def key_of(self, epoch: int, kid: bytes) -> tuple[int, PublicKey] | None:
-        """Return the host and the key of a voter of an epoch, None if the key id is nobody's."""
+    def keys_at(self, epoch: int) -> Sequence[tuple[int, PublicKey]]:
+        """Return the voters' hosts and keys by index, none of an epoch that nobody entered."""
         voters = self._electorates.get(epoch)
-        index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
-        if voters is None or index is None:
-            return None
-        return self._hosts[epoch][index], voters.keys[index]
+        if voters is None:
+            return ()
+        return tuple(zip(self._hosts[epoch], voters.keys, strict=True))
+
+    def leader_at(self, epoch: int, view: int) -> int:
+        """Return the host that leads a view of a known epoch."""
+        return self._hosts[epoch][self._electorates[epoch].leader(view)]
 
     def hash_at(self, height: int) -> bytes:
         """Return the hash of an agreed block."""
@@ -134,9 +137,14 @@ class Invariants:
         """The greatest height that an honest host finalized."""
         return len(self._chain)
 
-    def lost_disk(self, host: int, height: int) -> None:
-        """A host has another disk with this final height; what it signed stays signed."""
-        self._stored[host] = height
+    def lost_disk(self, host: int, records: Sequence[LogRecord]) -> None:
+        """A host has another disk with these records; what it signed and said stays signed."""
+        kept = {(one.epoch, one.view, one.kind) for one in records if isinstance(one, VoteLogged)}
+        for key in [key for key in self._durable if key[0] == host and key not in self._sent]:
+            if (*key[1], key[2]) not in kept:
+                del self._durable[key]
+        finals = (one.height for one in records if isinstance(one, FinalLogged))
+        self._stored[host] = max(finals, default=0)
         self._final_rounds.pop(host, None)
 
     def restarted(self, host: int, height: int, root: bytes) -> None:
@@ -158,7 +166,9 @@ class Invariants:
         match effect:
             case Send(_, data):
                 if data[0] == Number.VOTE:
-                    self._sent_vote(host, data)
+                    self._sent_vote(host, data[1:])
+                elif data[0] == Number.PROPOSAL:
+                    self._sent_vote(host, decode_as(data[1:], Proposal).vote)
                 elif data[0] == Number.CERTIFICATE:
                     self._valid(f"G1 host {host} sends", data[1:])
             case Persist(records):
@@ -246,8 +256,7 @@ class Invariants:
             raise ViolatedError(f"I5 host {host} votes in {round_}, not above its final one")
 
     def _sent_vote(self, host: int, data: bytes) -> None:
-        _, envelope = parse_frame(data)
-        assert isinstance(envelope, Envelope)
+        envelope = parse_envelope(data)
         vote = decode_as(envelope.payload, VotePayload)
         signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
         if self._hosts[vote.epoch][signer] != host:

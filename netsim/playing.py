@@ -32,7 +32,7 @@ from node.descriptor import (
     build_descriptor,
     chain_id_of,
 )
-from node.epoch import NO_FLOOR, EpochKeys, Floor
+from node.epoch import EpochKeys, Floor
 from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
@@ -218,7 +218,7 @@ class PlayingTable:
             make_signer=self._make_signer,
             verify=self.verify,
         )
-        floor = self.floors.get(index, None if disk.is_copy else NO_FLOOR)
+        floor = self.floors.get(index, disk.floor)
         replica = Replica(setup, tuple(disk.records), disk.block, floor)
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)

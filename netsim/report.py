@@ -197,6 +197,8 @@ def _told(fault: s.AnyFault) -> str:
             return wall.join(" ".join(map(str, group)) for group in fault.groups)
         case s.Clog(direction=direction):
             return f"held back: {direction}"
+        case s.BlackHole(direction=direction, mtu=mtu):
+            return f"above {mtu} bytes swallowed: {direction}"
         case s.Spike(delay=delay):
             return f"{delay} later"
         case s.Squeeze():

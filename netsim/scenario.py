@@ -41,13 +41,14 @@ Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
     "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
-    "twins", "spendthrift",
+    "twins", "spendthrift", "double-proposer", "double-voter",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "standstills",
+    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
+    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -159,6 +160,18 @@ class Clog(Fault, tag="clog", frozen=True):
     swizzle: bool = False
 
 
+class BlackHole(Fault, tag="black-hole", frozen=True):
+    """What is greater than `mtu` bytes vanishes between nodes and `peers`, all others unless named.
+
+    `out` is what the nodes say, `in` what they hear. Smaller frames pass, and nobody is told.
+    """
+
+    nodes: Nodes = "random"
+    peers: tuple[Node, ...] = ()
+    direction: Literal["in", "out", "both"] = "out"
+    mtu: Annotated[int, msgspec.Meta(ge=256, le=1 << 20)] = 1_280
+
+
 class Reset(Fault, tag="reset", frozen=True):
     """The connections of nodes break off at once, whatever is under way on them."""
 
@@ -233,6 +246,18 @@ class Rot(Fault, tag="rot", frozen=True):
     damages: ClassVar[bool] = True
 
 
+class Misdirected(Fault, tag="misdirected", frozen=True):
+    """A write is said to be durable and lands on another record's place, or nowhere if `lost`.
+
+    The power fails at the end. The node has to refuse to start; its store is moved away, and it
+    begins anew with the mark of how far it has signed.
+    """
+
+    nodes: Nodes = "random"
+    lost: bool = False
+    damages: ClassVar[bool] = True
+
+
 class Wipe(Fault, tag="wipe", frozen=True):
     """The power fails and the folder is lost; the node comes back with its keys alone."""
 
@@ -241,10 +266,14 @@ class Wipe(Fault, tag="wipe", frozen=True):
 
 
 class Restore(Fault, tag="restore", frozen=True):
-    """The power fails, and a backup that is `age` old comes back in place of the folder."""
+    """The power fails, and a backup that is `age` old comes back in place of the folder.
+
+    A `snapshot` is of the whole machine, the mark at its place included: nothing here tells of it.
+    """
 
     nodes: Nodes = "random"
     age: Length = Length(3_000_000)
+    snapshot: bool = False
     damages: ClassVar[bool] = True
 
 
@@ -259,8 +288,8 @@ class Retire(Fault, tag="retire", frozen=True):
 
 
 AnyFault: TypeAlias = (
-    Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
-    | Lying | Rot | Wipe | Restore | Join | Retire
+    Weather | Partition | Clog | BlackHole | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
+    | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
 
@@ -395,7 +424,8 @@ def parse_scenario(text: str, where: str = "scenario") -> Scenario:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
-        raise ScenarioError(_located(text, where, path.strip("`"), reason)) from None
+        path = path.strip("`")
+        raise ScenarioError(_located(text, where, path, reason + _value(data, path))) from None
     for path, reason in problems(scenario):
         raise ScenarioError(_located(text, where, path, reason))
     return scenario
@@ -445,6 +475,16 @@ def _lines(text: str) -> dict[str, int]:
     return lines
 
 
+def _value(data: object, path: str) -> str:
+    """Say what stands at a path, where that is a number, a word or a truth value."""
+    for step in re.findall(r"[\w\-]+", path):
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isdecimal():
+            data = data[int(step)]
+    return f", not {data!r}" if isinstance(data, (bool, int, float, str)) else ""
+
+
 def _located(text: str, where: str, path: str, reason: str) -> str:
     """Say where in the file the reason applies: the line of the key, else of what holds it."""
     lines = _lines(text)
@@ -490,7 +530,7 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _damage_problems(scenario)
 
 
-_NETWORK = (Weather, Partition, Clog, Reset, Spike, Squeeze)
+_NETWORK = (Weather, Partition, Clog, BlackHole, Reset, Spike, Squeeze)
 _TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
     "node": (*_NETWORK, Crash, Pause),
     "real": (*_NETWORK, Crash, Pause, Wipe),
@@ -571,6 +611,8 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         for node in nodes_named(fault):
             if node >= table:
                 yield f"{path}.nodes", f"node {node} at a table of {table}"
+        if isinstance(fault, BlackHole) and any(node >= table for node in fault.peers):
+            yield f"{path}.peers", f"node {max(fault.peers)} at a table of {table}"
         if isinstance(fault, Partition):
             named = [node for group in fault.groups for node in group]
             if any(node >= table for node in named):

@@ -300,6 +300,8 @@ class WholeTable:
     async def _see_it_end(self) -> None:
         scenario = self.scenario
         await trio.sleep(scenario.heals_at.us / 1_000_000)
+        held = self._fabric.hindrances(self.wires.now_us)
+        hindered = f"; healed at {self._now_ms()} ms: {held}" if held else ""
         self.wires.mended(
             [pair for pair, cuts in self._fabric.blocked.items() for _ in range(cuts)]
         )
@@ -314,9 +316,10 @@ class WholeTable:
             if self._rolls() - first >= scenario.liveness.rolls:
                 self._playing = False
             if trio.current_time() > limit:
-                raise ViolatedError(f"L not at rest: {self._stand()}")
+                raise ViolatedError(f"L not at rest: {self._stand()}{hindered}")
         marks = self.trace.marks
         marks["rolls"] = self._rolls()
+        marks["swallowed"] = self._fabric.tolls.swallowed
         marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
         replicas = [node.replica for node in self._nodes if node.replica is not None]
         marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)

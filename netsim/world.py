@@ -3,12 +3,10 @@
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from consensus.effects import (
     CertificateLogged,
     Committed,
-    EvidenceLogged,
     FinalLogged,
     Persist,
     RollLogged,
@@ -28,7 +26,6 @@ from consensus.messages import (
 from consensus.signing import Envelope, PublicKey, key_id, parse_envelope
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
-from netsim.attribution import Attribution, Debt, Standing
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
@@ -40,8 +37,10 @@ from netsim.network import Network
 from netsim.outcome import Ended, Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
+from netsim.strikes import swallowing
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
+from netsim.witness import Witness
 from node.game.operations import Leave
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import BlockResult
@@ -83,6 +82,7 @@ class TableRun:
         self._room: Room | None = None
         self._rolls_at_heal = self._height_at_heal = 0
         self._stopped_ms: int | None = None
+        self._hindered = ""
         self._links: dict[int, Links] = {}
         self._said: dict[tuple[int, int, int, bool], bytes] = {}
         self._make(seed)
@@ -121,11 +121,8 @@ class TableRun:
         identities = [PublicKey(game.identity_of(slot)) for slot in range(scenario.table)]
         game.replayed = self._post
         self.ledger = Ledger(chain_id, params, identities, game.verify)
-        invariants, network = game.invariants, self.network
-        self.attribution = Attribution(chain_id, game.verify, invariants.key_of)
-        self._cheats = frozenset(bad)
-        if bad:
-            network.heard = self._hear
+        network = self.network
+        self._witness = Witness(game, sorted(bad), self.damaged)
         for act in scenario.act:
             self.schedule_act(act)
         for fault in self._faults:
@@ -151,6 +148,7 @@ class TableRun:
         def watch(host: int, effect: object) -> None:
             observe(host, effect)
             self._observe(host, effect)
+            self._witness.watch(host, effect)
 
         network = Network(
             f"hosts {self._name}", hosts, boot, fabric=fabric, observe=watch, trace=self.trace
@@ -227,25 +225,6 @@ class TableRun:
         place = (host, vote.epoch, vote.view, vote.kind == VoteKind.NOTARIZE)
         if self._said.setdefault(place, vote.digest) != vote.digest:
             self.trace.mark("equivocations")
-
-    def _hear(self, host: int, frames: Sequence[tuple[ValidatorIndex, bytes]]) -> None:
-        """Look at what cheats tell an honest node, just before it looks itself."""
-        if host in self.damaged or all(sender not in self._cheats for sender, _ in frames):
-            return
-        one, boot = self.game.replicas[host], self.network.hosts[host].boots
-        epoch, engine = one.final.membership.epoch, one.engine
-        at = Standing(host, boot, epoch, engine.view, engine.final.view)
-        for sender, data in frames:
-            if sender not in self._cheats:
-                continue
-            offender = self.attribution.hears(at, sender, data)
-            if offender is not None:
-                # It is the node's own once the step is over and the power is still on.
-                self.network.at(self.network.now_ms + 1, partial(self._owe, at, offender))
-
-    def _owe(self, at: Standing, offender: int) -> None:
-        if self._is_up(at.host) and self.network.hosts[at.host].boots == at.boot:
-            self.attribution.owes(Debt(at.host, offender, at.epoch, self.ledger.height))
 
     def _post(self, result: BlockResult, header: Header, body: Body) -> None:
         parts = (body.parent_cert, body.skips, body.system, body.actions)
@@ -345,6 +324,9 @@ class TableRun:
                 out, into = fault.direction != "in", fault.direction != "out"
                 pairs = pairs_of(nodes, len(network.hosts), out=out, into=into)
                 network.fabric.clog(pairs, end_ms * US_PER_MS)
+            case s.BlackHole():
+                pairs = swallowing(fault, len(network.hosts))
+                network.fabric.swallow(pairs, fault.mtu, end_ms * US_PER_MS)
             case s.Spike():
                 pairs = pairs_of(nodes, len(network.hosts))
                 network.fabric.spike(pairs, fault.delay.us, end_ms * US_PER_MS)
@@ -398,10 +380,15 @@ class TableRun:
                 network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
+            case s.Misdirected(lost=lost):
+                stream = self._stream(f"misdirected {node} {now_ms}")
+                host.disk.misdirect(stream, overwrites=not lost)
+                network.at(end_ms, lambda: self._end_misdirection(node))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
-            case s.Restore(age=age):
+            case s.Restore(age=age, snapshot=snapshot):
                 self._replace_disk(node, self._backups(node, age.ms), end_ms)
+                self.network.hosts[node].disk.is_copy = not snapshot
             case _:
                 raise AssertionError(f"{fault} meets no host")
 
@@ -443,6 +430,19 @@ class TableRun:
         host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
 
+    def _end_misdirection(self, node: int) -> None:
+        """Take the power; if the node then refuses to start, its operator moves the store away."""
+        network, disk = self.network, self.network.hosts[node].disk
+        if network.hosts[node].node is not None:
+            network.crash(node, "power, with a disk that misdirects")
+        disk.settle()
+        self._back(node)
+        if network.hosts[node].node is None and node not in self._down and not self.is_done:
+            self.trace.mark("quarantines")
+            self.trace.mark("records_lost", disk.begin_anew())
+            self.game.invariants.lost_disk(node, disk.records)
+            network.at(network.now_ms + 500, lambda: self._back(node))
+
     def _backups(self, node: int, age_ms: int) -> Disk:
         """Return what the disk held `age_ms` ago, as far as its records' order tells."""
         disk = self.network.hosts[node].disk
@@ -455,8 +455,7 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
-        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
-        self.game.invariants.lost_disk(node, max(finals, default=0))
+        self.game.invariants.lost_disk(node, host.disk.records)
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 
@@ -526,6 +525,8 @@ class TableRun:
         healthy = [slot for slot in range(self.scenario.table) if slot not in self.damaged]
         self._down = tuple(self._rng.sample(healthy, min(f_down, len(healthy))))
         self.trace.note(network.now_ms, -1, "heal", f"down {self._down}" if self._down else "")
+        if held := network.fabric.hindrances(network.now_ms * US_PER_MS):
+            self._hindered = f"; healed at {network.now_ms} ms: {held}"
         for a, b in network.fabric.heal():
             if (a, b) not in network.fabric.blocked:
                 network.link_up(a, b)
@@ -535,6 +536,7 @@ class TableRun:
             host.frozen_until_ms = 0
             host.disk.refuses = ""
             host.disk.lying = False
+            host.disk.settle()
             self._full_speed(index)
             if index in self._down:
                 if host.node is not None:
@@ -637,7 +639,8 @@ class TableRun:
             done = len(self.game.rolls) - self._rolls_at_heal
             waits = f"{done} of {self.scenario.liveness.rolls} rolls"
             what = waits if self._stopped_ms is None else "does not come to rest"
-            raise ViolatedError(f"L {what} {late_ms} ms after the start: {self._stand()}")
+            stand = f"{self._stand()}{self._hindered}"
+            raise ViolatedError(f"L {what} {late_ms} ms after the start: {stand}")
 
     def _judged(self) -> list[Replica]:
         return [
@@ -674,27 +677,19 @@ class TableRun:
                 self.game.invariants.accused(slot, self.game.replicas[slot].engine.evidence)
         tally, trace = self.ledger.tally, self.trace
         if len(self.damaged) <= self.scenario.f:
-            trace.mark("cheats_owed", self._settle_debts())
+            for name, many in self._settle_debts().items():
+                trace.mark(name, many)
         for name in ("rolls", "points_made", "seven_outs", "refusals", "dealings"):
             trace.mark(name, getattr(tally, name))
         trace.mark("bets_settled", tally.settled)
         trace.mark("crashes", self.network.counts.crashes)
+        trace.mark("swallowed", self.network.fabric.tolls.swallowed)
 
-    def _settle_debts(self) -> int:
-        state = self._judged()[0].final
-        members, up = state.membership.members, [n for n in self.game.honest if self._is_up(n)]
-        return self.attribution.settle(
-            [slot for slot, member in enumerate(members) if member.cheated],
-            [slot for slot in state.membership.voters if slot in up],
-            state.membership.epoch,
-            since=self._height_at_heal if self._faults else 0,
-            height=state.height,
-            is_held=self._has_proof,
-        )
-
-    def _has_proof(self, debt: Debt) -> bool:
-        records = self.network.hosts[debt.finder].disk.records
-        return any(isinstance(r, EvidenceLogged) and r.slot == debt.offender for r in records)
+    def _settle_debts(self) -> dict[str, int]:
+        judged = next(n for n in self.game.honest if n not in self._down and self._is_up(n))
+        up = [n for n in self.game.honest if self._is_up(n)]
+        since = self._height_at_heal if self._faults else 0
+        return self._witness.settle(judged, up, since=since)
 
 
 def links_of(link: s.LinkPart) -> Links:
