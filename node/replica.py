@@ -459,13 +459,10 @@ class Replica:
         state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
         result, own = state.result, state.membership.slot_of(self._kid)
-        for player, seq, receipts in result.actions:
+        played = zip(result.actions, block.body.actions, strict=True)
+        for (player, seq, receipts), envelope in played:
             if player == own:
-                self._own.pop(seq, None)
-                # After a restart nobody waits for the answers.
-                for ticket, receipt in zip(self._tickets.pop(seq, ()), receipts, strict=False):
-                    if ticket != NO_TICKET:
-                        self._effects.append(Answer(ticket, block.height, receipt))
+                self._answer(block.height, seq, receipts, envelope)
         self._records.extend(
             RollLogged(
                 session=roll.session, number=roll.number, height=block.height, proof=roll.proof
@@ -494,6 +491,16 @@ class Replica:
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
         self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
+
+    def _answer(self, height: int, seq: int, receipts: Sequence[Receipt], envelope: bytes) -> None:
+        """Say what became of an own action, which another one with the same number may have ousted."""
+        signed, tickets = self._own.pop(seq, None), self._tickets.pop(seq, ())
+        if signed is not None and not signed.is_same(envelope):
+            height, receipts = 0, [Receipt(Code.OTHER_DEVICE, (seq,))] * len(tickets)
+        # After a restart nobody waits for the answers.
+        for ticket, receipt in zip(tickets, receipts, strict=False):
+            if ticket != NO_TICKET:
+                self._effects.append(Answer(ticket, height, receipt))
 
     # Epochs.
 
