@@ -73,6 +73,8 @@ class Invariants:
         self._chain_id = chain_id
         self._verify = verify
         self.byzantine = tuple(byzantine)
+        self.foreign: dict[int, None] = {}
+        """Hosts that spoke another version: their messages may be found wrong, and nothing proven."""
         self._root_of = root_of
         self._durable: dict[tuple[int, Round, int], bytes] = {}  # host, round, kind -> digest
         self._sent: dict[tuple[int, Round, int], bytes] = {}
@@ -186,7 +188,7 @@ class Invariants:
                 self._committed(host, effect)
             case Halt(reason):
                 raise ViolatedError(f"halt: host {host}: {reason}")
-            case Report(peer, fault) if peer not in self.byzantine:
+            case Report(peer, fault) if peer not in self.byzantine and peer not in self.foreign:
                 raise ViolatedError(f"blame: host {host} blames honest host {peer}: {fault}")
             case _:
                 pass

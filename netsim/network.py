@@ -16,6 +16,7 @@ from consensus.effects import Committed, Halt, Now, Persist, Report, RequestEntr
 from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from netsim.chance import US_PER_MS
+from netsim.dialects import Dialect
 from netsim.fabric import Fabric, Links, Mutation, pairs_between
 from netsim.host import Disk, DiskError, Host, Simulated
 from netsim.trace import Trace
@@ -79,6 +80,8 @@ class Network:
         self.drops: Callable[[int, int, bytes], bool] | None = None  # from, to, frame
         self.heard: Callable[[int, Sequence[tuple[ValidatorIndex, bytes]]], None] | None = None
         """Sees what a host's node is about to take in."""
+        self.dialects: dict[int, Dialect] = {}
+        """Hosts that run another version of the program."""
         self._boot = boot
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
@@ -233,7 +236,9 @@ class Network:
             self._observe(index, effect)
             match effect:
                 case Send(to, data):
-                    self._send(index, to, data, late_us)
+                    dialect = self.dialects.get(index) if self.dialects else None
+                    for said in (data,) if dialect is None else dialect.words(data):
+                        self._send(index, to, said, late_us)
                 case Persist():
                     pass
                 case Committed(height):

@@ -48,7 +48,8 @@ MARKS = (
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
     "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
-    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
+    "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
+    "foreign",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -277,6 +278,20 @@ class Restore(Fault, tag="restore", frozen=True):
     damages: ClassVar[bool] = True
 
 
+class Version(Fault, tag="version", frozen=True):
+    """Nodes are stopped, come back as another version of the program, and after `for` as this one.
+
+    Of a `newer` one's messages the share `changes` has a form that nobody here knows; beside the share
+    `adds` of them stands another message, of a number that nobody knows;
+    an `older` one leaves fields out.
+    """
+
+    nodes: Nodes = "random"
+    speaks: Literal["newer", "older"] = "newer"
+    changes: Probability = 0.3
+    adds: Probability = 0.3
+
+
 class Join(Fault, tag="join", frozen=True):
     """A newcomer asks for a place, everybody approves, it catches up and asks for a vote."""
 
@@ -289,7 +304,7 @@ class Retire(Fault, tag="retire", frozen=True):
 
 AnyFault: TypeAlias = (
     Weather | Partition | Clog | BlackHole | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
-    | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
+    | Lying | Rot | Misdirected | Wipe | Restore | Version | Join | Retire
 )  # fmt: skip
 
 
@@ -532,7 +547,7 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 _NETWORK = (Weather, Partition, Clog, BlackHole, Reset, Spike, Squeeze)
 _TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
-    "node": (*_NETWORK, Crash, Pause),
+    "node": (*_NETWORK, Crash, Pause, Version),
     "real": (*_NETWORK, Crash, Pause, Wipe),
 }
 """What whole nodes can be put through. Everything that is not of the network, a signal, or an empty
@@ -579,7 +594,8 @@ def _tier_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _tier_of(fault: Fault) -> str:
-    return "tier core or real" if isinstance(fault, _TIER_FAULTS["real"]) else "tier core"
+    others = [tier for tier, kinds in _TIER_FAULTS.items() if isinstance(fault, kinds)]
+    return f"tier {' or '.join(('core', *others))}"
 
 
 def _real_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ from netsim import scenario as s
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
+from netsim.dialects import Dialect
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
 from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
@@ -51,6 +52,8 @@ LOOK_MS = 250
 """How often a table is asked whether it has reached what it must."""
 RETRY_MS = 1_000
 """How often a member that may not leave yet asks again."""
+RESTART_MS = 300
+"""How long a node takes to start as another version."""
 OBSERVED_MS = 1_000
 """How often bounds on memory are looked at."""
 NOT_PROMISED = frozenset({"G1", "G2", "G3", "G4", "G5", "G6", "halt", "L"})
@@ -384,6 +387,10 @@ class TableRun:
                 stream = self._stream(f"misdirected {node} {now_ms}")
                 host.disk.misdirect(stream, overwrites=not lost)
                 network.at(end_ms, lambda: self._end_misdirection(node))
+            case s.Version():
+                dialect = Dialect(self._stream(f"dialect {node} {now_ms}"), fault)
+                self._begin_version(node, dialect)
+                network.at(end_ms, lambda: self._end_version(node, dialect))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
             case s.Restore(age=age, snapshot=snapshot):
@@ -442,6 +449,22 @@ class TableRun:
             self.trace.mark("records_lost", disk.begin_anew())
             self.game.invariants.lost_disk(node, disk.records)
             network.at(network.now_ms + 500, lambda: self._back(node))
+
+    def _begin_version(self, node: int, dialect: Dialect | None) -> None:
+        """Stop a node, and start it again as another version, or as this one."""
+        network = self.network
+        if network.hosts[node].node is not None:
+            network.crash(node, "another version")
+        network.dialects.pop(node, None)
+        if dialect is not None:
+            network.dialects[node] = dialect
+            self.game.invariants.foreign[node] = None
+        network.at(network.now_ms + RESTART_MS, lambda: self._back(node))
+
+    def _end_version(self, node: int, dialect: Dialect) -> None:
+        self.trace.mark("foreign", dialect.foreign)
+        if self.network.dialects.get(node) is dialect:
+            self._begin_version(node, None)
 
     def _backups(self, node: int, age_ms: int) -> Disk:
         """Return what the disk held `age_ms` ago, as far as its records' order tells."""
@@ -531,6 +554,7 @@ class TableRun:
             if (a, b) not in network.fabric.blocked:
                 network.link_up(a, b)
                 network.link_up(b, a)
+        network.dialects.clear()
         for index, host in enumerate(network.hosts):
             host.crash_after = None
             host.frozen_until_ms = 0

@@ -149,7 +149,7 @@ def test_a_seed_is_one_schedule_and_leaving_a_fault_out_changes_no_other() -> No
 
 
 def test_faults_that_came_later_change_nothing_of_what_a_swarm_draws_for_others() -> None:
-    later = ("misdirected", "black-hole")
+    later = ("misdirected", "black-hole", "version")
     scenario = load_scenario("squall")
     others = tuple(one for one in scenario.fault if s.plain(one)["kind"] not in later)
     without = replace(scenario, fault=others)
