@@ -26,7 +26,6 @@ from consensus.beacon_state import (
     Settled,
 )
 from consensus.dealing import (
-    AckPayload,
     DealHeader,
     HeldShares,
     ack_payload,
@@ -150,9 +149,6 @@ class Beacon:
         self._held: dict[tuple[int, int], _Held] = {}
         self._stored: dict[tuple[int, int], SharesLogged] = {}
         self._deals: dict[tuple[int, int], bytes] = {}  # the first that was seen of each batch
-        self._acks: dict[
-            tuple[int, ValidatorIndex], Envelope
-        ] = {}  # the first, by batch and holder
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
@@ -227,9 +223,9 @@ class Beacon:
             del self._early[key]
 
     def remember(self, now: Now, *, everything: bool) -> None:
-        """Take note whether the journal is all that was dealt and acked with this key in this epoch.
+        """Take note whether the journal is all that was said with this key in this epoch.
 
-        Who may have forgotten some of it deals and acks nothing (PROTOCOL 9.2).
+        Who may have forgotten whose shares it published deals nothing (PROTOCOL 9.2).
         """
         if everything != self._remembers:
             self.changes += 1
@@ -239,8 +235,7 @@ class Beacon:
 
     def _resume(self, now: Now) -> None:
         if self._state is not None and self._remembers:
-            if self._dealer.follow(self._state, now, self.delta_ms, wanted=self._wanted):
-                self._acks.clear()
+            self._dealer.follow(self._state, now, self.delta_ms, wanted=self._wanted)
             self._hold_own()
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
@@ -394,32 +389,16 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
-        try:
-            ack = decode_as(envelope.payload, AckPayload)
-        except DecodeError as error:
-            return f"an ack is malformed: {error}"
-        if (ack.epoch, ack.dealer, ack.batch) != (header.epoch, header.dealer, header.batch):
+        if envelope.payload != ack_payload(header):
             return None  # an honest one is late, perhaps under its key of the epoch before
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        first = self._acks.get((header.batch, holder))
-        is_other = first is not None and first.payload != envelope.payload
-        is_news = first is None or (is_other and (holder, OffenceKind.TWO_ACKS) not in self._proofs)
-        is_wanted = envelope.payload == ack_payload(header) and self._dealer.wants_ack(holder)
-        if not is_news and not is_wanted:
+        if not self._dealer.wants_ack(holder):
             return None
         if not self._signed(Domain.ACK, holder, envelope):
             return f"an ack that holder {holder} did not sign"
-        if first is None:
-            self._acks[header.batch, holder] = envelope
-        elif is_news:
-            halves = [
-                build_envelope(one.kid, one.payload, one.signature) for one in (first, envelope)
-            ]
-            self._proofs[holder, OffenceKind.TWO_ACKS] = build_evidence(Domain.ACK, *halves)
-        if is_wanted:
-            self._dealer.take_ack(holder, envelope.signature)
+        self._dealer.take_ack(holder, envelope.signature)
         return None
 
     def _receive_reveal(
@@ -563,8 +542,6 @@ class Beacon:
         return sign_envelope(self._signer, Domain.ACK, self._context.chain_id, ack_payload(header))
 
     def _send_ack(self, header: DealHeader) -> None:
-        if not self._remembers:
-            return
         to = ValidatorIndex(header.dealer)
         self._effects.append(Send(to, frame(Number.ACK, self._ack(header))))
 

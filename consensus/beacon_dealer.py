@@ -97,13 +97,10 @@ class Dealer:
             if isinstance(record, DealCertificateLogged) and record.epoch == context.epoch:
                 self._items[record.batch] = record.item
 
-    def follow(self, state: BeaconState, now: Now, delta_ms: int, *, wanted: bool) -> bool:
+    def follow(self, state: BeaconState, now: Now, delta_ms: int, *, wanted: bool) -> None:
         """Take a new final state: end what it certifies, begin what is `wanted` and due behind it.
 
         Due is another dealing when little is left, or only what is half published.
-
-        Returns:
-            Whether one began.
         """
         batch = state.next_batch(self._me)
         if self._open is not None and self._open.dealing.batch < batch:
@@ -113,10 +110,8 @@ class Dealer:
         stock = state.stock(self._me)
         is_due = stock.secrets <= REFILL_SECRETS or stock.published
         refused = state.refuses_batch(self._me, batch) is not None
-        begins = wanted and self._open is None and is_due and not refused
-        if begins:
+        if wanted and self._open is None and is_due and not refused:
             self._begin(batch, now, delta_ms)
-        return begins
 
     def rest(self) -> None:
         """Say no more of the dealing under way, until the next `follow`."""

@@ -48,7 +48,7 @@ MARKS = (
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
     "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
-    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
+    "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
     "foreign",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
