@@ -114,7 +114,6 @@ def _dice(beacon: Beacon, voters: int) -> Found:
             yield "dealings of one dealer", many, ahead - oldest + BATCHES_AHEAD
         many = sum(key[0] == dealer for key in beacon._certificates)
         yield "certificates of one dealer", many, BATCHES_AHEAD
-    yield "acks", len(beacon._acks), voters
     early = Counter(holder for _, holder in beacon._early)
     yield "early reveals of one holder", max(early.values(), default=0), EARLY_ROLLS
     yield "rolls run", len(beacon._running), PENDING_ROLLS

@@ -30,13 +30,13 @@ from consensus.messages import (
     Flag,
     Header,
     Number,
+    Proposal,
     VoteKind,
     VotePayload,
     block_hash,
-    parse_frame,
     vote_payload,
 )
-from consensus.signing import Domain, Envelope, KeyId, PublicKey, Verify, signed_bytes
+from consensus.signing import Domain, KeyId, PublicKey, Verify, parse_envelope, signed_bytes
 from consensus.validators import Validators
 
 
@@ -73,6 +73,8 @@ class Invariants:
         self._chain_id = chain_id
         self._verify = verify
         self.byzantine = tuple(byzantine)
+        self.foreign: dict[int, None] = {}
+        """Hosts that spoke another version: their messages may be found wrong, and nothing proven."""
         self._root_of = root_of
         self._durable: dict[tuple[int, Round, int], bytes] = {}  # host, round, kind -> digest
         self._sent: dict[tuple[int, Round, int], bytes] = {}
@@ -137,9 +139,14 @@ class Invariants:
         """The greatest height that an honest host finalized."""
         return len(self._chain)
 
-    def lost_disk(self, host: int, height: int) -> None:
-        """A host has another disk with this final height; what it signed stays signed."""
-        self._stored[host] = height
+    def lost_disk(self, host: int, records: Sequence[LogRecord]) -> None:
+        """A host has another disk with these records; what it signed and said stays signed."""
+        kept = {(one.epoch, one.view, one.kind) for one in records if isinstance(one, VoteLogged)}
+        for key in [key for key in self._durable if key[0] == host and key not in self._sent]:
+            if (*key[1], key[2]) not in kept:
+                del self._durable[key]
+        finals = (one.height for one in records if isinstance(one, FinalLogged))
+        self._stored[host] = max(finals, default=0)
         self._final_rounds.pop(host, None)
 
     def restarted(self, host: int, height: int, root: bytes) -> None:
@@ -161,7 +168,9 @@ class Invariants:
         match effect:
             case Send(_, data):
                 if data[0] == Number.VOTE:
-                    self._sent_vote(host, data)
+                    self._sent_vote(host, data[1:])
+                elif data[0] == Number.PROPOSAL:
+                    self._sent_vote(host, decode_as(data[1:], Proposal).vote)
                 elif data[0] == Number.CERTIFICATE:
                     self._valid(f"G1 host {host} sends", data[1:])
             case Persist(records):
@@ -179,7 +188,7 @@ class Invariants:
                 self._committed(host, effect)
             case Halt(reason):
                 raise ViolatedError(f"halt: host {host}: {reason}")
-            case Report(peer, fault) if peer not in self.byzantine:
+            case Report(peer, fault) if peer not in self.byzantine and peer not in self.foreign:
                 raise ViolatedError(f"blame: host {host} blames honest host {peer}: {fault}")
             case _:
                 pass
@@ -249,8 +258,7 @@ class Invariants:
             raise ViolatedError(f"I5 host {host} votes in {round_}, not above its final one")
 
     def _sent_vote(self, host: int, data: bytes) -> None:
-        _, envelope = parse_frame(data)
-        assert isinstance(envelope, Envelope)
+        envelope = parse_envelope(data)
         vote = decode_as(envelope.payload, VotePayload)
         signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
         if self._hosts[vote.epoch][signer] != host:
