@@ -6,7 +6,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter, time_ns
 from typing import Any
@@ -25,6 +25,7 @@ from netsim.scenario import (
     shipped,
 )
 from netsim.simulation import simulate
+from netsim.takings import SIGMAS_MAX
 from netsim.throws import CHI_SQUARE_MAX
 from netsim.tokens import TokenError, parse_token
 from netsim.trace import Happening
@@ -333,14 +334,28 @@ def _tell_sweep(found: Sweep, folder: Path, *, as_json: bool) -> None:
     )
     marks = ", ".join(f"{name} {count:,}" for name, count in told["marks"].items() if count)
     click.echo(f"  {marks}")
-    if told["throws"]:
-        fair = told["dice_alarm"] or f"no alarm below {CHI_SQUARE_MAX:.0f}"
-        click.echo(f"  {told['throws']:,} throws, chi-square {told['chi_square']}: {fair}")
+    for strategy, dice in told["dice"].items():
+        if dice["throws"]:
+            click.echo(f"  {_tell_dice(strategy, dice)}")
+    if told["dice"]:
+        fair = f"no alarm below a chi-square of {CHI_SQUARE_MAX:.0f} and {SIGMAS_MAX} sigma"
+        click.echo(f"  {told['dice_alarm'] or fair}")
     for one in told["failures"][:SHOWN_MAX]:
         click.echo(f"  seed {one['seed']} at {one['at_ms']} ms: {one['text']}\n    {one['token']}")
     for seed in told["mismatches"][:SHOWN_MAX]:
         click.echo(f"  seed {seed}: two processes, two runs")
     click.echo(f"  kept in {folder}")
+
+
+def _tell_dice(strategy: str, dice: Mapping[str, Any]) -> str:
+    """Return one line: what fell, and what each bet came to for a chip, beside the odds."""
+    bets = [
+        f"{name} {one['found']:+.2%} of {one['chips']:,} chips "
+        f"({one['odds']:+.2%}, {one['sigmas']:+.1f} sigma)"
+        for name, one in dice["bets"].items()
+    ]
+    thrown = f"{strategy}: {dice['throws']:,} throws, chi-square {dice['chi_square']}"
+    return "; ".join((thrown, *bets))
 
 
 def _run_with_progress(

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 
 from netsim.scenario import Scenario, format_scenario, parse_scenario
 from netsim.simulation import simulate
-from netsim.throws import added, alarm, chi_square
+from netsim.takings import BETS, EVERYBODY, Sums, alarm_of, combined, judge
+from netsim.throws import alarm, chi_square
 from netsim.workers import Worker
 
 AGAIN_EVERY = 20
@@ -85,9 +86,18 @@ class Sweep:
         return dict(sorted(marks.items()))
 
     @property
-    def throws(self) -> list[int]:
-        """How often each outcome of the dice fell in all runs together."""
-        return added(one.get("throws", ()) for one in self.results.values())
+    def dice(self) -> Sums:
+        """What fell in all runs together, and what it made of bets, by strategy."""
+        return combined(one.get("dice", {}) for one in self.results.values())
+
+    @property
+    def dice_alarm(self) -> str:
+        """Return what is wrong with the dice, or with what they made of bets; empty if nothing."""
+        dice = self.dice
+        for strategy, counts in dice.items():
+            if text := alarm(counts["throws"]):
+                return text if strategy == EVERYBODY else f"{text}, at tables with {strategy}"
+        return alarm_of(dice)
 
     @property
     def verdict(self) -> str:
@@ -95,7 +105,7 @@ class Sweep:
 
         Unknown if the whole proves nothing.
         """
-        if self.of_verdict("violated") or self.mismatches or alarm(self.throws):
+        if self.of_verdict("violated") or self.mismatches or self.dice_alarm:
             return "violated"
         marks = self.marks
         missing = [name for name in self.scenario.expect.marks if not marks.get(name)]
@@ -133,10 +143,27 @@ class Sweep:
             "seeds_per_s": round(len(self.results) / max(seconds, 1e-6), 2),
             "sim_seconds_per_s": round(simulated / max(seconds, 1e-6), 1),
             "marks": self.marks,
-            "throws": sum(self.throws),
-            "chi_square": round(chi_square(self.throws), 1),
-            "dice_alarm": alarm(self.throws),
+            "dice": {name: _plain_dice(counts) for name, counts in sorted(self.dice.items())},
+            "dice_alarm": self.dice_alarm,
         }
+
+
+def _plain_dice(counts: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    bets = {name: judge(name, counts[name]) for name in BETS if name in counts}
+    return {
+        "throws": sum(counts["throws"]),
+        "chi_square": round(chi_square(counts["throws"]), 1),
+        "bets": {
+            name: {
+                "throws": one.throws,
+                "chips": one.chips,
+                "odds": round(one.odds, 6),
+                "found": round(one.found, 6),
+                "sigmas": round(one.sigmas, 2),
+            }
+            for name, one in bets.items()
+        },
+    }
 
 
 def is_run_again(seed: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from consensus import encoding
 from consensus.signing import Domain, PublicKey, Verify, parse_envelope, verify_envelope
-from netsim import rulebook
+from netsim import rulebook, takings
 from netsim.invariants import ViolatedError
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import BlockResult, ReturnedBet, RollResult
@@ -60,6 +60,8 @@ class Tally:
     dealings: int = 0
     throws: list[int] = field(default_factory=lambda: [0] * 36)
     """How often each of the outcomes fell, 1-1 first and 6-6 last."""
+    bets_sums: dict[str, list[int]] = field(default_factory=dict)
+    """What the bets that sweeps follow took in (`netsim.takings`)."""
 
 
 class Ledger:
@@ -353,6 +355,7 @@ class Ledger:
         first, second = roll.dice
         self.tally.throws[6 * first + second - 7] += 1
         dice, point = (first, second), session.point
+        self._take_in(session, dice)
         rows = {(row.player, row.kind, row.number): row for row in roll.bets}
         for player, bets in session.seats.items():
             moved: list[tuple[Key, _Bet]] = []
@@ -385,6 +388,15 @@ class Ledger:
         session.closed_at = 0
         session.active_ms = max(session.active_ms, 0)
         self._count(point, session.point, seven_out=seven_out)
+
+    def _take_in(self, session: _Session, dice: tuple[int, int]) -> None:
+        """Count what a throw makes of the chips on the bets that sweeps follow."""
+        for name, kind in takings.BETS.items():
+            lying = [bets.get((kind, 0)) for bets in session.seats.values()]
+            if chips := sum(bet.stake for bet in lying if bet is not None):
+                sums = self.tally.bets_sums.setdefault(name, [0] * 4)
+                more = takings.taking(name, session.point, dice, chips)
+                sums[:] = [a + b for a, b in zip(sums, more, strict=True)]
 
     def _move_chips(  # noqa: PLR0917  (a bet, and what becomes of it)
         self,

@@ -1,11 +1,12 @@
 """What a run is while it is under way, and what it came to, whatever tier ran it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netsim.scenario import Scenario
+from netsim.takings import EVERYBODY, Sums
 from netsim.trace import Happening
 
 
@@ -30,7 +31,7 @@ class Ended:
     marks: dict[str, int]
     violation: Violation | None
     done: bool
-    throws: list[int]
+    dice: Sums
     happenings: list[Happening]
 
 
@@ -63,7 +64,7 @@ class Found:
     missing: tuple[str, ...] = ()
     done: bool = True
     note: str = ""
-    throws: tuple[int, ...] = ()
+    dice: Sums = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,13 @@ class Outcome:
     """What the run should have gone through and did not: then it proves nothing."""
     note: str = ""
     """What the digest does not promise, in words; empty where the whole run comes again."""
-    throws: tuple[int, ...] = ()
-    """How often each outcome of the two dice fell (`netsim.throws`)."""
+    dice: Sums = field(default_factory=dict)
+    """What fell, and what it made of bets, by strategy (`netsim.throws`, `netsim.takings`)."""
+
+    @property
+    def throws(self) -> Sequence[int]:
+        """How often each outcome of the two dice fell, at all tables together."""
+        return self.dice.get(EVERYBODY, {}).get("throws", ())
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, as scripts read them."""
@@ -106,5 +112,5 @@ class Outcome:
             "marks": dict(sorted(self.marks.items())),
             "missing": list(self.missing),
             "note": self.note,
-            "throws": list(self.throws),
+            "dice": self.dice,
         }

@@ -32,11 +32,13 @@ from consensus.rounds import Rounds
 from consensus.votes import Tally
 from netsim.scenario import Scenario, load_scenario, parse_scenario
 from netsim.simulation import simulate
-from netsim.throws import added, alarm
+from netsim.takings import EVERYBODY, Sums, alarm_of, combined
+from netsim.throws import alarm
 from node import mempool
 from node.epoch import Epoch
 from node.evidence_pool import EvidencePool
 from node.execution import Execution
+from node.game.craps.board import POINT
 from node.game.craps.rules import rules_under
 from node.game.operations import PlaceBet
 from node.game.rules import Odds
@@ -213,6 +215,34 @@ def _few_sides(planter: Planter) -> None:
 
     planter.put(dice, "throw", few)
     planter.put(netsim.ledger, "throw", agreed)  # else a single roll would show it
+
+
+def _line_spared(planter: Planter) -> None:
+    """Let a seven fall before a point in place of a pair, and a pair behind it in place of a seven."""
+    from node.game import dice
+
+    thrown, reckoned = dice.throw, netsim.ledger.throw
+    settle, check = GameState.settle, netsim.ledger.Ledger._check_dice
+    point = [0]
+
+    def spared(first: int, second: int) -> tuple[int, int]:
+        changes = first + second == 7 if point[0] else first == second
+        return (first, first if point[0] else 7 - first) if changes else (first, second)
+
+    def settled(self: GameState, slot: int, seed: bytes) -> Any:
+        session = self.sessions[slot]
+        assert session is not None
+        point[0] = session.board[POINT]
+        return settle(self, slot, seed)
+
+    def checked(self: netsim.ledger.Ledger, session: Any, roll: Any) -> None:
+        point[0] = session.point
+        check(self, session, roll)
+
+    planter.put(dice, "throw", lambda seed, count, tag: spared(*thrown(seed, count, tag)))
+    planter.put(netsim.ledger, "throw", lambda *roll: spared(*reckoned(*roll)))
+    planter.put(GameState, "settle", settled)
+    planter.put(netsim.ledger.Ledger, "_check_dice", checked)
 
 
 # Chips.
@@ -462,6 +492,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("secret-twice", "a secret serves two rolls", _secret_twice, "party4", 5),
     Bug("loaded-dice", "half of the bytes are passed over", _loaded_dice, "party4", 5),
     Bug("few-sides", "the dice have four sides", _few_sides, "party4", 25),
+    Bug("spared", "dice spare the pass line", _line_spared, "party4", 60),
     Bug("final-lost", "a restart forgets a final block", _final_forgotten, "stormy", 10),
     Bug("blame", "signatures of honest players are doubted", _honest_blamed, "party4", 5),
     Bug("unnamed", "nobody is accused of two votes", _nobody_named, "conspiracy", 5),
@@ -558,13 +589,13 @@ def hunt(bug: Bug, seeds: int | None = None) -> Finding:
 
 def _search(bug: Bug, scenario: Scenario, seeds: int) -> Finding:
     """Run seeds until one breaks a rule, or until the dice of all of them do."""
-    throws: list[int] = []
+    dice: Sums = {}
     for seed in range(seeds):
         outcome, _ = simulate(scenario, seed)
         if outcome.violations:
             return Finding(bug, seed, outcome.violations[0].text)
-        throws = added((throws, outcome.throws))
-        if text := alarm(throws):
+        dice = combined((dice, outcome.dice))
+        if text := alarm(dice[EVERYBODY]["throws"]) or alarm_of(dice):
             return Finding(bug, seed, text)
     return Finding(bug, None, "")
 

@@ -17,7 +17,7 @@ import netsim
 from netsim.outcome import Ended, Found, Outcome, Run, Violation
 from netsim.scenario import Scenario, format_scenario
 from netsim.shares import Order, Shares, run_here, splits
-from netsim.throws import added
+from netsim.takings import Sums, combined
 from netsim.tokens import describe_scenario
 from netsim.weather import resolve
 
@@ -87,7 +87,7 @@ def merged(run: Run, tables: Iterable[Ended], lost: Sequence[str] = ()) -> Found
     whole = blake2b(digest_size=16)
     marks: dict[str, int] = {}
     violations: list[Violation] = []
-    throws: list[int] = []
+    dice: list[Sums] = []
     events = last_ms = 0
     done = True
     for one in tables:
@@ -96,7 +96,7 @@ def merged(run: Run, tables: Iterable[Ended], lost: Sequence[str] = ()) -> Found
             marks[name] = marks.get(name, 0) + count
         if one.violation is not None:
             violations.append(one.violation)
-        throws = added((throws, one.throws))
+        dice.append(one.dice)
         events += one.events
         last_ms = max(last_ms, one.now_ms)
         done = done and one.done
@@ -109,7 +109,7 @@ def merged(run: Run, tables: Iterable[Ended], lost: Sequence[str] = ()) -> Found
         marks=marks,
         missing=tuple(lost),
         done=done,
-        throws=tuple(throws),
+        dice=combined(dice),
     )
 
 
@@ -143,7 +143,7 @@ def _judge(run: Run, found: Found, wall_seconds: float) -> Outcome:
         marks=found.marks,
         missing=tuple(missing),
         note=found.note,
-        throws=found.throws,
+        dice=found.dice,
     )
 
 

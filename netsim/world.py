@@ -39,6 +39,7 @@ from netsim.outcome import Ended, Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
 from netsim.strikes import swallowing
+from netsim.takings import table_sums
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
 from netsim.witness import Witness
@@ -587,7 +588,11 @@ class TableRun:
             marks=trace.marks,
             violation=self.violation,
             done=self.is_done,
-            throws=self.ledger.tally.throws,
+            dice=table_sums(
+                sorted({str(one.strategy) for one in self._adversaries}),
+                self.ledger.tally.throws,
+                self.ledger.tally.bets_sums,
+            ),
             happenings=trace.happenings(),
         )
 

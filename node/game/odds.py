@@ -89,7 +89,7 @@ def figures(rules: GameRules, wagers: Sequence[Wager]) -> Figures | str:
 
 def analyse(rules: GameRules) -> tuple[Row, ...]:
     """Return the odds of every bet that a table with these rules takes."""
-    return tuple(_row(offer, _figures_of(rules, offer)) for offer in rules.offers())
+    return tuple(_row(offer, figures_of(rules, offer)) for offer in rules.offers())
 
 
 def analyse_wagers(rules: GameRules, texts: Sequence[str]) -> tuple[Row, ...] | str:
@@ -128,7 +128,7 @@ def problem(rules: GameRules) -> str | None:
     if rules.allows_unsound:
         return None
     for offer in rules.offers():
-        edge = _figures_of(rules, offer).edge
+        edge = figures_of(rules, offer).edge
         if not 0 <= edge <= EDGE_MAX:
             return (
                 f"{offer.name} at {offer.pays} has a house edge of {_decimal(edge * 100, 2)} %, "
@@ -137,7 +137,8 @@ def problem(rules: GameRules) -> str | None:
     return None
 
 
-def _figures_of(rules: GameRules, offer: Offer) -> Figures:
+def figures_of(rules: GameRules, offer: Offer) -> Figures:
+    """Return what the bets of an offer are worth together, from the moment of its board on."""
     paid = sum(bet.stake + bet.vig for _, bet in offer.bets)
     chain = _Chain(rules)
     steps = chain.explore(_State(offer.board, offer.bets, (), -paid, paid))

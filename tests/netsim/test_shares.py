@@ -76,7 +76,7 @@ def test_violations_are_told_in_the_order_of_virtual_time() -> None:
     run = Run(scenario, scenario, 1)
     ends = [
         Ended(
-            table=table, digest="00", events=1, now_ms=at_ms, marks={}, done=True, throws=[],
+            table=table, digest="00", events=1, now_ms=at_ms, marks={}, done=True, dice={},
             violation=Violation("L", "late", table, at_ms), happenings=[],
         )
         for table, at_ms in enumerate((900, 300, 300))

@@ -49,11 +49,15 @@ def test_a_run_counts_its_throws_and_a_sweep_with_crooked_ones_is_a_finding() ->
     found = Sweep(scenario, 2)
     found.take(0, outcome.plain(), again=False)
     found.take(1, outcome.plain(), again=False)
-    assert found.throws == added((outcome.throws, outcome.throws))
+    assert found.dice["all"]["throws"] == added((outcome.throws, outcome.throws))
     assert (found.verdict, found.plain()["dice_alarm"]) == ("ok", "")
-    found.results[1]["throws"] = thrown(random.Random(3), 2_000, more_sixes=0.2)
+    crooked = thrown(random.Random(3), 2_000, more_sixes=0.2)
+    found.results[1]["dice"] = {"all": {"throws": crooked}, "withholder": {"throws": crooked}}
     assert found.verdict == "violated"
     assert "2,0" in found.plain()["dice_alarm"]
+    others = thrown(random.Random(3), 40_000)  # among which they do not show
+    found.results[1]["dice"] = {"all": {"throws": others}, "withholder": {"throws": crooked}}
+    assert "at tables with withholder" in found.plain()["dice_alarm"]
 
 
 def test_more_frames_under_way_than_the_bound_are_a_finding(
