@@ -6,9 +6,10 @@ import msgspec
 import pytest
 import trio
 
-from consensus.encoding import decode_as
-from node.addresses import Known
-from node.descriptor import Descriptor, Invite
+from consensus.encoding import decode_as, encode
+from consensus.signing import Domain, build_envelope, key_id, parse_envelope, sign_envelope
+from node.addresses import Known, PeerAddrs
+from node.descriptor import Descriptor, Invite, chain_id_of
 from node.errors import OperatorError
 from node.guest import GIVE_UP_SECONDS, Admitted, ask_to_join
 from node.identity import credentials_of
@@ -134,6 +135,16 @@ def without_the_newcomer(handover: Handover) -> list[bytes]:
     return handover.frames(Contacts(4, 0, handover.known[:4]))
 
 
+def announced(handover: Handover, at: int, signer: int, *addresses: str) -> list[bytes]:
+    """Return everything, with what one member is said to say of itself, by the signature of one."""
+    key, terms = handover.entrance.keys[signer].identity, handover.terms
+    identity = handover.known[at].identity
+    payload = encode(PeerAddrs(2**60, addresses))
+    said = parse_envelope(sign_envelope(key, Domain.PEER_ADDRS, chain_id_of(terms), payload))
+    envelope = build_envelope(key_id(identity), payload, said.signature)
+    return handover.with_known(at, said=envelope)
+
+
 LIES: dict[str, tuple[Callable[[Handover], list[bytes]], str]] = {
     "another table": (another_table, "another table than that of the invite"),
     "a consent is missing": (a_consent_missing, "sent a wrong table: "),
@@ -163,7 +174,18 @@ LIES: dict[str, tuple[Callable[[Handover], list[bytes]], str]] = {
         "without those of the terms",
     ),
     "without the newcomer": (without_the_newcomer, "without this one"),
-    "an announcement that is none": (lambda h: h.with_known(1, said=b"\x80"), "cannot be read"),
+    "an announcement that is none": (
+        lambda h: h.with_known(1, said=b"\x80"),
+        "announcement that does not parse",
+    ),
+    "an announcement by another": (
+        lambda h: announced(h, 1, 0, "127.0.0.1:7009"),
+        "announcement whose signature does not verify",
+    ),
+    "an announcement of no address": (
+        lambda h: announced(h, 0, 0, "nowhere"),
+        "announcement of an address that is none: 'nowhere'",
+    ),
     "something else": (lambda _: [lobby_frame(LobbyNumber.ROOM, b"\x80")], "cannot be read"),
 }
 
@@ -184,6 +206,12 @@ def test_terms_that_nobody_should_play_by_are_not_saved() -> None:
     assert isinstance(outcome, OperatorError)
     assert str(outcome) == "the terms of 'friday': a field of lies"
     assert saved == []
+
+
+def test_what_a_member_says_of_itself_is_believed_by_its_signature() -> None:
+    handover = Handover()
+    outcome, saved, _ = asked(handover, saying(*announced(handover, 1, 1, "127.0.0.1:7009")))
+    assert saved == [outcome]
 
 
 def test_a_list_in_parts_is_whole_with_the_last_one() -> None:
