@@ -324,10 +324,12 @@ def test_who_waits_for_long_is_let_in_on_the_link_that_it_asked_by() -> None:
     run(main)
 
 
-LONGEST = ("a" * HOST_CHARS_MAX + ":60000", "[fe80::1%" + "\U00010348" * 64 + "]:60000")
-
-
-@pytest.mark.parametrize("address", LONGEST)
+@pytest.mark.parametrize(
+    "address",
+    ["a" * HOST_CHARS_MAX + ":60000"]
+    + ["[fe80::1%" + zone * 64 + "]:60000" for zone in ("a", "\U00010348")],
+    ids=["name", "zone", "foreign zone"],
+)
 def test_a_request_that_is_not_refused_fits_the_operation_that_hands_it_in(address: str) -> None:
     """Else whoever hands it in signs what nobody can read. The longest have names of four bytes."""
 
