@@ -142,7 +142,8 @@ class Beacon:
         self._box_secret = box_secret
         self._dealer = Dealer(context, me, signer, box_keys, records)
         self._state: BeaconState | None = None
-        self._remembers = True
+        self.remembers = True
+        """Whether the journal is all that was dealt and acked with this key; see `remember`."""
         self._wanted = False
         self._entropy_asked = False
         self.changes = 0
@@ -192,7 +193,7 @@ class Beacon:
         self.changes += 1
         self._entropy_asked = False
         state = self._state
-        if state is None or not self._remembers or not self._dealer.wants_entropy(state):
+        if state is None or not self.remembers or not self._dealer.wants_entropy(state):
             return
         batch = state.next_batch(self._me)
         self._other_acks.clear()
@@ -245,14 +246,14 @@ class Beacon:
 
         Who may have forgotten some of it deals and acks nothing (PROTOCOL 9.2).
         """
-        if everything != self._remembers:
+        if everything != self.remembers:
             self.changes += 1
-            self._remembers = everything
+            self.remembers = everything
             self._dealer.rest()
             self._resume(now)
 
     def _resume(self, now: Now) -> None:
-        if self._state is not None and self._remembers:
+        if self._state is not None and self.remembers:
             self._dealer.follow(self._state, now, self.delta_ms)
             self._hold_own()
 
@@ -278,7 +279,7 @@ class Beacon:
                 self.changes += 1
             for running in self._running.values():
                 self._ask(running, now)
-            wants = self._wanted and self._remembers and self._dealer.wants_entropy(state)
+            wants = self._wanted and self.remembers and self._dealer.wants_entropy(state)
             if wants and not self._entropy_asked:
                 self._entropy_asked = True
                 self._effects.append(RequestEntropy(ENTROPY_BYTES))
@@ -599,7 +600,7 @@ class Beacon:
         return sign_envelope(self._signer, Domain.ACK, self._context.chain_id, ack_payload(header))
 
     def _send_ack(self, header: DealHeader) -> None:
-        if not self._remembers:
+        if not self.remembers:
             return
         to = ValidatorIndex(header.dealer)
         self._effects.append(Send(to, frame(Number.ACK, self._ack(header))))

@@ -85,7 +85,7 @@ class Dissemination:
         """Tell everybody where this node stands; stored votes go out again at once."""
         self._status_ms = now.mono_ms + STATUS_IDLE_MS
         self._old_mark = self._mark()
-        if not self.peers:
+        if not self.peers.others:
             return
         if self._rounds.has_own_votes():
             self._repeat(now)
@@ -197,27 +197,30 @@ class Dissemination:
         now: Now,
         *,
         awake: bool,
-        missing: BlockHash | None,
-        is_final: bool,
+        missing: tuple[BlockHash, bool] | None,
         unsettled: int | None,
     ) -> None:
-        """Send what is due. `missing` has to be fetched, `unsettled` is a view to ask about."""
+        """Send what is due.
+
+        `missing` has to be fetched, and whether it is final; `unsettled` is a view to ask about.
+        """
         now_ms, view = now.mono_ms, self._rounds.view
-        if not self.peers:
+        if not self.peers.others:
             return
         if self._relay_ms is not None and now_ms >= self._relay_ms:
             self._relay_ms = None
             n = self._validators.n
-            first = [p for p, _ in self.peers.others() if (self._me - p - view) % n < RELAYS_FIRST]
+            first = [p for p, _ in self.peers.others if (self._me - p - view) % n < RELAYS_FIRST]
             self._relay(first, self._relay_mark, now)
         if self._relay_all_ms is not None and now_ms >= self._relay_all_ms:
             self._relay_all_ms = None
             self._old_mark = self._relay_all_mark
-            self._relay([peer for peer, _ in self.peers.others()], self._old_mark, now)
+            self._relay([peer for peer, _ in self.peers.others], self._old_mark, now)
         if awake and now_ms >= self._retry_ms:
             self._repeat(now)
         if missing is not None or self.fetcher.deadline_ms is not None:
-            self.fetcher.seek(missing, final=is_final, leader=self._validators.leader(view - 1))
+            target, final = missing or (None, False)
+            self.fetcher.seek(target, final=final, leader=self._validators.leader(view - 1))
             request = self.fetcher.ask(now_ms, self.delta_ms)
             if request is not None:
                 self._send(request[0], Number.GET_BLOCKS, request[1])
@@ -228,7 +231,7 @@ class Dissemination:
 
     def deadline_ms(self, *, awake: bool, asks: bool) -> int | None:
         """Return when `speak` has something to say; `asks` for the certificate of a view."""
-        if not self.peers:
+        if not self.peers.others:
             return None
         return earliest(
             self._status_ms,
@@ -274,7 +277,7 @@ class Dissemination:
     def _repeat(self, now: Now) -> None:
         """Say again what others may have missed; whoever is ahead of the Status in front helps."""
         self._ask_status(None, now)
-        for peer, _ in self.peers.others():
+        for peer, _ in self.peers.others:
             self._help(peer)
         self._repeat_votes(None)
         steps = min(self._retries, RETRY_STEPS_MAX)
@@ -291,7 +294,7 @@ class Dissemination:
                 voted = known.voters_for_proposal()
                 self.sends += [
                     Send(peer, known.proposal_frame)
-                    for peer, _ in self.peers.others()
+                    for peer, _ in self.peers.others
                     if to in (None, peer) and not voted >> peer & 1
                 ]
         frames = [vote.frame for vote in votes if vote is not None]

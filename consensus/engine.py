@@ -71,6 +71,8 @@ WATCHED_VIEWS = 16
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
 
+_VOTE = Number.VOTE  # most messages are votes, and a member of an Enum is found slowly
+
 
 class Engine:
     """The rules R0 to R9 for one validator; see the module's text for the contract."""
@@ -129,10 +131,8 @@ class Engine:
         self._armed_ms: int | None = None  # when its timers start; None: asleep
         self._early_ms: int | None = None  # until then its proposal is ahead of the table clock
         self._proposed_ms: int | None = None
-        # What the rules lack.
         self._unsettled: int | None = None  # the view for whose certificate a leader asks
-        self._missing: BlockHash | None = None
-        self._missing_is_final = False
+        self._missing: tuple[BlockHash, bool] | None = None  # what to fetch, and if it is final
         self._records: list[LogRecord] = []
         if vote_above is not None and vote_above > logged:  # the next start has to know it too
             self._records.append(FloorLogged(epoch=epoch, view=vote_above))
@@ -141,6 +141,8 @@ class Engine:
         self.sealed: Held | None = None
         """What made the last block of this epoch final: nothing but answers comes from now on."""
         self.halted = resume(self._chain, self._rounds, records, epoch=epoch, me=me)
+        self.is_over = bool(self.halted)
+        """Whether no rule applies any more: the state diverged, or the epoch is sealed."""
         self._rounds.known_from = self._chain.final.view
         self._rounds.fresh.clear()
         self._rounds.silent.clear()
@@ -167,7 +169,7 @@ class Engine:
         outside = self._outside
         outside.peers[sender].silent = False
         match message:
-            case Envelope() if number is Number.VOTE:
+            case Envelope() if number is _VOTE:
                 self._on_vote(sender, message)
             case Proposal():
                 block = self._rounds.note_proposal(sender, message)
@@ -193,9 +195,10 @@ class Engine:
     def advance(self, now: Now) -> list[Effect]:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
+        rounds, outside = self._rounds, self._outside
         if not self.is_over:
             is_due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
-            stirs = self._rounds.noted
+            stirs = rounds.noted
             if stirs or is_due or not self._work:  # work that goes away without a block can wait
                 worked, self._work = self._work, self._app.has_work(self.tip.hash)
                 stirs |= self._work is not worked or (is_due and self._may_fire_by_time())
@@ -203,35 +206,20 @@ class Engine:
                 self._apply_rules()
             if stirs or is_due:
                 if not self.is_over:
-                    self._outside.speak(
-                        now,
-                        awake=self.awake,
-                        missing=self._missing,
-                        is_final=self._missing_is_final,
-                        unsettled=self._unsettled,
-                    )
+                    missing, asks = self._missing, self._unsettled
+                    outside.speak(now, awake=self.awake, missing=missing, unsettled=asks)
                 self.deadline_ms = self._next_deadline()
-        for peer, fault in self._rounds.faults:
-            self._report(peer, fault)
-        self._rounds.faults.clear()
-        for signer, vote in self._rounds.accused:
-            # Whoever did not cast both has a twin, and stops when it learns of it.
-            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
-        self._rounds.accused.clear()
+        if rounds.faults or rounds.accused:
+            self._blame()
         effects, self._effects = self._effects, []
-        if self._outside.sends:
-            effects += self._outside.sends
-            self._outside.sends = []
+        if outside.sends:
+            effects += outside.sends
+            outside.sends = []
         if self._records:
             effects.insert(0, self._persist())
         return effects
 
     # What others may ask.
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no rule applies any more: the state diverged, or the epoch is sealed."""
-        return bool(self.halted) or self.sealed is not None
 
     @property
     def final(self) -> Tip:
@@ -262,7 +250,7 @@ class Engine:
     def is_attended(self) -> bool:
         """Whether a quorum has said that it is in this epoch: it goes on without others."""
         n = self._validators.n
-        stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
+        stated = sum(peer.stated for index, peer in self._outside.peers.others if index < n)
         return stated >= self._validators.q
 
     @property
@@ -277,7 +265,7 @@ class Engine:
             self._outside.peers,
             self._validators,
             awake=self.awake,
-            fetching=self._missing or b"",
+            fetching=self._missing[0] if self._missing is not None else b"",
         )
 
     def grow(self, parties: int) -> None:
@@ -357,12 +345,15 @@ class Engine:
         which nothing here shows. So it listens first: others show it its own votes when they tell
         where they are. That costs nothing, for with fewer than q - 1 of them no vote is of use.
         """
-        forgotten, self._rounds.forgotten = self._rounds.forgotten, []
-        if not self._votes or (self.floor == 0 and not self.is_listening and not forgotten):
+        forgotten = self._rounds.forgotten
+        if not forgotten and self.floor == 0 and not self.is_listening:
             return False  # nearly always
+        self._rounds.forgotten = []
+        if not self._votes:
+            return False
         stated = [
             peer.view
-            for index, peer in self._outside.peers.others()
+            for index, peer in self._outside.peers.others
             if index < self._validators.n and peer.stated
         ]
         if self._past_view == INT_MAX and len(stated) > 2 * self._validators.f:
@@ -374,8 +365,8 @@ class Engine:
                     f"a {kind.name} vote in view {view} is signed with this node's key and not by "
                     "this node: another device uses the key, or this folder is an old copy"
                 )
-        if not self.is_listening and (self.floor is not None or self.is_unanimous):
-            return False
+        if not self.is_listening and (self.floor is not None or not self._validators.f):
+            return False  # where every certificate takes all of them, nobody goes on meanwhile
         view = self._rounds.view
         heard = sum(at <= view for at in stated)
         if self.is_listening:
@@ -386,11 +377,6 @@ class Engine:
         self.floor = max((view + 1, *(seen for _, seen in forgotten))) + WATCHED_VIEWS
         self._records.append(FloorLogged(epoch=self._electorate.epoch, view=self.floor))
         return True
-
-    @property
-    def is_unanimous(self) -> bool:
-        """Whether every certificate takes all validators: nobody goes on while one finds out."""
-        return self._validators.f == 0
 
     def _certified(self) -> bool:
         """Verify what has a quorum; take note of every certificate that is new (R4, R7, R8)."""
@@ -453,7 +439,7 @@ class Engine:
 
     def _seek(self, missing: BlockHash, *, final: bool) -> None:
         if self._missing is None and (final or not self._outside.fetcher.is_barren(missing)):
-            self._missing, self._missing_is_final = missing, final
+            self._missing = missing, final
 
     def _apply(self, path: list[Block]) -> None:
         for at, block in enumerate(path, 1):
@@ -462,6 +448,7 @@ class Engine:
             self._commit(block)
             if block.header.flags == Flag.SEAL:
                 self.sealed = self._rounds.finalization or self._rounds.better
+                self.is_over = True
                 # A tail may be what made it final: whoever is shown the seal needs the tails too.
                 self._records += [tail.log() for tail in path[at:] if not tail.logged]
                 return
@@ -714,8 +701,9 @@ class Engine:
             deltas = LEAD_DELTAS
         # Views since the final one that were left without a block, or too late for one: a node that
         # is always too early makes finality impossible, though others go on without it.
-        fruitful = sum(known.nullify is None for known in self._rounds.open)
-        barren = max(self.view - 1 - self.final.view - fruitful, 0)
+        barren = self._rounds.view - 1 - self._chain.final.view
+        if barren:
+            barren = max(barren - sum(known.nullify is None for known in self._rounds.open), 0)
         return self._armed_ms + backed_off(deltas * self.delta_ms, barren)
 
     def _next_deadline(self) -> int | None:
@@ -777,16 +765,26 @@ class Engine:
             assert block is not None, "a leader votes for its own block"
             proposal = Proposal(block.header_bytes, block.body_bytes, envelope)
             data = known.proposal_frame = frame(Number.PROPOSAL, proposal)
-        if self._outside.peers:
+        if self._outside.peers.others:
             self._effects.append(Send(None, data))
         self._rounds.count_own(kind, view, about, vote_envelope)
+
+    def _blame(self) -> None:
+        """Report what peers did wrong, and show those who seem to be two what they signed."""
+        for peer, fault in self._rounds.faults:
+            self._report(peer, fault)
+        self._rounds.faults.clear()
+        for signer, vote in self._rounds.accused:
+            # Whoever did not cast both has a twin, and stops when it learns of it.
+            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
+        self._rounds.accused.clear()
 
     def _report(self, peer: ValidatorIndex, fault: str) -> None:
         self._effects.append(Report(peer, fault))
 
     def _halt(self, why: str) -> None:
         if not self.halted:
-            self.halted = why
+            self.halted, self.is_over = why, True
             self._effects.append(Halt(why))
 
     def _persist(self) -> Persist:

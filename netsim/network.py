@@ -27,6 +27,8 @@ BATCH_FRAMES_MAX = 100
 _FIRSTS_MAX = 1 << 40
 _CALL, _MAIL, _TIMER = 0, 1, 2
 _FRAME, _DEADLINE, _ENTROPY, _PEER_UP, _START = range(5)
+_INTACT = Mutation.INTACT  # asked of each frame, and a member of an Enum is found slowly
+_VOTE, _CERTIFICATE = int(Number.VOTE), int(Number.CERTIFICATE)
 
 
 @dataclass(slots=True)
@@ -212,11 +214,10 @@ class Network:
                     return
                 late_us += host.write_us
             self._observe(index, effect)
+            if isinstance(effect, Send):
+                self._send(index, effect.to, effect.frame, late_us)
+                continue
             match effect:
-                case Send(to, data):
-                    self._send(index, to, data, late_us)
-                case Persist():
-                    pass
                 case Committed(height):
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
@@ -227,7 +228,7 @@ class Network:
                     self.crash(index, f"halted: {reason}")
                     return
                 case _:
-                    pass  # news for whoever observes
+                    pass  # stored already, or news for whoever observes
         if late_us:
             self._busy(host, late_us)
         if node is not None and asked:
@@ -246,7 +247,8 @@ class Network:
         due_ms = host.node.deadline_ms
         if due_ms is None:
             return
-        due_ms = max(host.clock.when(due_ms), self.now_ms)
+        due_ms = host.clock.when(due_ms)
+        due_ms = max(due_ms, self.now_ms)
         if host.timer_ms is None or due_ms < host.timer_ms:
             host.timer_ms = due_ms
             self._push(due_ms, _TIMER, index)
@@ -290,9 +292,9 @@ class Network:
         counts, number = self.counts, data[0]
         counts.frames += frames
         counts.bytes += frames * len(data)
-        if number == Number.VOTE:
+        if number == _VOTE:
             counts.votes += frames
-        elif number == Number.CERTIFICATE:
+        elif number == _CERTIFICATE:
             counts.certificates += frames
 
     def transmit(self, index: int, peer: int, data: bytes, late_us: int = 0) -> None:
@@ -304,18 +306,19 @@ class Network:
         if not arrives:
             self.trace.message(self.now_ms, index, peer, -1, data)
         for at_us, state in arrives:
-            if state is Mutation.CORRUPT:
+            if state is not _INTACT:
                 # The link's own protection finds it and ends the link, which comes up again.
                 self.trace.message(self.now_ms, index, peer, -1, data)
                 self.at(at_us // US_PER_MS, lambda: self._relink(index, peer))
                 continue
             when_ms = -(-at_us // US_PER_MS)
             self.trace.message(self.now_ms, index, peer, when_ms, data)
-            batch = self._mail[peer].get(when_ms)
-            if batch is None:
-                self._post(when_ms, peer, [(ValidatorIndex(index), data)])
+            mail = self._mail[peer]
+            if when_ms in mail:
+                mail[when_ms].append((ValidatorIndex(index), data))
             else:
-                batch.append((ValidatorIndex(index), data))
+                mail[when_ms] = [(ValidatorIndex(index), data)]
+                self._push(when_ms, _MAIL, peer)
 
     def _relink(self, index: int, peer: int) -> None:
         if self.is_linked(index, peer):
@@ -349,7 +352,7 @@ class Network:
             if self.heard is not None:
                 self.heard(index, part)
             try:
-                effects = node.receive(part, self.clock(index))
+                effects = node.receive(part, host.clock.now(self.now_ms))
             except DiskError as error:
                 self.crash(index, str(error))
                 return

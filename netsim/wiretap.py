@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from consensus.effects import Now, Send
 from consensus.validators import ValidatorIndex
 from netsim.trace import Trace
-from node.replica import Replica, ReplicaEffect
+from node.effects import ReplicaEffect
+from node.replica import Replica
 
 
 class Wiretap:

@@ -61,6 +61,7 @@ RECEIPTS_REMEMBERED = 1_024
 """Encodings of receipts kept: most of a block's are like others."""
 _JUSTIFICATION_BYTES = 64 << 10
 _DEAL_CERTIFICATE, _SETTLE = 1, 2
+_PLAIN = Flag.PLAIN  # asked for in every step, and a member of an Enum is found slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class ChainState:
     @property
     def is_sealed(self) -> bool:
         """Whether the epoch ends here: only tails may follow in it."""
-        return self.place.flags != Flag.PLAIN
+        return self.place.flags != _PLAIN
 
     def next_due(self) -> tuple[int, int] | None:
         """Return agreed time and session of the next timer, `NO_SESSION` if the epoch ends then."""
