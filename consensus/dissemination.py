@@ -4,6 +4,8 @@ Nothing here makes a statement: what goes out are stored votes, byte for byte, h
 blocks, and Status, which says where a node stands and marks what follows it as a repetition.
 """
 
+from collections.abc import Sequence
+
 from consensus.chain import Chain
 from consensus.effects import Now, Send
 from consensus.encoding import Record
@@ -16,7 +18,7 @@ from consensus.messages import (
     Status,
     frame,
 )
-from consensus.peers import Peers
+from consensus.peers import Peer, Peers
 from consensus.rounds import Rounds
 from consensus.sync import Fetcher, serve
 from consensus.timing import Timing, earliest
@@ -159,7 +161,9 @@ class Dissemination:
         peer.view, peer.final_view, peer.stated = status.view, status.final_view, True
         if now.mono_ms < peer.help_ms and not has_lost:
             return
-        helped = self._is_before(sender, self._old_mark) and self._help(sender)
+        view, final_view = self._old_mark
+        is_late = peer.view < view or peer.final_view < final_view
+        helped = is_late and self._help(sender)
         if status.ask and not awake and status.view == self._rounds.view:
             helped |= self._repeat_votes(sender)
         if helped:
@@ -209,13 +213,13 @@ class Dissemination:
             return
         if self._relay_ms is not None and now_ms >= self._relay_ms:
             self._relay_ms = None
-            n = self._validators.n
-            first = [p for p, _ in self.peers.others if (self._me - p - view) % n < RELAYS_FIRST]
+            turn, n = self._me - view, self._validators.n
+            first = [one for one in self.peers.others if (turn - one[0]) % n < RELAYS_FIRST]
             self._relay(first, self._relay_mark, now)
         if self._relay_all_ms is not None and now_ms >= self._relay_all_ms:
             self._relay_all_ms = None
             self._old_mark = self._relay_all_mark
-            self._relay([peer for peer, _ in self.peers.others], self._old_mark, now)
+            self._relay(self.peers.others, self._old_mark, now)
         if awake and now_ms >= self._retry_ms:
             self._repeat(now)
         if missing is not None or self.fetcher.deadline_ms is not None:
@@ -242,17 +246,16 @@ class Dissemination:
             self._ask_ms if asks else None,
         )
 
-    def _relay(self, peers: list[ValidatorIndex], mark: tuple[int, int], now: Now) -> None:
+    def _relay(
+        self, peers: Sequence[tuple[ValidatorIndex, Peer]], mark: tuple[int, int], now: Now
+    ) -> None:
         """Help those who did not reach a mark; what came after it has its own time."""
-        for peer in peers:
-            if self._is_before(peer, mark):
+        view, final_view = mark
+        for peer, known in peers:
+            if known.view < view or known.final_view < final_view:
                 self._help(peer)
         if mark != self._mark():
             self.relay_soon(now)
-
-    def _is_before(self, peer: ValidatorIndex, mark: tuple[int, int]) -> bool:
-        known = self.peers[peer]
-        return known.view < mark[0] or known.final_view < mark[1]
 
     def _help(self, to: ValidatorIndex) -> bool:
         """Send the certificates that bring a peer to where this node is, if it is behind."""

@@ -51,11 +51,11 @@ from consensus.messages import (
 )
 from consensus.restart import floor_logged, resume
 from consensus.rounds import OwnVote, Round, Rounds
-from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
+from consensus.signing import Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
 from consensus.timing import backed_off, earliest
 from consensus.validators import ValidatorIndex, Validators
-from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
+from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, VOTE, Electorate, Held
 
 __all__ = ["Application", "Built", "Engine", "Tip", "genesis"]
 
@@ -120,7 +120,8 @@ class Engine:
         self._outside = Dissemination(
             self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
         )
-        self._timing = self._outside.timing
+        self.timing = self._outside.timing
+        """What is known of delays and clocks."""
         self.deadline_ms: int | None = None
         self._now, self._work = Now(0, 0), False
         # When time alone may let a rule fire, and the delay by which that was worked out.
@@ -239,7 +240,7 @@ class Engine:
     @property
     def delta_ms(self) -> int:
         """The estimate of one-way delay, execution included."""
-        return self._timing.delta_ms
+        return self.timing.delta_ms
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -282,7 +283,7 @@ class Engine:
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return self._timing.table_clock(now)
+        return self.timing.table_clock(now)
 
     def _on_vote(self, sender: ValidatorIndex, envelope: Envelope) -> None:
         noted = self._rounds.note_vote(sender, envelope)
@@ -292,7 +293,7 @@ class Engine:
         self._outside.peers.voted(sender, kind, view)
         if self._proposed_ms is not None and kind is NOTARIZE and view == self.view:
             # Its execution and its disk are part of how long a view takes.
-            self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
+            self.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
     # The rules.
 
@@ -728,8 +729,7 @@ class Engine:
     def _vote(self, kind: VoteKind, known: Round, about: Digest) -> None:
         """Sign a vote that was never signed before; with a proposal it goes out as its signature."""
         view = known.view
-        own = {NOTARIZE: known.notarize, NULLIFY: known.nullify, FINALIZE: known.finalize}
-        assert own[kind] is None, f"I1: second {kind.name} vote in view {view}"
+        assert known.own(kind) is None, f"I1: second {kind.name} vote in view {view}"
         assert kind is NOTARIZE or (known.nullify is None and known.finalize is None), "I2"
         assert kind is not FINALIZE or (
             known.notarization is not None and known.notarization.digest == about
@@ -738,26 +738,15 @@ class Engine:
         assert self.final.view < view <= self.view, f"I5: vote in view {view} of {self.view}"
         payload = self._electorate.payload(kind, view, about)
         kid = self._validators.kids[self.me]
-        message = signed_bytes(kid, Domain.VOTE, self._electorate.chain_id, payload)
+        message = signed_bytes(kid, VOTE, self._electorate.chain_id, payload)
         assert self._signer is not None, "who follows does not vote"
         vote_envelope = Envelope(kid, payload, self._signer.sign(message))
         envelope = build_envelope(kid, payload, vote_envelope.signature)
         vote = OwnVote(about, frame(Number.VOTE, envelope))
-        match kind:
-            case VoteKind.NOTARIZE:
-                known.notarize = vote
-            case VoteKind.NULLIFY:
-                known.nullify = vote
-            case VoteKind.FINALIZE:
-                known.finalize = vote
+        known.cast(kind, vote)
+        epoch = self._electorate.epoch
         self._records.append(
-            VoteLogged(
-                kind=kind,
-                epoch=self._electorate.epoch,
-                view=view,
-                digest=about,
-                envelope=envelope,
-            )
+            VoteLogged(kind=kind, epoch=epoch, view=view, digest=about, envelope=envelope)
         )
         data = vote.frame
         if kind is NOTARIZE and self._validators.leader(view) == self.me:

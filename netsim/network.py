@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from consensus.effects import Committed, Halt, Now, Persist, Report, RequestEntropy, Send
 from consensus.messages import Number
@@ -247,8 +248,7 @@ class Network:
         due_ms = host.node.deadline_ms
         if due_ms is None:
             return
-        due_ms = host.clock.when(due_ms)
-        due_ms = max(due_ms, self.now_ms)
+        due_ms = max(host.clock.when(due_ms), self.now_ms)
         if host.timer_ms is None or due_ms < host.timer_ms:
             host.timer_ms = due_ms
             self._push(due_ms, _TIMER, index)
@@ -265,19 +265,19 @@ class Network:
             host.timer_ms = host.frozen_until_ms
             self._push(host.frozen_until_ms, _TIMER, index)
             return
-        now, due_ms = self.clock(index), node.deadline_ms
-        if due_ms is not None and due_ms <= now.mono_ms:
-            self.trace.input(self.now_ms, index, _DEADLINE, 1)
-            if host.cost_us:
-                self._busy(host, host.cost_us)
-            try:
-                effects = node.handle_deadline(now)
-            except DiskError as error:
-                self.crash(index, str(error))
-                return
-            self.perform(index, effects)
-        else:
+        due_ms = node.deadline_ms
+        if due_ms is None or host.clock.when(due_ms) > self.now_ms:
             self._set_timer(index)
+            return
+        self.trace.input(self.now_ms, index, _DEADLINE, 1)
+        if host.cost_us:
+            self._busy(host, host.cost_us)
+        try:
+            effects = node.handle_deadline(host.clock.now(self.now_ms))
+        except DiskError as error:
+            self.crash(index, str(error))
+            return
+        self.perform(index, effects)
 
     # Frames.
 
@@ -309,7 +309,7 @@ class Network:
             if state is not _INTACT:
                 # The link's own protection finds it and ends the link, which comes up again.
                 self.trace.message(self.now_ms, index, peer, -1, data)
-                self.at(at_us // US_PER_MS, lambda: self._relink(index, peer))
+                self.at(at_us // US_PER_MS, partial(self._relink, index, peer))
                 continue
             when_ms = -(-at_us // US_PER_MS)
             self.trace.message(self.now_ms, index, peer, when_ms, data)

@@ -238,11 +238,11 @@ class Epoch:
         engine, beacon = self.engine, self.beacon
         effects = engine.advance(now)
         if beacon is not None and engine.sealed is None:
-            beacon.delta_ms = engine.delta_ms
+            beacon.delta_ms = engine.timing.delta_ms
             if engine.remembers is not beacon.remembers:
                 beacon.remember(now, everything=engine.remembers)
             spoken = beacon.advance(now)
-            if (engine.evidence, beacon.changes) != self._looked:
+            if beacon.changes != self._looked[1] or engine.evidence is not self._looked[0]:
                 spoken += self._show_found(beacon)
             if spoken:  # there may be an item for a block now
                 effects += spoken

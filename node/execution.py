@@ -26,6 +26,7 @@ from consensus.encoding import (
     digest,
     encode,
     encode_array,
+    encode_uint,
 )
 from consensus.engine import Built
 from consensus.evidence import ITEM_EVIDENCE, OffenceKind, epoch_of, verify_evidence
@@ -341,7 +342,7 @@ class Execution:
         Evidence waits for other work: whoever alone holds it would be awake alone (PROTOCOL 8).
         """
         state = self._states[tip]
-        if state.is_sealed:
+        if state.place.flags != _PLAIN:
             return False
         if self.has_actions(state):
             return True
@@ -631,11 +632,11 @@ def receipt_leaves(result: BlockResult) -> list[bytes]:
     """Return receipts, 64 to a leaf, then what each roll settled, then a seal's next voters."""
     leaves = []
     for player, seq, receipts in result.actions:
-        named = (encode(player), encode(seq))
+        named = (encode_uint(player), encode_uint(seq))
         encoded = [_encode_receipt(receipt) for receipt in receipts]
         for start in range(0, len(receipts), RECEIPTS_PER_LEAF):
             part = encode_array(encoded[start : start + RECEIPTS_PER_LEAF])
-            leaves.append(encode_array((*named, encode(start), part)))
+            leaves.append(encode_array((*named, encode_uint(start), part)))
     leaves.extend(encode(roll) for roll in result.rolls)
     if result.voters:
         leaves.append(encode(result.voters))

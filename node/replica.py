@@ -425,18 +425,15 @@ class Replica:
         """Take effects over; say whether a block became final."""
         committed = False
         for effect in effects:
-            match effect:
-                case Persist(records):
-                    self._records.extend(records)
-                case Committed():
-                    committed = True
-                    self._effects.append(effect)
-                    self._finish_block(effect, now)
-                case RequestEntropy(size):
-                    self._entropy.append((size, False))
-                    self._effects.append(effect)
-                case _:
-                    self._effects.append(effect)
+            if isinstance(effect, Persist):
+                self._records.extend(effect.records)
+                continue
+            self._effects.append(effect)
+            if isinstance(effect, Committed):
+                committed = True
+                self._finish_block(effect, now)
+            elif isinstance(effect, RequestEntropy):
+                self._entropy.append((effect.size, False))
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
@@ -747,14 +744,14 @@ class Replica:
 
     def _tick(self, now: Now) -> None:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
-        state, engine = self._epoch.execution.final, self._epoch.engine
+        state, timing = self._epoch.execution.final, self._epoch.engine.timing
         if self._due_at is not state:
             self._due_at, self._due = state, self._find_due(state)
         if self._due is None:
             self._tick_ms = None
             return
         due_ms, turn, operation = self._due
-        wait_ms = due_ms + 2 * turn * engine.delta_ms - engine.table_clock(now)
+        wait_ms = due_ms + 2 * turn * timing.delta_ms - timing.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return
