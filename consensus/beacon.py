@@ -154,7 +154,9 @@ class Beacon:
         self._held: dict[tuple[int, int], _Held] = {}
         self._stored: dict[tuple[int, int], SharesLogged] = {}
         self._deals: dict[tuple[int, int], bytes] = {}  # the first that was seen of each batch
-        self._other_acks: dict[ValidatorIndex, Envelope] = {}  # of what this node did not deal
+        self._acks: dict[
+            tuple[int, ValidatorIndex], Envelope
+        ] = {}  # the first, by batch and holder
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
@@ -196,7 +198,7 @@ class Beacon:
         if state is None or not self.remembers or not self._dealer.wants_entropy(state):
             return
         batch = state.next_batch(self._me)
-        self._other_acks.clear()
+        self._acks.clear()
         self._records.append(self._dealer.deal(batch, data, now, self.delta_ms))
         self._hold_own()
 
@@ -233,7 +235,7 @@ class Beacon:
                 self._drop_dealings(dealer, dealings[0].batch if dealings else None)
         pending = {roll.roll: roll for roll in state.pending}
         for number in [number for number in self._running if number not in pending]:
-            del self._running[number]
+            self._blame(self._running.pop(number), is_settled=True)
         for number, roll in pending.items():
             if number not in self._running:
                 bound = roll if roll.close_hash else roll.bound(block)
@@ -412,52 +414,33 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
-        if envelope.payload != ack_payload(header):
-            return self._receive_other_ack(header, envelope)
-        holder = self._context.validators.index_of_kid.get(envelope.kid)
-        if holder is None:
-            return "an ack of a stranger"
-        if not self._dealer.wants_ack(holder):
-            return None
-        if not self._context.check_ack(header, holder, envelope.signature):
-            return f"an ack that holder {holder} did not sign"
-        self._dealer.take_ack(holder, envelope.signature)
-        self._compare_acks(header, holder)
-        return None
-
-    def _receive_other_ack(self, header: DealHeader, envelope: Envelope) -> str | None:
-        """Keep the ack of another dealing of the same batch: with the right one it is an offence."""
         try:
             ack = decode_as(envelope.payload, AckPayload)
         except DecodeError as error:
             return f"an ack is malformed: {error}"
         if (ack.epoch, ack.dealer, ack.batch) != (header.epoch, header.dealer, header.batch):
             return None  # an honest one is late, perhaps under its key of the epoch before
-        context = self._context
-        holder = context.validators.index_of_kid.get(envelope.kid)
+        holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        if holder in self._other_acks:
+        first = self._acks.get((header.batch, holder))
+        is_other = first is not None and first.payload != envelope.payload
+        is_news = first is None or (is_other and (holder, OffenceKind.TWO_ACKS) not in self._proofs)
+        is_wanted = envelope.payload == ack_payload(header) and self._dealer.wants_ack(holder)
+        if not is_news and not is_wanted:
             return None
-        key = context.validators.keys[holder]
-        if not verify_envelope(context.verify, key, Domain.ACK, context.chain_id, envelope):
+        if not self._signed(Domain.ACK, holder, envelope):
             return f"an ack that holder {holder} did not sign"
-        self._other_acks[holder] = envelope
-        self._compare_acks(header, holder)
-        return None
-
-    def _compare_acks(self, header: DealHeader, holder: ValidatorIndex) -> None:
-        other, signature = self._other_acks.get(holder), self._dealer.ack_of(holder)
-        if other is not None and signature is not None:
+        if first is None:
+            self._acks[header.batch, holder] = envelope
+        elif is_news:
             halves = [
-                build_envelope(other.kid, payload, signed)
-                for payload, signed in (
-                    (other.payload, other.signature),
-                    (ack_payload(header), signature),
-                )
+                build_envelope(one.kid, one.payload, one.signature) for one in (first, envelope)
             ]
-            proof = build_evidence(Domain.ACK, *halves)
-            self._proofs.setdefault((holder, OffenceKind.TWO_ACKS), proof)
+            self._proofs[holder, OffenceKind.TWO_ACKS] = build_evidence(Domain.ACK, *halves)
+        if is_wanted:
+            self._dealer.take_ack(holder, envelope.signature)
+        return None
 
     def _receive_reveal(
         self, state: BeaconState, sender: ValidatorIndex, envelope: Envelope, now: Now
@@ -478,7 +461,7 @@ class Beacon:
         if not early and (running is None or holder in running.roll.heard):
             return None
         # A link says who sends; what comes by another's hands is checked by its signature.
-        if holder != sender and not self._signed(holder, envelope):
+        if holder != sender and not self._signed(Domain.REVEAL, holder, envelope):
             return f"a reveal that holder {holder} did not sign"
         if running is None:
             self._early.setdefault((reveal.roll, holder), (reveal, envelope))
@@ -534,7 +517,7 @@ class Beacon:
             return fault
         if len(message.paths) != len(reveal.shares):
             return f"{len(message.paths)} paths of {len(reveal.shares)} shares"
-        if not self._signed(holder, envelope):
+        if not self._signed(Domain.REVEAL, holder, envelope):
             return f"a reveal that holder {holder} did not sign"
         wrong = running.roll.take_paths(holder, reveal, envelope, message.paths)
         self._blame(running)
@@ -561,10 +544,10 @@ class Beacon:
             self._certificates[key] = item
         return None
 
-    def _signed(self, holder: ValidatorIndex, envelope: Envelope) -> bool:
+    def _signed(self, domain: Domain, holder: ValidatorIndex, envelope: Envelope) -> bool:
         context = self._context
         key = context.validators.keys[holder]
-        return verify_envelope(context.verify, key, Domain.REVEAL, context.chain_id, envelope)
+        return verify_envelope(context.verify, key, domain, context.chain_id, envelope)
 
     # Dealings held.
 
@@ -663,12 +646,12 @@ class Beacon:
             if holder != self._me and holder not in known:
                 self._effects.append(Send(holder, ask))
 
-    def _blame(self, running: _Running) -> None:
+    def _blame(self, running: _Running, *, is_settled: bool = False) -> None:
         """Keep a proof of each signed reveal that the opened roll shows to be false."""
-        for lie in running.roll.take_lies():
+        for lie in running.roll.take_lies(is_settled=is_settled):
             holder, said = ValidatorIndex(lie.holder), lie.reveal
             key = (holder, OffenceKind.FALSE_SHARE)
-            if key not in self._proofs and self._signed(holder, said):
+            if key not in self._proofs and self._signed(Domain.REVEAL, holder, said):
                 signed = build_envelope(said.kid, said.payload, said.signature)
                 self._proofs[key] = build_false_share(
                     signed, running.roll.secrets, lie.at, lie.leaf, lie.path

@@ -165,10 +165,6 @@ class Dealer:
         assert self._open is not None, "an ack is of the current dealing"
         self._open.acks[holder] = signature
 
-    def ack_of(self, holder: ValidatorIndex) -> bytes | None:
-        """Return the signature of a holder's ack of the current dealing."""
-        return None if self._open is None else self._open.acks.get(holder)
-
     def greet(self, peer: ValidatorIndex, sends: list[Effect]) -> None:
         """Repeat to a peer that is back what it lacks of the current dealing."""
         if self._open is not None:

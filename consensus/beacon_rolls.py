@@ -257,12 +257,13 @@ class OpenRoll:
         """Whether some secret is stuck because a share was wrong."""
         return any(secret.suspect and secret.opening is None for secret in self._secrets)
 
-    def take_lies(self) -> list["Lie"]:
+    def take_lies(self, *, is_settled: bool = False) -> list["Lie"]:
         """Return, once, the reveals with a share that the opened roll shows to be false.
 
-        Nobody has looked at their signatures yet.
+        Nobody has looked at their signatures yet. It is open once its secrets are known here, or
+        when it `is_settled` by a block, which opened it for all.
         """
-        if self.item is None:
+        if self.item is None and not is_settled:
             return []
         lies = []
         for (holder, _), (reveal, signed) in self._unjudged.items():

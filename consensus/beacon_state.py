@@ -215,6 +215,11 @@ class BeaconState:
         return Stock(batches, secrets, published)
 
     @property
+    def context(self) -> BeaconContext:
+        """The epoch; what one knows of its secrets, all who share it know."""
+        return self._context
+
+    @property
     def next_roll(self) -> int:
         """The number of the roll that the next close fixes."""
         return self._next_roll

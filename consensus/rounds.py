@@ -371,9 +371,7 @@ class Rounds:
         if known is None:
             known = self._rounds[view] = Round(view, tally)
         self._statements[payload] = statement
-        for other, both in tally.opposed(statement, statement.voters):
-            for signer in members(both):
-                self._accuse(tally, statement, other, signer)
+        self._accuse_all(tally, statement)
         if not is_settled:
             signers = int.from_bytes(certificate.signers, "little")
             if signers >> self._me & 1 and not self._is_own(kind, view, certificate.digest):
@@ -388,8 +386,12 @@ class Rounds:
         if self.finalization is not None or (certificate.kind, certificate.digest) != wanted:
             return True
         payload = self._electorate.payload(FINALIZE, self.final.view, self.final.hash)
-        if Tally(self._electorate, self.final.view).accept(certificate, payload) is None:
+        known = self._rounds.get(self.final.view)
+        tally = known.tally if known is not None else Tally(self._electorate, self.final.view)
+        statement = tally.accept(certificate, payload)
+        if statement is None:
             return False
+        self._accuse_all(tally, statement)
         self.finalization = Held(
             FINALIZE, self.final.view, self.final.hash, data or encode(certificate)
         )
@@ -550,9 +552,19 @@ class Rounds:
             return self.note_certificate(certificate, data)
         payload = self._electorate.payload(kind, view, about)
         tally = known.tally if known is not None else Tally(self._electorate, view)
-        return tally.accept(certificate, payload) is not None
+        statement = tally.accept(certificate, payload)
+        if statement is None:
+            return False
+        self._accuse_all(tally, statement)
+        return True
 
     # Faults.
+
+    def _accuse_all(self, tally: Tally, statement: Statement) -> None:
+        """Look at everybody whose vote a certificate has shown beside what it said itself."""
+        for other, both in tally.opposed(statement, statement.voters):
+            for signer in members(both):
+                self._accuse(tally, statement, other, signer)
 
     def _accuse(
         self, tally: Tally, statement: Statement, other: Statement, signer: ValidatorIndex

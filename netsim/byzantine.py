@@ -28,7 +28,14 @@ from consensus.signing import (
 from consensus.validators import ValidatorIndex
 from netsim import adversaries as a
 from netsim.adversaries import Quiet
-from netsim.cheats import DoubleAcker, DoubleDealer, FalseDealer, Framer
+from netsim.cheats import (
+    DoubleAcker,
+    DoubleDealer,
+    DoubleProposer,
+    DoubleVoter,
+    FalseDealer,
+    Framer,
+)
 from netsim.host import Disk, Simulated
 from netsim.tables import Seat
 from netsim.twins import view_of
@@ -200,6 +207,8 @@ def _action(me: a.Adversary, seq: int, operations: object) -> bytes:
 _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "silent": a.Silent,
     "equivocator": a.Equivocator,
+    "double-proposer": DoubleProposer,
+    "double-voter": DoubleVoter,
     "schismatic": a.Schismatic,
     "selective": a.Selective,
     "forger": a.Forger,

@@ -1,4 +1,4 @@
-"""Byzantine hosts that cheat at the joint dice, and one that accuses others of it (PROTOCOL 9.3).
+"""Byzantine hosts that sign what proves them cheats, and one that accuses others (PROTOCOL 9.3).
 
 What the first ones sign proves what they did; what the last one puts together must prove nothing.
 """
@@ -21,6 +21,7 @@ from consensus.messages import (
     DealMessage,
     Number,
     SystemItems,
+    VoteKind,
     body_hash,
     frame,
     parse_frame,
@@ -71,6 +72,35 @@ def _sealed(dealing: Dealing, send: Send, me: a.Adversary) -> tuple[Send, ...]:
 
 def _sign(me: a.Adversary, domain: Domain, payload: bytes) -> bytes:
     return sign_envelope(me.seat.key, domain, me.seat.chain_id, payload)
+
+
+class DoubleProposer(Quiet):
+    """As leader shows everybody two blocks for its view; votes for the first one alone."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Let another block, a millisecond younger, follow the first."""
+        found = a.read_proposal(send.frame)
+        if found is None:
+            return (send,)
+        header, body = found
+        other = me.proposal(replace(header, time_ms=header.time_ms + 1), body)
+        return (send, Send(send.to, other))
+
+
+class DoubleVoter(Quiet):
+    """Votes like an honest one, but to one peer's face for a block that nobody made."""
+
+    def speak(self, me: a.Adversary, send: Send) -> Iterable[Send]:
+        """Tell one peer something else, which finds what it said to the others in certificates."""
+        vote = a.read_vote(send.frame)
+        if vote is None or vote.kind == VoteKind.NULLIFY:
+            return (send,)
+        fooled = me.others[vote.view % len(me.others)]
+        other = me.vote(VoteKind(vote.kind), vote.view, digest("nothing", vote.digest))
+        return [
+            Send(peer, other if peer == fooled else send.frame)
+            for peer in (me.others if send.to is None else [send.to])
+        ]
 
 
 class DoubleDealer(Quiet):

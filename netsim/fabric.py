@@ -209,8 +209,12 @@ class Fabric:
 
     # Frames.
 
-    def submit(self, now_us: int, a: int, b: int, size: int) -> Sequence[Delivery]:
-        """Return when something of `size` bytes that `a` sends arrives at `b`, however often."""
+    def submit(self, now_us: int, a: int, b: int, size: int) -> Sequence[Delivery] | None:
+        """Return when something of `size` bytes that `a` sends arrives at `b`, however often.
+
+        None says that a queue on the way is full: a datagram is lost, and a stream has to offer the
+        same again before anything else, so that no bytes are missing in the middle of it.
+        """
         if self._free and self._mesh:
             latency_us = self.links.latency.draw(self._rng)
             return ((now_us + latency_us if latency_us > 0 else now_us, _INTACT),)
@@ -224,13 +228,24 @@ class Fabric:
             return ()
         sent_us = self._queued(now_us, a, b, size) if self._rated else now_us
         if sent_us is None:
-            return ()
+            return None
         if self._clogs or self._spikes:
             sent_us = self._held_back(pair, now_us, sent_us)
         return self._carried(pair, sent_us, way_us, hops)
 
+    def retry_us(self) -> int:
+        """Return how long a stream waits before it offers a piece to a full queue again.
+
+        Waits that were all equal would let the stream that came first have the queue for ever.
+        """
+        return self._rng.randrange(RETRANSMIT_US // 2, RETRANSMIT_US * 3 // 2)
+
     def _queued(self, now_us: int, a: int, b: int, size: int) -> int | None:
-        """Return when the last byte is through both ends' bottlenecks, None if a queue is full."""
+        """Return when the last byte is through both ends' bottlenecks, None if a queue is full.
+
+        What waits in a queue is what others have put there: a piece that is greater than a queue
+        still passes an empty one.
+        """
         cost, sent_us = size + FRAME_OVERHEAD_BYTES, now_us
         for free, node, rate in (
             (self._up_free, a, self._rates[a].up),
@@ -239,7 +254,7 @@ class Fabric:
             if not rate:
                 continue
             begin_us = max(sent_us, free[node])
-            if (begin_us - now_us) * rate > self._rates[node].queue * US_PER_S:
+            if (begin_us - sent_us) * rate > self._rates[node].queue * US_PER_S:
                 self.tolls.overflowed += 1
                 return None
             free[node] = sent_us = begin_us + cost * US_PER_S // rate

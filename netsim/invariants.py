@@ -108,13 +108,16 @@ class Invariants:
         index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
         return None if index is None else self._hosts[epoch][index]
 
-    def key_of(self, epoch: int, kid: bytes) -> tuple[int, PublicKey] | None:
-        """Return the host and the key of a voter of an epoch, None if the key id is nobody's."""
+    def keys_at(self, epoch: int) -> Sequence[tuple[int, PublicKey]]:
+        """Return the voters' hosts and keys by index, none of an epoch that nobody entered."""
         voters = self._electorates.get(epoch)
-        index = voters.index_of_kid.get(KeyId(kid)) if voters is not None else None
-        if voters is None or index is None:
-            return None
-        return self._hosts[epoch][index], voters.keys[index]
+        if voters is None:
+            return ()
+        return tuple(zip(self._hosts[epoch], voters.keys, strict=True))
+
+    def leader_at(self, epoch: int, view: int) -> int:
+        """Return the host that leads a view of a known epoch."""
+        return self._hosts[epoch][self._electorates[epoch].leader(view)]
 
     def hash_at(self, height: int) -> bytes:
         """Return the hash of an agreed block."""

@@ -8,6 +8,7 @@ Times are virtual milliseconds.
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from netsim.chance import US_PER_MS
 from netsim.fabric import Fabric, Links, Mutation, pairs_between
 from netsim.host import Disk, DiskError, Host, Simulated
 from netsim.trace import Trace
+from node.mesh import OUTBOX_BYTES_MAX
 
 EVENTS_PER_MS_MAX = 20_000
 """More events at one virtual instant than any honest run has: time stands still, say so."""
@@ -43,6 +45,14 @@ class Counts:
     blocks: int = 0  # committed at the host that committed most
     crashes: int = 0
     faults: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What one host has for another while a queue on the way is full, oldest first."""
+
+    frames: deque[bytes] = field(default_factory=deque)
+    bytes: int = 0
 
 
 class Network:
@@ -73,6 +83,7 @@ class Network:
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
         self._mail: list[dict[int, list[tuple[ValidatorIndex, bytes]]]] = [{} for _ in self.hosts]
+        self._outboxes: dict[tuple[int, int], _Outbox] = {}
         self._sequence = 0
         self._firsts = 0
 
@@ -124,8 +135,10 @@ class Network:
         """Start a host's node from its disk; links to the others that are up come up."""
         host = self.hosts[index]
         assert host.node is None, f"host {index} is up"
-        if host.disk.rotten:
-            self.trace.note(self.now_ms, index, "refuses", "its disk is damaged")
+        try:
+            host.disk.check()
+        except DiskError as error:
+            self.trace.note(self.now_ms, index, "refuses", str(error))
             return
         host.boots += 1
         host.crash_after = None
@@ -159,6 +172,8 @@ class Network:
         host.crash_after = None
         lost = host.disk.power_cut(self.rng)
         self.fabric.forget(index)
+        for pair in [pair for pair in self._outboxes if index in pair]:
+            del self._outboxes[pair]
         self.counts.crashes += 1
         self.trace.note(self.now_ms, index, "crash", f"{why}, {lost} records lost" if lost else why)
 
@@ -301,11 +316,42 @@ class Network:
         """Put one frame on a link, as an adversary may as well."""
         if self.drops is not None and self.drops(index, peer, data):
             return
+        outbox = self._outboxes.get((index, peer)) if self._outboxes else None
+        if outbox is not None:
+            self._keep(outbox, data)
+        elif not self._put(index, peer, data, late_us):
+            outbox = self._outboxes[index, peer] = _Outbox()
+            self._keep(outbox, data)
+            self._offer_later(index, peer, outbox)
+
+    def _keep(self, outbox: _Outbox, data: bytes) -> None:
+        """Let a frame wait behind others; a node drops what is too much, as a whole."""
+        if outbox.bytes + len(data) <= OUTBOX_BYTES_MAX:
+            outbox.frames.append(data)
+            outbox.bytes += len(data)
+
+    def _offer_later(self, index: int, peer: int, outbox: _Outbox) -> None:
+        def offer() -> None:
+            if self._outboxes.get((index, peer)) is not outbox:
+                return  # one of them crashed meanwhile
+            while outbox.frames:
+                if not self._put(index, peer, outbox.frames[0]):
+                    self._offer_later(index, peer, outbox)
+                    return
+                outbox.bytes -= len(outbox.frames.popleft())
+            del self._outboxes[index, peer]
+
+        self.at(self.now_ms + self.fabric.retry_us() // US_PER_MS, offer)
+
+    def _put(self, index: int, peer: int, data: bytes, late_us: int = 0) -> bool:
+        """Put a frame on its way, whether it arrives or not; a stream may have to wait instead."""
         now_us = self.now_ms * US_PER_MS + late_us
         arrives = self.fabric.submit(now_us, index, peer, len(data))
+        if arrives is None and self.links.stream:
+            return False
         if not arrives:
             self.trace.message(self.now_ms, index, peer, -1, data)
-        for at_us, state in arrives:
+        for at_us, state in arrives or ():
             if state is not _INTACT:
                 # The link's own protection finds it and ends the link, which comes up again.
                 self.trace.message(self.now_ms, index, peer, -1, data)
@@ -319,6 +365,7 @@ class Network:
             else:
                 mail[when_ms] = [(ValidatorIndex(index), data)]
                 self._push(when_ms, _MAIL, peer)
+        return True
 
     def _relink(self, index: int, peer: int) -> None:
         if self.is_linked(index, peer):

@@ -33,7 +33,7 @@ from node.descriptor import (
     chain_id_of,
 )
 from node.effects import Answer, Played, Rebased, Submission
-from node.epoch import NO_FLOOR, EpochKeys, Floor
+from node.epoch import EpochKeys, Floor
 from node.execution import Terms
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
@@ -219,7 +219,7 @@ class PlayingTable:
             make_signer=self._make_signer,
             verify=self.verify,
         )
-        floor = self.floors.get(index, None if disk.is_copy else NO_FLOOR)
+        floor = self.floors.get(index, disk.floor)
         replica = Replica(setup, tuple(disk.records), disk.block, floor)
         self.replicas[index : index + 1] = [replica]
         self._note_epoch(replica)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import trio
 
 from netsim.chance import US_PER_MS, US_PER_S
-from netsim.fabric import RETRANSMIT_US, Fabric, Mutation
+from netsim.fabric import Fabric, Mutation
 from netsim.trace import Trace
 
 LOOPBACK = "127.0.0.1"
@@ -200,5 +200,5 @@ class Proxies:
             if first and data:
                 self._trace.piece(self.now_ms, a, b, -1, len(data))
             first = False
-            with trio.move_on_after(math.inf if cut else RETRANSMIT_US / US_PER_S):
+            with trio.move_on_after(math.inf if cut else self.fabric.retry_us() / US_PER_S):
                 await self._mended.wait()

@@ -41,13 +41,14 @@ Verdict: TypeAlias = Literal["ok", "violated", "unknown"]
 Strategy: TypeAlias = Literal[
     "silent", "equivocator", "schismatic", "selective", "forger", "babbler", "liar", "late",
     "vote-withholder", "withholder", "false-sharer", "double-dealer", "double-acker", "false-dealer", "framer", "time-liar", "flooder", "thief", "double-bettor", "coalition",
-    "twins", "spendthrift",
+    "twins", "spendthrift", "double-proposer", "double-voter",
 ]  # fmt: skip
 MARKS = (
     "bets_settled", "rolls", "points_made", "seven_outs", "refusals", "view_changes", "crashes",
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
-    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "standstills",
+    "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
+    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -233,6 +234,18 @@ class Rot(Fault, tag="rot", frozen=True):
     damages: ClassVar[bool] = True
 
 
+class Misdirected(Fault, tag="misdirected", frozen=True):
+    """A write is said to be durable and lands on another record's place, or nowhere if `lost`.
+
+    The power fails at the end. The node has to refuse to start; its store is moved away, and it
+    begins anew with the mark of how far it has signed.
+    """
+
+    nodes: Nodes = "random"
+    lost: bool = False
+    damages: ClassVar[bool] = True
+
+
 class Wipe(Fault, tag="wipe", frozen=True):
     """The power fails and the folder is lost; the node comes back with its keys alone."""
 
@@ -260,7 +273,7 @@ class Retire(Fault, tag="retire", frozen=True):
 
 AnyFault: TypeAlias = (
     Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
-    | Lying | Rot | Wipe | Restore | Join | Retire
+    | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
 )  # fmt: skip
 
 
@@ -395,7 +408,8 @@ def parse_scenario(text: str, where: str = "scenario") -> Scenario:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
-        raise ScenarioError(_located(text, where, path.strip("`"), reason)) from None
+        path = path.strip("`")
+        raise ScenarioError(_located(text, where, path, reason + _value(data, path))) from None
     for path, reason in problems(scenario):
         raise ScenarioError(_located(text, where, path, reason))
     return scenario
@@ -443,6 +457,16 @@ def _lines(text: str) -> dict[str, int]:
         elif found := _KEY.match(line):
             lines.setdefault(f"{section}.{found[1]}", number)
     return lines
+
+
+def _value(data: object, path: str) -> str:
+    """Say what stands at a path, where that is a number, a word or a truth value."""
+    for step in re.findall(r"[\w\-]+", path):
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isdecimal():
+            data = data[int(step)]
+    return f", not {data!r}" if isinstance(data, (bool, int, float, str)) else ""
 
 
 def _located(text: str, where: str, path: str, reason: str) -> str:

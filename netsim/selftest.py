@@ -18,11 +18,15 @@ from typing import Any
 import consensus.restart
 import consensus.validators
 import netsim.ledger
+import node.epoch
+import node.execution
 import node.game.craps.pays
+from consensus.beacon import Beacon
 from consensus.beacon_state import BeaconState
 from consensus.dissemination import Dissemination
 from consensus.effects import FinalLogged, Persist, VoteLogged
 from consensus.engine import Engine
+from consensus.evidence import OffenceKind
 from consensus.rounds import Rounds
 from netsim.scenario import Scenario, load_scenario, parse_scenario
 from netsim.simulation import simulate
@@ -37,6 +41,7 @@ from node.game.rules import Odds
 from node.game.session import GameSession
 from node.game.state import GameState
 from node.game.treasury import TreasuryManager
+from node.membership import Membership
 from node.replica import Replica
 
 Plant = Callable[["Planter"], None]
@@ -311,8 +316,6 @@ def _set_order(planter: Planter) -> None:
         return tuple(named[name] for name in set(named))  # another order in every process
 
     planter.put(mempool, "rotation", by_hash)
-    import node.execution
-
     planter.put(node.execution, "rotation", by_hash)
 
 
@@ -361,6 +364,56 @@ def _proofs_thrown_away(planter: Planter) -> None:
     planter.put(EvidencePool, "against", lambda *_args: ())
 
 
+def _proposals_hold_no_vote(planter: Planter) -> None:
+    count = Rounds._count
+
+    def deaf(self: Rounds, *args: Any, sender: Any) -> None:
+        signer = args[4]
+        if sender is not None or signer == self._me:
+            count(self, *args, sender=sender)
+
+    planter.put(Rounds, "_count", deaf)
+
+
+def _certificates_prove_nothing(planter: Planter) -> None:
+    planter.put(Rounds, "_accuse_all", lambda *_args: None)
+
+
+def _unproven(kind: OffenceKind) -> Plant:
+    """Return what lets dice forget every proof of one kind of offence."""
+
+    def plant(planter: Planter) -> None:
+        advance = Beacon.advance
+
+        def forgetful(self: Beacon, now: Any) -> Any:
+            self._proofs = {key: one for key, one in self._proofs.items() if key[1] is not kind}
+            return advance(self, now)
+
+        planter.put(Beacon, "advance", forgetful)
+
+    return plant
+
+
+def _false_dealings_forgiven(planter: Planter) -> None:
+    convict = Membership.convict
+
+    def lenient(self: Membership, slot: int, kind: OffenceKind) -> Any:
+        return None if kind is OffenceKind.FALSE_DEALING else convict(self, slot, kind)
+
+    planter.put(Membership, "convict", lenient)
+
+
+def _neighbour_named(planter: Planter) -> None:
+    find = node.execution.find_offender
+
+    def mistaken(proof: bytes, membership: Any, *rest: Any) -> Any:
+        found = find(proof, membership, *rest)
+        return found if isinstance(found, str) else ((found[0] + 1) % 4, found[1])
+
+    for module in (node.execution, node.epoch):
+        planter.put(module, "find_offender", mistaken)
+
+
 BUGS: tuple[Bug, ...] = (
     Bug("quorum", "two of four votes make a certificate", _small_quorum, "party4", 3),
     Bug("vote-lost", "a restart forgets its votes", _vote_lost, "stormy", 40),
@@ -378,6 +431,27 @@ BUGS: tuple[Bug, ...] = (
     Bug("blame", "signatures of honest players are doubted", _honest_blamed, "party4", 5),
     Bug("unnamed", "nobody is accused of two votes", _nobody_named, "conspiracy", 5),
     Bug("unproposed", "no block takes a proof", _proofs_thrown_away, "equivocator", 3),
+    Bug("unread", "votes in proposals are not counted", _proposals_hold_no_vote, "proposer", 3),
+    Bug("unmatched", "certificates prove nothing", _certificates_prove_nothing, "double-voter", 10),
+    Bug(
+        "dealt-twice",
+        "two dealings go unpunished",
+        _unproven(OffenceKind.TWO_DEALINGS),
+        "double-dealer",
+        3,
+    ),
+    Bug(
+        "acked-twice", "two acks go unpunished", _unproven(OffenceKind.TWO_ACKS), "double-acker", 3
+    ),
+    Bug(
+        "false-share",
+        "false shares go unpunished",
+        _unproven(OffenceKind.FALSE_SHARE),
+        "false-sharer",
+        3,
+    ),
+    Bug("false-deal", "false dealings are forgiven", _false_dealings_forgiven, "false-dealer", 3),
+    Bug("neighbour", "a proof convicts the next one", _neighbour_named, "equivocator", 3),
     Bug("hoard", "actions of any number are kept", _hoarded, "spendthrift", 5),
     Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
     Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),
@@ -393,7 +467,14 @@ BUGS: tuple[Bug, ...] = (
     Bug("impure", "the state depends on more than the block", _clock_in_state, "party4", 10),
 )
 
+_CHEAT = 'duration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "{}"\n'
 _TEXTS = {
+    "proposer": _CHEAT.format("double-proposer"),
+    "double-voter": _CHEAT.format("double-voter"),
+    "double-dealer": _CHEAT.format("double-dealer"),
+    "double-acker": _CHEAT.format("double-acker"),
+    "false-sharer": _CHEAT.format("false-sharer"),
+    "false-dealer": _CHEAT.format("false-dealer"),
     "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',
     "eager": 'duration = "20s"\n[nodes]\ncount = 5\n[workload]\nthink = "30ms"\n'
     '[link]\nlatency = "uniform(20ms,60ms)"\n',

@@ -21,7 +21,7 @@ from hashlib import blake2b
 import trio
 
 from netsim.chance import US_PER_S
-from netsim.fabric import RETRANSMIT_US, Fabric, Mutation
+from netsim.fabric import Fabric, Mutation
 
 HOST: ContextVar[int] = ContextVar("host")
 """Which host the running task belongs to."""
@@ -94,9 +94,10 @@ class Wires(trio.abc.SocketFactory):
             self._held.setdefault((a, b), []).append(again)
             return
         deliveries = self.fabric.submit(self.now_us, a, b, len(data))
-        if not deliveries:  # a queue on the way is full: TCP sends it again, and the rest behind it
+        if deliveries is None:  # TCP sends it again, and the rest behind it
             self._held[a, b] = [again]
-            self.at(self.now_us + RETRANSMIT_US, lambda: self._let_go((a, b)))
+            self.at(self.now_us + self.fabric.retry_us(), lambda: self._let_go((a, b)))
+            return
         for at_us, state in deliveries:
             arrived = data
             if state is Mutation.CORRUPT and data:

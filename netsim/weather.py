@@ -27,10 +27,14 @@ from netsim.scenario import (
 EFFECTS_TO_CRASH = 8
 """A crash at a random place falls within so many effects from now."""
 
+_DRAWN_ALONE = ("Misdirected",)
+"""Sorts of faults that a swarm drops by a stream of their own: they came later, and what a seed
+makes of all others is what it was."""
+
 
 def resolve(scenario: Scenario, seed: int) -> Scenario:
     """Return what this seed makes of a scenario: every fault once, with its time and nodes."""
-    scenario = _swarmed(scenario, random.Random(f"swarm {seed}"))
+    scenario = _swarmed(scenario, seed)
     faults: list[AnyFault] = []
     byzantine: list[Byzantine] = []
     for table in range(scenario.tables):
@@ -51,8 +55,8 @@ def resolve(scenario: Scenario, seed: int) -> Scenario:
     )
 
 
-def _swarmed(scenario: Scenario, rng: random.Random) -> Scenario:
-    swarm = scenario.swarm
+def _swarmed(scenario: Scenario, seed: int) -> Scenario:
+    swarm, rng = scenario.swarm, random.Random(f"swarm {seed}")
     if swarm == SwarmPart():
         return scenario
     if swarm.tables:
@@ -60,7 +64,8 @@ def _swarmed(scenario: Scenario, rng: random.Random) -> Scenario:
         nodes = replace(scenario.nodes, count=scenario.tables * table, table=table)
         scenario = replace(scenario, nodes=nodes)
     kinds = sorted({type(fault).__name__ for fault in scenario.fault})
-    dropped = {kind for kind in kinds if rng.random() < swarm.drop}
+    streams = {kind: random.Random(f"swarm {seed} {kind}") for kind in _DRAWN_ALONE}
+    dropped = {kind for kind in kinds if streams.get(kind, rng).random() < swarm.drop}
     faults = tuple(one for one in scenario.fault if type(one).__name__ not in dropped)
     return replace(scenario, fault=faults, link=_swarmed_link(scenario.link, swarm, rng))
 

@@ -3,12 +3,10 @@
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from consensus.effects import (
     CertificateLogged,
     Committed,
-    EvidenceLogged,
     FinalLogged,
     Persist,
     RollLogged,
@@ -28,7 +26,6 @@ from consensus.messages import (
 from consensus.signing import Envelope, PublicKey, key_id, parse_envelope
 from consensus.validators import ValidatorIndex
 from netsim import scenario as s
-from netsim.attribution import Attribution, Debt, Standing
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
@@ -42,6 +39,7 @@ from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
+from netsim.witness import Witness
 from node.effects import Played
 from node.game.operations import Leave
 from node.game.params import GameParams, JoinRule
@@ -124,11 +122,8 @@ class TableRun:
         identities = [PublicKey(game.identity_of(slot)) for slot in range(scenario.table)]
         game.replayed = self._post
         self.ledger = Ledger(chain_id, params, identities, game.verify)
-        invariants, network = game.invariants, self.network
-        self.attribution = Attribution(chain_id, game.verify, invariants.key_of)
-        self._cheats = frozenset(bad)
-        if bad:
-            network.heard = self._hear
+        network = self.network
+        self._witness = Witness(game, sorted(bad), self.damaged)
         for act in scenario.act:
             self.schedule_act(act)
         for fault in self._faults:
@@ -154,6 +149,8 @@ class TableRun:
         def watch(host: int, effect: object) -> None:
             observe(host, effect)
             self._observe(host, effect)
+            if self._adversaries:
+                self._witness.watch(host, effect)
 
         network = Network(
             f"hosts {self._name}", hosts, boot, fabric=fabric, observe=watch, trace=self.trace
@@ -236,25 +233,6 @@ class TableRun:
         place = (host, vote.epoch, vote.view, vote.kind == VoteKind.NOTARIZE)
         if self._said.setdefault(place, vote.digest) != vote.digest:
             self.trace.mark("equivocations")
-
-    def _hear(self, host: int, frames: Sequence[tuple[ValidatorIndex, bytes]]) -> None:
-        """Look at what cheats tell an honest node, just before it looks itself."""
-        if host in self.damaged or all(sender not in self._cheats for sender, _ in frames):
-            return
-        one, boot = self.game.replicas[host], self.network.hosts[host].boots
-        epoch, engine = one.final.membership.epoch, one.engine
-        at = Standing(host, boot, epoch, engine.view, engine.final.view)
-        for sender, data in frames:
-            if sender not in self._cheats:
-                continue
-            offender = self.attribution.hears(at, sender, data)
-            if offender is not None:
-                # It is the node's own once the step is over and the power is still on.
-                self.network.at(self.network.now_ms + 1, partial(self._owe, at, offender))
-
-    def _owe(self, at: Standing, offender: int) -> None:
-        if self._is_up(at.host) and self.network.hosts[at.host].boots == at.boot:
-            self.attribution.owes(Debt(at.host, offender, at.epoch, self.ledger.height))
 
     def _post(self, result: BlockResult, header: Header, body: Body) -> None:
         parts = (body.parent_cert, body.skips, body.system, body.actions)
@@ -407,6 +385,10 @@ class TableRun:
                 network.at(end_ms, lambda: self._end_lies(node, torn=torn))
             case s.Rot():
                 host.disk.rotten = True
+            case s.Misdirected(lost=lost):
+                stream = self._stream(f"misdirected {node} {now_ms}")
+                host.disk.misdirect(stream, overwrites=not lost)
+                network.at(end_ms, lambda: self._end_misdirection(node))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
             case s.Restore(age=age):
@@ -451,6 +433,19 @@ class TableRun:
             self.trace.mark("records_lost", before - len(host.disk.records))
         host.disk.lying = host.disk.tears = False
         self.network.at(self.network.now_ms + 500, lambda: self._back(node))
+
+    def _end_misdirection(self, node: int) -> None:
+        """Take the power; if the node then refuses to start, its operator moves the store away."""
+        network, disk = self.network, self.network.hosts[node].disk
+        if network.hosts[node].node is not None:
+            network.crash(node, "power, with a disk that misdirects")
+        disk.settle()
+        self._back(node)
+        if network.hosts[node].node is None and node not in self._down and not self.is_done:
+            self.trace.mark("quarantines")
+            self.trace.mark("records_lost", disk.begin_anew())
+            self.game.invariants.lost_disk(node, 0)
+            network.at(network.now_ms + 500, lambda: self._back(node))
 
     def _backups(self, node: int, age_ms: int) -> Disk:
         """Return what the disk held `age_ms` ago, as far as its records' order tells."""
@@ -544,6 +539,7 @@ class TableRun:
             host.frozen_until_ms = 0
             host.disk.refuses = ""
             host.disk.lying = False
+            host.disk.settle()
             self._full_speed(index)
             if index in self._down:
                 if host.node is not None:
@@ -683,27 +679,18 @@ class TableRun:
                 self.game.invariants.accused(slot, self.game.replicas[slot].engine.evidence)
         tally, trace = self.ledger.tally, self.trace
         if len(self.damaged) <= self.scenario.f:
-            trace.mark("cheats_owed", self._settle_debts())
+            for name, many in self._settle_debts().items():
+                trace.mark(name, many)
         for name in ("rolls", "points_made", "seven_outs", "refusals", "dealings"):
             trace.mark(name, getattr(tally, name))
         trace.mark("bets_settled", tally.settled)
         trace.mark("crashes", self.network.counts.crashes)
 
-    def _settle_debts(self) -> int:
-        state = self._judged()[0].final
-        members, up = state.membership.members, [n for n in self.game.honest if self._is_up(n)]
-        return self.attribution.settle(
-            [slot for slot, member in enumerate(members) if member.cheated],
-            [slot for slot in state.membership.voters if slot in up],
-            state.membership.epoch,
-            since=self._height_at_heal if self._faults else 0,
-            height=state.height,
-            is_held=self._has_proof,
-        )
-
-    def _has_proof(self, debt: Debt) -> bool:
-        records = self.network.hosts[debt.finder].disk.records
-        return any(isinstance(r, EvidenceLogged) and r.slot == debt.offender for r in records)
+    def _settle_debts(self) -> dict[str, int]:
+        judged = next(n for n in self.game.honest if n not in self._down and self._is_up(n))
+        up = [n for n in self.game.honest if self._is_up(n)]
+        since = self._height_at_heal if self._faults else 0
+        return self._witness.settle(judged, up, since=since)
 
 
 def links_of(link: s.LinkPart) -> Links:

@@ -137,7 +137,7 @@ class Epoch:
         self.beacon: Beacon | None = None
         if own is not None:
             self.beacon = Beacon(
-                terms.beacon_context(membership),
+                state.beacon.context,  # what a settle opens is then known to both, and worked out once
                 self._me,
                 own.signer,
                 own.box_secret,

@@ -223,7 +223,7 @@ def _players(view: TableView, columns: int) -> list[str]:
     for index, player in enumerate(view.players):
         dice = "*" if index == view.thrower else " "
         you = ">" if index == view.me else " "
-        state = ("ready" if player.ready else "") if player.seated else "away"
+        state = ("ready" if player.ready else "") if player.seated else "out"
         head = f" {dice}{you} {player.name:<{width}} {player.rack:>11,}  {state:<5}  "
         lines += _wrapped(head, _bets_text(player.bets), columns)
     return [*lines, ""]

@@ -30,6 +30,7 @@ def has_lost_commits(log: bytes) -> bool:
     SQLite reads a log up to its first bad frame and takes the rest for the torn end of a write that
     nobody was told of. But a commit is synced before the next begins: a commit behind the one with
     the bad frame proves that this one had been whole, and acknowledged (SQLite file format 4).
+    Where the bad frame is the one that ended its commit, only the second commit behind it does.
     """
     if len(log) < _LOG_HEAD.size:
         return False

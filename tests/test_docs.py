@@ -21,6 +21,7 @@ import pytest
 
 from consensus.validators import faults_tolerated, quorum
 from netsim.__main__ import cli as netsim_commands
+from netsim.selftest import BUGS
 from node.cli import commands
 from node.config import Folder
 from node.game.games import NUMBERS, encode_choice, rules_of_table
@@ -366,6 +367,29 @@ def test_refusals_have_a_number_once() -> None:
     tree = ast.parse(text_of("node/game/receipts.py"))
     codes = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Code")
     assert sum(isinstance(each, ast.Assign) for each in codes.body) == len(Code)
+
+
+def test_what_the_tests_have_to_catch_is_caught_and_none_of_it_left_out() -> None:
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", text_of("docs/testing.md"), re.MULTILINE)
+    plants, named = set[str](), set[str]()
+    for row in rows:
+        plants.update(re.findall(r"plant `([^`]+)`", row))
+        named.update(re.findall(r"(?<!plant )`([^`]+)`", row))
+    assert plants <= {bug.name for bug in BUGS}
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    defined = {
+        name for text in sources.values() for name in re.findall(r"^def (\w+)", text, re.MULTILINE)
+    }
+    assert named <= defined, named - defined
+    wanted = {
+        "netsim/test_mutations.py": r"^def (\w+)\(patch: Patch\)",
+        "consensus/test_pitfalls.py": r"^def (test_\w+)",
+        "consensus/test_beacon_attacks.py": r"^def (test_a\d+_\w+)",
+    }
+    for path, pattern in wanted.items():
+        found = set(re.findall(pattern, sources[ROOT / "tests" / path], re.MULTILINE))
+        assert found, path
+        assert found <= named, found - named
 
 
 # Figures.

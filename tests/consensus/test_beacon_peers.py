@@ -302,6 +302,18 @@ def test_a_wrong_share_is_proven_by_no_path(how: str) -> None:
     assert all(opened.secret for opened in decode_as(settled.proof, RollProof).secrets)
 
 
+def test_paths_of_another_epoch_come_late_and_are_nobodys_fault() -> None:
+    """Rolls are counted anew in each epoch, so its first one has the number of many."""
+    table = rolling()
+    for holder, reveal in ((3, lie_of(table, 3)), (1, reveal_of(table, 1))):
+        table.deliver(0, holder, frame(Number.REVEAL, reveal))
+    assert table.nodes[0].beacon._running[0].roll.needs_paths
+    answer = paths_of(table, 2)
+    late = reveal_of(table, 2, epoch=1, close_hash=bytes(32))
+    table.deliver(0, 2, frame(Number.REVEAL_PATHS, RevealPaths(late, answer.paths)))
+    no_reports(table)
+
+
 @pytest.mark.parametrize(
     ("paths", "fault"),
     [

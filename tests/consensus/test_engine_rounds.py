@@ -10,7 +10,17 @@ from consensus.evidence import (
     build_evidence,
     verify_evidence,
 )
-from consensus.messages import NO_DIGEST, BlockHash, Certificate, VoteKind, vote_payload
+from consensus.messages import (
+    NO_DIGEST,
+    BlockHash,
+    Body,
+    Certificate,
+    Flag,
+    Header,
+    VoteKind,
+    body_hash,
+    vote_payload,
+)
 from consensus.rounds import VIEWS_KEPT, VOTE_VIEWS_MAX, Rounds
 from consensus.signing import (
     Domain,
@@ -263,6 +273,46 @@ def test_a_vote_against_a_certificate_is_a_proof_in_either_order(
     offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
     assert not isinstance(offence, str)
     assert offence.offender == 3
+
+
+def test_a_vote_against_a_certificate_in_a_block_is_a_proof_though_the_view_is_settled() -> None:
+    table = Table(7)
+    table.hear(6, NOTARIZE, about=B)
+    table.rounds.note_certificate(table.certificate(NOTARIZE, 1, A, [0, 1, 2, 3, 4]))
+    assert not table.rounds.evidence
+    body = Body(encode(table.certificate(NOTARIZE, 1, A, [1, 2, 3, 4, 6])), (), (), ())
+    header = Header(
+        version=1,
+        chain_id=CHAIN_ID,
+        epoch=0,
+        view=2,
+        height=2,
+        time_ms=10,
+        parent_view=1,
+        parent_hash=A,
+        proposer=1,
+        flags=Flag.PLAIN,
+        body_hash=body_hash(body),
+        state_root=bytes(32),
+        receipts_root=bytes(32),
+    )
+    assert table.rounds.justification_fault(header, body) == ""
+    (proof,) = table.rounds.evidence
+    offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
+    assert not isinstance(offence, str)
+    assert offence.offender == 6
+
+
+def test_a_vote_against_the_finalization_of_a_block_that_is_final_already_is_a_proof() -> None:
+    table = Table()
+    table.rounds.view = 5
+    table.hear(3, NULLIFY, view=3)
+    table.rounds.finalized(Tip(1, 3, BlockHash(A), 5), None)
+    assert table.rounds.note_certificate(table.certificate(FINALIZE, 3, A, [1, 2, 3]))
+    (proof,) = table.rounds.evidence
+    offence = verify_evidence(proof, table.validators, CHAIN_ID, 0, verify)
+    assert not isinstance(offence, str)
+    assert (offence.offender, offence.kind) == (3, OffenceKind.NULLIFY_AND_FINALIZE)
 
 
 @pytest.mark.parametrize("settled", [False, True])

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from consensus.beacon import Beacon
+from consensus.beacon import Beacon, BeaconState
 from consensus.beacon_rolls import RevealPayload, SecretName, name_secrets
 from consensus.dealing import ack_payload
 from consensus.effects import Now, RequestEntropy
@@ -345,20 +345,47 @@ def test_a_second_header_is_noticed_though_the_first_is_on_the_chain() -> None:
     assert proven(table, 0) == [(2, OffenceKind.TWO_DEALINGS)]
 
 
-def test_two_acks_are_noticed_by_the_dealer_whichever_comes_first() -> None:
-    for order in (1, -1):
-        table = Table(N, wanted=False)
-        table.wanted = True
-        table.finalize_at(0)
-        current = table.nodes[0].beacon._dealer.current
-        assert current is not None
-        true = ack_payload(current[0])
-        false = ack_payload(msgspec.structs.replace(current[0], **TWO_ROOTS))
-        for payload in (true, false)[::order]:
-            said = sign_envelope(table.signers[3], Domain.ACK, CHAIN, payload)
-            table.deliver(0, 3, frame(Number.ACK, said))
-        assert proven(table, 0) == [(3, OffenceKind.TWO_ACKS)]
-        no_reports(table)
+@pytest.mark.parametrize("roots", [(None, 1), (1, None), (1, 2)])
+def test_two_acks_are_noticed_by_the_dealer_whichever_comes_first(
+    roots: tuple[int | None, int | None],
+) -> None:
+    table = dealing_alone()
+    for root in roots:
+        table.deliver(0, 3, other_ack(table, root))
+    assert proven(table, 0) == [(3, OffenceKind.TWO_ACKS)]
+    no_reports(table)
+
+
+def test_two_acks_are_noticed_although_the_others_certified_the_dealing_between_them() -> None:
+    table = dealing_alone()
+    table.deliver(0, 3, other_ack(table, 1))
+    for holder in (1, 2):
+        table.deliver(0, holder, other_ack(table, None, holder))
+    table.nodes[1].alive = table.nodes[2].alive = False
+    table.run(1_000)
+    assert table.nodes[0].beacon._dealer.item is not None
+    table.deliver(0, 3, other_ack(table, None))
+    assert proven(table, 0) == [(3, OffenceKind.TWO_ACKS)]
+
+
+def dealing_alone() -> Table:
+    """Return a table at which node 0 deals, and the others have not heard of it."""
+    table = Table(N, wanted=False)
+    table.wanted = True
+    table.spoil = lambda _to, _sender, _data: ()
+    table.finalize_at(0)
+    return table
+
+
+def other_ack(table: Table, root: int | None, holder: int = 3) -> bytes:
+    """Return a frame that acks node 0's dealing, or one of the same batch with another root."""
+    current = table.nodes[0].beacon._dealer.current
+    assert current is not None
+    header = current[0]
+    if root is not None:
+        header = msgspec.structs.replace(header, root=bytes((root,)) * 32)
+    said = sign_envelope(table.signers[holder], Domain.ACK, CHAIN, ack_payload(header))
+    return frame(Number.ACK, said)
 
 
 def lies(table: Table, holder: int, shares: Sequence[bytes] | None = None) -> bytes:
@@ -398,6 +425,23 @@ def test_a_false_share_that_came_before_its_close_is_proven_when_it_is_final() -
     table.spoil = lambda _to, sender, data: () if sender == 3 else (data,)
     table.block(close=True)
     table.run(5_000)
+    assert proven(table, 0) == [(3, OffenceKind.FALSE_SHARE)]
+
+
+def test_a_false_share_is_proven_though_a_block_opens_the_roll_before_this_node_can() -> None:
+    table = Table(N)
+    table.stock()
+    table.spoil = lambda to, sender, data: () if 3 in {to, sender} or to == 0 else (data,)
+    table.block(close=True)
+    table.deliver(0, 3, frame(Number.REVEAL, lies(table, 3)))
+    table.run(100)
+    beacon = table.nodes[0].beacon
+    assert not beacon.items(table.state)  # it has its own share and a false one
+    [item] = table.nodes[1].beacon.items(table.state)
+    state = BeaconState.from_leaves(beacon._context, table.state.leaves())
+    state.bind(table.hash)
+    assert not isinstance(state.settle(item), str)
+    beacon.finalized(state, table.now, block=bytes(32), wanted=False, items=(item,))
     assert proven(table, 0) == [(3, OffenceKind.FALSE_SHARE)]
 
 

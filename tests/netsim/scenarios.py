@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from consensus.encoding import decode_as
 from consensus.messages import Certificate, Number, VoteKind, VotePayload
+from consensus.timing import DELTA_MS_MIN
 from netsim.adversaries import Adversary, Equivocator, Schismatic, Strategy, read_vote
 from netsim.fabric import Links
 from netsim.faults import storm
@@ -117,6 +118,24 @@ def split_finalization(n: int, seed: int) -> None:
         raise ViolatedError(f"L {table.totals()} after a split finalization")
     if network.counts.blocks > 2:
         raise ViolatedError(f"L {network.counts.blocks} blocks, one empty one is enough")
+
+
+def unheard_work(n: int, seed: int) -> None:
+    """A leader is down, and one of those that have to give it up never hears that there is work."""
+    table = CounterTable(n, seed)
+    network = table.network
+    network.run(1_000)
+    leader = table.validators.leader(1)
+    network.crash(leader)
+    deaf = (leader + 1) % n
+    network.drops = lambda _, to, data: to == deaf and data[0] == Number.ACTION
+    start_ms = network.now_ms
+    table.increment(b"x", at=(leader + 2) % n)
+    while min(table.totals()) < 1:
+        network.run(network.now_ms + 1)
+        # Three Δ̂ of at most 20 ms until the others give the leader up, five delays behind that.
+        if network.now_ms > start_ms + 3 * DELTA_MS_MIN + 5 * 20:
+            raise ViolatedError(f"L {network.now_ms - start_ms} ms until the deaf one went along")
 
 
 def split_certificates(n: int, seed: int) -> None:

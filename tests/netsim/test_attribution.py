@@ -1,104 +1,28 @@
 """PROTOCOL 9.3, watched from outside: what an honest node can prove, a block says in the end."""
 
-from dataclasses import replace
-
 import pytest
 
-from consensus.encoding import digest
-from consensus.messages import NO_DIGEST, Number, VoteKind, frame, vote_payload
-from consensus.signing import Domain, PublicKey, SigningKey, key_id, sign_envelope, verify
-from netsim.attribution import Attribution, Debt, Standing
+from netsim.attribution import OFFENCES, Attribution, Debt
 from netsim.invariants import ViolatedError
-from netsim.scenario import load_scenario
+from netsim.scenario import parse_scenario
+from netsim.selftest import Bug, hunt
 from netsim.simulation import simulate
+from node.evidence_pool import EvidencePool
 
-CHAIN = digest("simulated", b"attribution")
-CHEAT, KEY, OTHER = 3, SigningKey(bytes(32)), SigningKey(b"\1" * 32)
-A, B = digest("a", b""), digest("b", b"")
-NOTARIZE, NULLIFY, FINALIZE = VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE
-AT = Standing(host=0, boot=1, epoch=2, view=7, final_view=5)
+CHEAT = 3
 DEBT = Debt(finder=0, offender=CHEAT, epoch=2, height=10)
-
-
-def key_of(epoch: int, kid: bytes) -> tuple[int, PublicKey] | None:
-    known = kid == key_id(KEY.public_key) and epoch in {1, 2}
-    return (CHEAT, KEY.public_key) if known else None
+CHEATING = 'name = "cheat"\nduration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "{}"\n'
 
 
 @pytest.fixture
 def watch() -> Attribution:
-    return Attribution(CHAIN, verify, key_of)
-
-
-def vote(kind: VoteKind, about: bytes, *, view: int = 7, epoch: int = 2) -> bytes:
-    payload = vote_payload(kind, epoch, view, about)
-    return frame(Number.VOTE, sign_envelope(KEY, Domain.VOTE, CHAIN, payload))
-
-
-PAIRS = [
-    (NOTARIZE, A, NOTARIZE, B, True),
-    (FINALIZE, A, FINALIZE, B, True),
-    (NULLIFY, NO_DIGEST, FINALIZE, A, True),
-    (FINALIZE, A, NULLIFY, NO_DIGEST, True),
-    (NOTARIZE, A, NOTARIZE, A, False),
-    (NOTARIZE, A, FINALIZE, A, False),
-    (NOTARIZE, A, FINALIZE, B, False),
-    (NOTARIZE, A, NULLIFY, NO_DIGEST, False),
-    (NULLIFY, NO_DIGEST, NULLIFY, NO_DIGEST, False),
-]
-
-
-@pytest.mark.parametrize(("kind", "about", "other", "other_about", "proves"), PAIRS)
-def test_two_votes_prove_a_cheat_exactly_if_they_exclude_each_other(
-    watch: Attribution,
-    kind: VoteKind,
-    about: bytes,
-    other: VoteKind,
-    other_about: bytes,
-    proves: bool,
-) -> None:
-    assert watch.hears(AT, CHEAT, vote(kind, about)) is None
-    assert watch.hears(AT, CHEAT, vote(other, other_about)) == (CHEAT if proves else None)
-
-
-@pytest.mark.parametrize(
-    ("at", "sender", "data"),
-    [
-        (AT, CHEAT, vote(NOTARIZE, B, view=6)),  # another view
-        (AT, 2, vote(NOTARIZE, B)),  # of somebody else, passed on
-        (AT, CHEAT, vote(NOTARIZE, B)[:-1]),
-        (AT, CHEAT, vote(NOTARIZE, B)[:-1] + bytes((vote(NOTARIZE, B)[-1] ^ 1,))),
-        (AT, CHEAT, vote(NOTARIZE, B, epoch=1)),
-        (replace(AT, boot=2), CHEAT, vote(NOTARIZE, B)),  # the first went with the power
-        (replace(AT, host=1), CHEAT, vote(NOTARIZE, B)),  # two hosts, half of it each
-        (replace(AT, final_view=7), CHEAT, vote(NOTARIZE, B)),  # over
-        (replace(AT, view=5), CHEAT, vote(NOTARIZE, B)),  # too far ahead to be kept
-    ],
-)
-def test_what_a_node_may_miss_or_cannot_prove_is_owed_by_nobody(
-    watch: Attribution, at: Standing, sender: int, data: bytes
-) -> None:
-    assert watch.hears(AT, CHEAT, vote(NOTARIZE, A)) is None
-    assert watch.hears(at, sender, data) is None
-
-
-@pytest.mark.parametrize(
-    ("sender", "votes"),
-    [
-        (CHEAT, (vote(FINALIZE, A), vote(NULLIFY, B))),  # the second is no vote at all
-        (2, (vote(NOTARIZE, A), vote(NOTARIZE, B))),  # both are of somebody else, passed on
-    ],
-)
-def test_only_votes_that_their_own_voter_sends_are_counted(
-    watch: Attribution, sender: int, votes: tuple[bytes, bytes]
-) -> None:
-    assert [watch.hears(AT, sender, data) for data in votes] == [None, None]
+    return Attribution()
 
 
 def settled(
     watch: Attribution, *convicted: int, voters: str = "0123", epoch: int = 2, since: int = 0,
     height: int = 99, held: bool = True,
-) -> int:  # fmt: skip
+) -> dict[int, list[str]]:  # fmt: skip
     slots = [int(slot) for slot in voters]
     return watch.settle(
         convicted, slots, epoch, since=since, height=height, is_held=lambda _debt: held
@@ -109,18 +33,18 @@ def test_whoever_could_be_proven_is_convicted_within_three_rounds_of_leaders(
     watch: Attribution,
 ) -> None:
     watch.owes(DEBT)
-    assert settled(watch, height=21) == 0
-    assert settled(watch, CHEAT, voters="012", epoch=3, height=22) == 1
+    assert settled(watch, height=21) == {}
+    assert settled(watch, CHEAT, voters="012", epoch=3, height=22) == {CHEAT: ["votes"]}
     with pytest.raises(ViolatedError, match=r"attribution: .* no block names it"):
         settled(watch, height=22)
-    assert settled(watch, since=20, height=31) == 0
+    assert settled(watch, since=20, height=31) == {}
 
 
 def test_until_then_the_proof_is_on_the_disk_of_who_heard_both(watch: Attribution) -> None:
     watch.owes(DEBT)
     with pytest.raises(ViolatedError, match=r"attribution: .* its disk has no proof"):
         settled(watch, height=11, held=False)
-    assert settled(watch, CHEAT, height=11, held=False) == 1
+    assert settled(watch, CHEAT, height=11, held=False) == {CHEAT: ["votes"]}
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -128,13 +52,55 @@ def test_who_votes_no_more_and_who_comes_when_no_epoch_can_check_it_owes_nothing
     watch: Attribution, held: bool
 ) -> None:
     watch.owes(DEBT)
-    assert settled(watch, voters="123", held=held) == 0
-    assert settled(watch, epoch=4, held=held) == 0
+    assert settled(watch, voters="123", held=held) == {}
+    assert settled(watch, epoch=4, held=held) == {}
     with pytest.raises(ViolatedError):
         settled(watch, epoch=3, held=held)
 
 
-def test_a_run_with_a_cheat_that_votes_twice_owes_its_conviction_and_pays_it() -> None:
-    outcome, _ = simulate(load_scenario("equivocator"), 1)
+def test_what_is_heard_in_a_later_epoch_is_owed_although_an_earlier_proof_is_too_old(
+    watch: Attribution,
+) -> None:
+    watch.owes(DEBT)
+    watch.owes(Debt(finder=0, offender=CHEAT, epoch=4, height=20, of="acks"))
+    with pytest.raises(ViolatedError, match="acks of two dealings"):
+        settled(watch, epoch=4)
+    assert settled(watch, CHEAT, epoch=4) == {CHEAT: ["votes", "acks"]}
+
+
+STRATEGIES = {
+    "equivocator": "votes",
+    "double-proposer": "votes",
+    "double-voter": "votes",
+    "double-dealer": "dealings",
+    "double-acker": "acks",
+    "false-sharer": "shares",
+    "false-dealer": "false_dealings",
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_with_a_cheat_owes_its_conviction_for_what_it_does_and_pays_it(
+    strategy: str,
+) -> None:
+    outcome, _ = simulate(parse_scenario(CHEATING.format(strategy)), 2)
     assert outcome.verdict == "ok"
-    assert outcome.marks["cheats_owed"] == 1
+    owed = {mark for mark, count in outcome.marks.items() if count and mark.startswith("owed")}
+    assert owed == {f"owed_{STRATEGIES[strategy]}"}
+
+
+@pytest.mark.parametrize(
+    "strategy", [one for one, of in STRATEGIES.items() if of in OFFENCES and of != "votes"]
+)
+def test_a_proof_that_no_block_takes_is_missed_whatever_it_proves(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hunt.__globals__["_TEXTS"], "cheat", CHEATING.format(strategy)[15:])
+    nowhere = Bug(
+        "unproposed",
+        "no block takes a proof",
+        lambda planter: planter.put(EvidencePool, "against", lambda *_args: ()),
+        "cheat",
+        2,
+    )
+    assert "no block names it" in hunt(nowhere).text

@@ -8,15 +8,18 @@ import pytest
 
 from consensus.effects import Send
 from consensus.encoding import digest
+from consensus.messages import Number
 from consensus.signing import SigningKey
 from consensus.validators import ValidatorIndex
 from netsim.byzantine import adversary_of
 from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
 from netsim.network import Network
-from netsim.playing import PlayingTable
+from netsim.playing import CRAPS, PlayingTable
 from node.execution import MEMBER_OPERATIONS_MAX
-from node.game.operations import CreateSession, Sit
+from node.game.craps.bets import Kind
+from node.game.operations import CreateSession, PlaceBet, Ready, Roll, Sit
+from node.game.params import GameParams
 from node.game.receipts import DONE, Code, Receipt
 from node.membership import EPOCH_MS_MIN, NextKeys, Retire, SetVote
 
@@ -181,3 +184,22 @@ def test_voters_do_not_change_while_a_roll_waits_for_its_shares() -> None:
         final = table.replicas[host].final
         assert not final.membership.members[1].wants
         assert (final.membership.epoch, bool(final.closed)) == (0, True)
+
+
+def test_once_the_voters_have_to_change_no_game_closes_until_they_have() -> None:
+    """Else a table with many games would have a roll to wait for at any time, and never a seal."""
+    params = GameParams(betting_max_ms=20_000)
+    table = PlayingTable(4, seed=5, params=params)
+    table.network.drops = lambda _from, _to, data: data[0] == Number.REVEAL
+    with pytest.raises(ViolatedError, match="0 of 1 rolls"):
+        table.play(1, limit_ms=30_000)
+    [waiting] = table.replicas[0].final.closed
+    assert table.ask(1, SetVote(0)) == DONE
+    table.network.run(table.network.now_ms + EPOCH_MS_MIN)
+    bet = PlaceBet(1, Kind.PASS, 0, 10)
+    for operation in (CreateSession(CRAPS), Sit(1), bet, Ready(1)):
+        assert table.ask(0, operation).code == Code.DONE
+    assert table.ask(0, Roll(1)) == Receipt(Code.VOTERS_CHANGE)
+    table.network.run(table.network.now_ms + params.betting_max_ms)
+    final = table.replicas[0].final
+    assert list(final.closed) == [waiting], "nor does agreed time throw"

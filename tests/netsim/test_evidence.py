@@ -32,10 +32,15 @@ def table() -> PlayingTable:
 def pass_two_epochs(table: PlayingTable) -> None:
     """Let player 4 give up its vote and have it back."""
     for vote in (0, 1):
-        epoch = table.replicas[2].final.membership.epoch
-        table.ask(4, SetVote(vote))
-        while table.replicas[2].final.membership.epoch == epoch:
-            table.network.run(table.network.now_ms + 100)
+        pass_epoch(table, vote)
+
+
+def pass_epoch(table: PlayingTable, vote: int) -> None:
+    """Let an epoch end because player 4 wants a vote, or none any more."""
+    epoch = table.replicas[2].final.membership.epoch
+    table.ask(4, SetVote(vote))
+    while table.replicas[2].final.membership.epoch == epoch:
+        table.network.run(table.network.now_ms + 100)
 
 
 def vote_for(table: PlayingTable, block: int) -> bytes:
@@ -51,11 +56,11 @@ def vote_for(table: PlayingTable, block: int) -> bytes:
     return sign_envelope(key, Domain.VOTE, table.chain_id, payload)
 
 
-def cheat(table: PlayingTable) -> list[ReplicaEffect]:
-    """Show two votes that exclude each other to player 0; return what its node has to do."""
+def cheat(table: PlayingTable, witness: int = 0) -> list[ReplicaEffect]:
+    """Show two votes that exclude each other to one player; return what its node has to do."""
     frames = [frame(Number.VOTE, vote_for(table, block)) for block in range(2)]
     batch = [(ValidatorIndex(OFFENDER), data) for data in frames]
-    return table.replicas[0].receive(batch, table.network.clock(0))
+    return table.replicas[witness].receive(batch, table.network.clock(witness))
 
 
 def on_disk(table: PlayingTable, index: int) -> list[EvidenceLogged]:
@@ -104,6 +109,16 @@ def test_a_finder_that_loses_power_after_any_effect_has_its_proof_committed_late
     bet_until_convicted(table)
     table.settle()
     assert [len(on_disk(table, index)) for index in range(5)] == [0] * 5
+
+
+def test_what_who_only_followed_has_seen_convicts_once_it_votes(table: PlayingTable) -> None:
+    pass_epoch(table, 0)
+    table.settle()
+    table.network.perform(4, cheat(table, witness=4))
+    table.settle()
+    assert not any(on_disk(table, index) for index in range(5)), "nobody else has seen it"
+    pass_epoch(table, 1)
+    bet_until_convicted(table)
 
 
 def test_who_was_caught_is_named_with_what_it_did_to_whoever_asks_why(table: PlayingTable) -> None:

@@ -126,6 +126,10 @@ def no_help(patch: Patch) -> None:
     patch.setattr(Dissemination, "_help", lambda *_args: False)
 
 
+def no_amplification(patch: Patch) -> None:
+    patch.setattr(Rounds, "given_up", lambda _rounds: False)
+
+
 @pytest.mark.parametrize(
     ("mutate", "scenario", "n", "seeds", "found"),
     [
@@ -142,6 +146,8 @@ def no_help(patch: Patch) -> None:
         (ancestry_by_own_history, scenarios.split_certificates, 4, 3, "L "),
         (sleep_with_an_open_tip, scenarios.split_finalization, 4, 3, "L "),
         (no_help, scenarios.lost_finalization, 4, 3, "L "),
+        # It would go on, only later: a bound in virtual time tells.
+        (no_amplification, scenarios.unheard_work, 4, 3, "L "),
     ],
 )
 def test_a_table_without_the_rule_is_caught(

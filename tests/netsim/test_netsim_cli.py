@@ -74,7 +74,7 @@ def test_what_is_not_understood_ends_with_64(tmp_path: Path) -> None:
     bad.write_text(QUICK + "[link]\nloss = 3\n")
     code, _, err = netsim("run", str(bad))
     assert code == 64
-    assert "line 7: Expected `float` <= 1.0" in err
+    assert "line 7: Expected `float` <= 1.0, not 3 (link.loss)" in err
     for words in (
         ("run",),
         ("run", "nonesuch"),

@@ -50,3 +50,21 @@ def test_what_proves_nothing_convicts_nobody(strategy: str) -> None:
     table = table_with(strategy, seed=3)
     table.play(6, limit_ms=900_000)
     assert convicted(table) == []
+
+
+def share_what_they_know(table: PlayingTable) -> bool:
+    """Say whether the dice of each node know the secrets that a settle opens for its chain."""
+    found = [table.replicas[host] for host in table.honest]
+    return all(
+        one._epoch.beacon is not None and one._epoch.beacon._context is one.final.beacon.context
+        for one in found
+    )
+
+
+def test_what_a_settle_opens_is_known_to_dice_and_chain_alike_in_every_epoch() -> None:
+    table = table_with("equivocator", seed=1)
+    while table.replicas[0].final.membership.epoch == 0:
+        assert share_what_they_know(table)
+        table.play(len(table.rolls) + 1, limit_ms=600_000)
+    table.play(len(table.rolls) + 1, limit_ms=600_000)
+    assert share_what_they_know(table)

@@ -1,7 +1,9 @@
 """Scenario files: what is refused and where, what reads back, what a seed makes of one."""
 
 import pytest
+from msgspec.structs import replace
 
+from netsim import scenario as s
 from netsim.chance import Spread, Window, format_length, parse_length
 from netsim.scenario import (
     ScenarioError,
@@ -46,14 +48,14 @@ def test_a_scenario_reads_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("loss = 0.02", "loss = 2", "line 7: Expected `float` <= 1.0 (link.loss)"),
+        ("loss = 0.02", "loss = 2", "line 7: Expected `float` <= 1.0, not 2 (link.loss)"),
         ("loss = 0.02", "los = 2", "line 7: unknown key 'los'"),
         ("2, 3, 4", "2, 3, 1", "line 12: a node stands in two groups"),
         ("2, 3, 4", "2, 9", "line 12: node 9 at a table of 8"),
         ('"f"', '"f+1"', "line 17: 3 Byzantine nodes at a table that allows 2 faulty"),
         ('"crash"', '"crush"', "line 14: Invalid value 'crush'"),
         ('"1s"', '"1"', "line 15: '1' is not a length of time"),
-        ("count = 8", 'count = "8"', "line 5: Expected `int`, got `str`"),
+        ("count = 8", 'count = "8"', "line 5: Expected `int`, got `str`, not '8' (nodes.count)"),
         ("count = 8", "count = 8\ntable = 3", "line 5: 8 nodes do not fill tables of 3"),
         ('"forger"', '"forgot"', "line 18: Invalid enum value 'forgot'"),
         ("name", "nam", "line 2: unknown key 'nam'"),
@@ -80,7 +82,7 @@ def test_damage_by_faults_counts_like_traitors() -> None:
         parse_scenario(TEXT + down)
 
 
-@pytest.mark.parametrize("kind", ["lying", "rot", "wipe", "restore"])
+@pytest.mark.parametrize("kind", ["lying", "rot", "misdirected", "wipe", "restore"])
 def test_no_fault_damages_more_hosts_than_the_scenario_allows(kind: str) -> None:
     fault = f'[[fault]]\nkind = "{kind}"\nat = "5s"\nnodes = [0, 1]\n'
     text = f'name = "much"\n[nodes]\ncount = 7\nfaulty = 2\n{fault}'
@@ -100,7 +102,7 @@ def test_no_fault_damages_more_hosts_than_the_scenario_allows(kind: str) -> None
 def test_what_is_drawn_anew_each_time_stays_among_the_hosts_that_may_be_damaged() -> None:
     faults = "".join(
         f'[[fault]]\nkind = "{kind}"\nat = "1s"\nevery = "2s"\n'
-        for kind in ("wipe", "restore", "rot", "lying")
+        for kind in ("wipe", "restore", "rot", "lying", "misdirected")
     )
     text = f'name = "often"\n[nodes]\ncount = 10\n{faults}[[byzantine]]\nstrategy = "thief"\n'
     for seed in range(20):
@@ -144,6 +146,20 @@ def test_a_seed_is_one_schedule_and_leaving_a_fault_out_changes_no_other() -> No
     without = parse_scenario(TEXT[:begin] + TEXT[end:])
     partition = [f for f in resolve(scenario, 3).fault if type(f).__name__ == "Partition"]
     assert list(resolve(without, 3).fault) == partition
+
+
+@pytest.mark.parametrize("kind", ["misdirected"])
+def test_faults_that_came_later_change_nothing_of_what_a_swarm_draws_for_others(kind: str) -> None:
+    scenario = load_scenario("squall")
+    others = tuple(one for one in scenario.fault if s.plain(one)["kind"] != kind)
+    without = replace(scenario, fault=others)
+    drawn = 0
+    for seed in range(40):
+        with_it = resolve(scenario, seed)
+        kept = tuple(one for one in with_it.fault if s.plain(one)["kind"] != kind)
+        assert replace(with_it, fault=kept) == resolve(without, seed)
+        drawn += len(with_it.fault) - len(kept)
+    assert drawn
 
 
 def test_lengths_and_distributions() -> None:

@@ -23,6 +23,11 @@ def test_a_block_that_two_finalized_and_two_gave_up_needs_one_empty_block(seed: 
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_who_never_hears_of_any_work_gives_a_silent_leader_up_with_the_others(seed: int) -> None:
+    scenarios.unheard_work(4, seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_nodes_that_completed_a_view_by_different_certificates_agree_in_the_next(seed: int) -> None:
     scenarios.split_certificates(4, seed)
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -27,35 +26,27 @@ from consensus.effects import (
 )
 from consensus.encoding import DecodeError, Uint, decode, decode_as, encode
 from consensus.merkle import merkle_root
-from consensus.messages import Body, Header, body_leaves
 from consensus.signing import parse_envelope, verify
-from netsim.playing import PlayingTable
 from node.audit import Audited, audit_file, audit_folder
 from node.config import Folder
 from node.descriptor import Table, build_descriptor, save_table, sign_accept
-from node.errors import OperatorError
-from node.game.craps.bets import Kind
-from node.game.games import CRAPS
-from node.game.operations import CreateSession, Leave, PlaceBet, Ready, Roll, Sit
 from node.game.params import decode_params
 from node.game.receipts import BetResult, Code, Receipt, RollResult
 from node.game.rules import BetKey
-from node.membership import EPOCH_MS_MIN, Member, SetVote
-from node.mempool import AnyOperation
+from node.membership import Member
 from node.proof import (
     BUNDLE_BYTES_MAX,
     MAGIC,
-    BetPart,
     Bundle,
-    RollPart,
     check_bundle,
     is_decided,
     row_of,
 )
-from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
-from node.replay import MissingError, RefutedError, Step, chain_of_records, replay
-from node.steps import Leaf, leaf_of, member_leaves
+from node.prover import find_receipt
+from node.replay import MissingError, RefutedError
+from node.steps import Leaf, member_leaves
 from node.store import STORE_FILE, Journal, _put_meta
+from tests.node.shown import FIELD, Shown, but
 from tests.wire.goldens import World
 
 CHAIN_RECORDS: list[type[LogRecord]] = [
@@ -66,144 +57,11 @@ CHAIN_RECORDS: list[type[LogRecord]] = [
     SnapshotLogged,
     VoteLogged,
 ]
-FIELD = BetKey(Kind.FIELD, 0)
-
-
-class Shown:
-    """A table that played, one bet on the field of it proved, and that proof's parts."""
-
-    def __init__(self) -> None:
-        self.played = PlayingTable(4, seed=1, signatures="memo", described=True)
-        self.played.play(3, limit_ms=300_000)
-        self.played.ask(2, SetVote(0))
-        self.played.network.run(self.played.network.now_ms + EPOCH_MS_MIN + 5_000)
-        while len(self.played.rolls) < 8:
-            self.played.ask(1, PlaceBet(0, Kind.COME, 0, 10))
-            self.played.play(len(self.played.rolls) + 1, limit_ms=300_000)
-        self.numbers = range(5, len(self.played.rolls) - 1)
-        self.play_another_game()
-        self.played.settle()
-        assert self.played.table is not None
-        self.table: Table = self.played.table
-        self.chain = chain_of_records(self.played.network.hosts[0].disk.records)
-        self.steps: list[Step] = list(
-            replay(self.played.terms, self.played._members, self.played._voters, self.chain)
-        )
-        # One that lay on the layout of two rolls in a row, each time anew, in the last epoch.
-        self.placed = list(list_bets(self.table, self.played.terms, self.chain))
-        self.number, self.player = next(
-            (number, player)
-            for number in self.numbers
-            for player in range(4)
-            if all(row_of(self.result(n), player, FIELD) for n in (number, number + 1))
-        )
-        self.data = self.bet_on(self.number, FIELD)
-        self.bundle = decode_as(self.data[len(MAGIC) :], Bundle)
-        self.roll, self.bet = self.bundle.rolls[0], self.bundle.bet[0]
-        self.moved = self.moved_bet()
-        placed = next(
-            b for b in self.placed if (b.player, b.key) == (self.played._members[0].nickname, FIELD)
-        )
-        self.first_bet = decode_as(self.prove(placed)[len(MAGIC) :], Bundle).bet[0]
-        self.proofs = (self.data, self.bet_on(self.number + 1, FIELD))
-        self.bets = [check_bundle(one, verify).bet for one in self.proofs]
-
-    def play_another_game(self) -> None:
-        """Throw the dice once in a second game."""
-        moves: list[tuple[int, AnyOperation]] = [
-            (0, CreateSession(CRAPS)),
-            (0, Sit(1)),
-            (1, Sit(1)),
-            (1, Leave(1)),
-            (0, PlaceBet(1, Kind.PASS, 0, 10)),
-            (0, PlaceBet(1, Kind.FIELD, 0, 5)),
-            (0, Ready(1)),
-            (0, Roll(1)),
-        ]
-        for player, operation in moves:
-            receipt = self.played.ask(player, operation)
-            assert receipt.code == Code.DONE, (operation, receipt)
-        self.played.settle()
-        assert self.played.rolls[-1].session == 1
-
-    def prove(self, placed: PlacedBet) -> bytes:
-        return prove_bet(self.table, self.played.terms, self.chain, placed.height, placed.index)
-
-    def waited_bet(self) -> Bundle:
-        """Return the proof of a bet with a roll that left it lying in front of the others."""
-        for placed in self.placed:
-            if placed.key == (Kind.PASS, 0):
-                try:
-                    bundle = decode_as(self.prove(placed)[len(MAGIC) :], Bundle)
-                except OperatorError:
-                    continue  # not decided yet
-                number = decode_as(bundle.rolls[0].result.content, RollResult).number - 1
-                if bundle.rolls[0].session.index or number < 2:
-                    continue
-                idle = self.roll_part(number)
-                closed = decode_as(idle.close.header, Header)
-                if closed.height > placed.height:
-                    return but(bundle, rolls=(idle, *bundle.rolls))  # type: ignore[no-any-return]
-        raise AssertionError("no bet lay for two rolls")
-
-    def moved_bet(self) -> Bundle:
-        """Return the proof of a come bet that one roll moved and a later one decided."""
-        for placed in self.placed:
-            if placed.key == (Kind.COME, 0):
-                try:
-                    bundle = decode_as(self.prove(placed)[len(MAGIC) :], Bundle)
-                except OperatorError:
-                    continue  # not decided yet
-                if len(bundle.rolls) == 2:
-                    return bundle
-        raise AssertionError("no come bet moved and was decided")
-
-    def result(self, number: int) -> RollResult:
-        return self.played.rolls[number - 1]
-
-    def roll_part(self, number: int) -> RollPart:
-        data = prove_roll(self.table, self.played.terms, self.chain, number, None)
-        return decode_as(data[len(MAGIC) :], Bundle).rolls[0]
-
-    def bet_on(self, number: int, key: BetKey) -> bytes:
-        """Return the proof of the player's bet that this roll decided."""
-        name = self.played._members[self.player].nickname
-        for placed in self.placed:
-            if (placed.player, placed.key) != (name, key):
-                continue
-            data = self.prove(placed)
-            proved = check_bundle(data, verify)
-            if proved.rolls[-1].result.number == number:
-                return data
-        raise AssertionError(f"no such bet on roll {number}")
-
-    def bet_part(self, number: int) -> BetPart:
-        return decode_as(self.bet_on(number, FIELD)[len(MAGIC) :], Bundle).bet[0]
-
-    def leaf(self, height: int, index: int) -> Leaf:
-        """Return a leaf of a block's body."""
-        final = self.chain.final(height)
-        assert final is not None
-        return leaf_of(body_leaves(decode_as(final.body, Body)), index)
-
-    @property
-    def settle_height(self) -> int:
-        return next(
-            s.header.height for s in self.steps if self.result(self.number) in s.state.result.rolls
-        )
-
-    @property
-    def bet_step(self) -> Step:
-        return next(s for s in self.steps if s.final.header == self.bet.block.header)
 
 
 @pytest.fixture(scope="module")
 def shown() -> Shown:
     return Shown()
-
-
-def but(record: Any, **changes: Any) -> Any:
-    return msgspec.structs.replace(record, **changes)
 
 
 def refuted(bundle: Bundle, match: str) -> None:
@@ -223,8 +81,18 @@ def with_bet(shown: Shown, **changes: Any) -> Bundle:
     return but(shown.bundle, bet=(but(shown.bet, **changes),))  # type: ignore[no-any-return]
 
 
-def stranger_leaf(shown: Shown, step: Step, slot: int) -> Bundle:
-    return with_bet(shown, identity=(member_leaves(step.state, (slot,)),))
+def leaves_of(shown: Shown, *slots: int) -> Bundle:
+    return with_bet(shown, identity=(member_leaves(shown.bet_step.state, slots),))
+
+
+def bet_behind_the_roll(shown: Shown) -> Bundle:
+    """Show the roll that a block settled for what the player laid down in that block, behind it."""
+    height = shown.late_height
+    [result] = next(step.state.result.rolls for step in shown.steps if step.header.height == height)
+    _, bet, _ = find_receipt(shown.table, shown.played.terms, shown.chain, height, 0)
+    assert bet.player == shown.late_player
+    rolls = (shown.roll_part(result.number),)
+    return but(shown.bundle, bet=(bet,), rolls=rolls)  # type: ignore[no-any-return]
 
 
 def another_name(shown: Shown) -> Bundle:
@@ -313,11 +181,16 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         "nothing proves who player 4 is",
     ),
     "the leaf of another player": (
-        lambda s: stranger_leaf(s, s.bet_step, (s.player + 1) % 4),
+        lambda s: leaves_of(s, (s.player + 1) % 4),
         "nothing proves who player",
     ),
+    "the leaf of another player beside the right one": (
+        lambda s: leaves_of(s, s.player, (s.player + 1) % 4),
+        "nothing proves who player",
+    ),
+    "no leaf of the player": (leaves_of, "nothing proves who player"),
     "a player of another block": (
-        lambda s: stranger_leaf(s, s.steps[0], s.player),
+        lambda s: with_bet(s, identity=(member_leaves(s.steps[0].state, (s.player,)),)),
         "^the player: ",
     ),
     "a player under another name": (
@@ -328,6 +201,7 @@ PLAIN: dict[str, tuple[Forge, str]] = {
         lambda s: but(s.bundle, bet=(s.bet_part(s.number + 1),)),
         "younger|the roll came before",
     ),
+    "a bet of the block that settled the roll": (bet_behind_the_roll, "the roll came before"),
     "a bet of an earlier roll": (
         lambda s: but(s.bundle, rolls=(s.roll_part(s.number + 1),)),
         "younger than that",
@@ -456,6 +330,29 @@ def test_a_bet_that_moved_is_proved_by_all_its_rolls(shown: Shown) -> None:
     first, last = proved.bet.rows
     assert first.left == last.lost + last.returned - last.profit + last.left == 10
     assert proved.bet.chips == last.profit - last.lost
+
+
+def test_of_bets_of_one_kind_each_is_proved_by_what_happened_to_its_player_s(shown: Shown) -> None:
+    result = shown.result(shown.number)
+    players = [row.player for row in result.bets if BetKey(row.kind, row.number) == FIELD]
+    assert len(players) > 1
+    for player in players:
+        row = row_of(result, player, FIELD)
+        assert row is not None
+        assert row.player == player
+
+
+def test_a_bet_is_proved_by_the_rolls_of_its_own_game_behind_it(shown: Shown) -> None:
+    """A block took one behind the roll that it settled; one lay while another game threw."""
+    fields = [one for one in shown.placed if one.key == FIELD]
+    [late] = [one for one in fields if one.height == shown.late_height]
+    other = next(one.height for one in shown.played.results if one.rolls and one.rolls[0].session)
+    lying, _ = [b for b in fields if b.height < other and b.player == shown.name_of(0)][-2:]
+    for placed in (late, lying):
+        proved = check_bundle(shown.prove(placed), verify)
+        assert proved.bet is not None
+        assert proved.bet.height == placed.height < proved.rolls[0].height
+        assert proved.rolls[0].result.session == 0
 
 
 def with_params(shown: Shown, **params: Any) -> Table:
