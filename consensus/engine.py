@@ -121,7 +121,6 @@ class Engine:
             self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
         )
         self.timing = self._outside.timing
-        """What is known of delays and clocks."""
         self.deadline_ms: int | None = None
         self._now, self._work = Now(0, 0), False
         # When time alone may let a rule fire, and the delay by which that was worked out.
