@@ -47,6 +47,7 @@ from consensus.messages import (
     StateChunk,
     Status,
     frame,
+    parse_frame,
 )
 from consensus.signing import Envelope, Signer, Verify, key_id
 from consensus.timing import earliest
@@ -70,7 +71,7 @@ from node.game.state import GameState
 from node.limits import TokenBucket
 from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
-from node.pipeline import MessageProcessor
+from node.pipeline import MessageProcessor, Parse
 from node.state_sync import (
     BEHIND_BLOCKS,
     CHUNK_BYTES,
@@ -119,6 +120,8 @@ class Setup:
     keys: EpochKeys
     make_signer: Callable[[bytes], Signer]
     verify: Verify
+    parse: Parse = parse_frame
+    """How frames become messages: nodes of one process may share what they have parsed."""
     slots: int = 0
     """Slots that have a member as far as this node was told: whom it hears before its own state
     has got so far."""
@@ -139,7 +142,7 @@ class Replica:
         `floor` says how far this node may have voted and forgotten it, if the journal is not whole.
         """
         self.setup = setup
-        self.pipeline = MessageProcessor()
+        self.pipeline = MessageProcessor(setup.parse)
         self._terms = Terms(setup.chain_id, setup.params, setup.verify)
         self._kid = key_id(setup.identity.public_key)
         self._load_block = load_block
