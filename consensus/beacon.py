@@ -26,8 +26,6 @@ from consensus.beacon_state import (
     Settled,
 )
 from consensus.dealing import (
-    ENTROPY_BYTES,
-    AckPayload,
     DealHeader,
     HeldShares,
     ack_payload,
@@ -41,7 +39,6 @@ from consensus.effects import (
     Now,
     Persist,
     Report,
-    RequestEntropy,
     Send,
     SharesLogged,
 )
@@ -140,12 +137,11 @@ class Beacon:
         self._me = me
         self._signer = signer
         self._box_secret = box_secret
-        self._dealer = Dealer(context, me, signer, box_keys, records)
+        self._dealer = Dealer(context, me, signer, box_secret, box_keys, records)
         self._state: BeaconState | None = None
         self.remembers = True
         """Whether the journal is all that was dealt and acked with this key; see `remember`."""
         self._wanted = False
-        self._entropy_asked = False
         self.changes = 0
         """How often an input came, or an own item was made: until then `items` stay the same."""
         self._done = 0  # the changes that `advance` has dealt with
@@ -154,9 +150,6 @@ class Beacon:
         self._held: dict[tuple[int, int], _Held] = {}
         self._stored: dict[tuple[int, int], SharesLogged] = {}
         self._deals: dict[tuple[int, int], bytes] = {}  # the first that was seen of each batch
-        self._acks: dict[
-            tuple[int, ValidatorIndex], Envelope
-        ] = {}  # the first, by batch and holder
         self._certificates: dict[tuple[int, int], bytes] = {}
         self._running: dict[int, _Running] = {}
         self._early: dict[tuple[int, int], tuple[RevealPayload, Envelope]] = {}
@@ -188,19 +181,6 @@ class Beacon:
         return tuple(self._proofs.values())
 
     # Inputs from this node.
-
-    def entropy(self, data: bytes, now: Now) -> None:
-        """Take the answer to a `RequestEntropy`: a dealing is made of it if one is still due."""
-        assert len(data) == ENTROPY_BYTES, f"{len(data)} bytes of entropy"
-        self.changes += 1
-        self._entropy_asked = False
-        state = self._state
-        if state is None or not self.remembers or not self._dealer.wants_entropy(state):
-            return
-        batch = state.next_batch(self._me)
-        self._acks.clear()
-        self._records.append(self._dealer.deal(batch, data, now, self.delta_ms))
-        self._hold_own()
 
     def finalized(
         self,
@@ -244,9 +224,9 @@ class Beacon:
             del self._early[key]
 
     def remember(self, now: Now, *, everything: bool) -> None:
-        """Take note whether the journal is all that was dealt and acked with this key in this epoch.
+        """Take note whether the journal is all that was said with this key in this epoch.
 
-        Who may have forgotten some of it deals and acks nothing (PROTOCOL 9.2).
+        Who may have forgotten whose shares it published deals nothing (PROTOCOL 9.2).
         """
         if everything != self.remembers:
             self.changes += 1
@@ -256,7 +236,7 @@ class Beacon:
 
     def _resume(self, now: Now) -> None:
         if self._state is not None and self.remembers:
-            self._dealer.follow(self._state, now, self.delta_ms)
+            self._dealer.follow(self._state, now, self.delta_ms, wanted=self._wanted)
             self._hold_own()
 
     def peer_up(self, peer: ValidatorIndex, _now: Now) -> None:
@@ -281,10 +261,6 @@ class Beacon:
                 self.changes += 1
             for running in self._running.values():
                 self._ask(running, now)
-            wants = self._wanted and self.remembers and self._dealer.wants_entropy(state)
-            if wants and not self._entropy_asked:
-                self._entropy_asked = True
-                self._effects.append(RequestEntropy(ENTROPY_BYTES))
         self._done = self.changes
         asks = [one.ask.due_ms for one in self._running.values() if one.roll.item is None]
         self.deadline_ms = earliest(self._dealer.due_ms, *asks)
@@ -414,32 +390,16 @@ class Beacon:
         if current is None:
             return None
         header, _ = current
-        try:
-            ack = decode_as(envelope.payload, AckPayload)
-        except DecodeError as error:
-            return f"an ack is malformed: {error}"
-        if (ack.epoch, ack.dealer, ack.batch) != (header.epoch, header.dealer, header.batch):
+        if envelope.payload != ack_payload(header):
             return None  # an honest one is late, perhaps under its key of the epoch before
         holder = self._context.validators.index_of_kid.get(envelope.kid)
         if holder is None:
             return "an ack of a stranger"
-        first = self._acks.get((header.batch, holder))
-        is_other = first is not None and first.payload != envelope.payload
-        is_news = first is None or (is_other and (holder, OffenceKind.TWO_ACKS) not in self._proofs)
-        is_wanted = envelope.payload == ack_payload(header) and self._dealer.wants_ack(holder)
-        if not is_news and not is_wanted:
+        if not self._dealer.wants_ack(holder):
             return None
         if not self._signed(Domain.ACK, holder, envelope):
             return f"an ack that holder {holder} did not sign"
-        if first is None:
-            self._acks[header.batch, holder] = envelope
-        elif is_news:
-            halves = [
-                build_envelope(one.kid, one.payload, one.signature) for one in (first, envelope)
-            ]
-            self._proofs[holder, OffenceKind.TWO_ACKS] = build_evidence(Domain.ACK, *halves)
-        if is_wanted:
-            self._dealer.take_ack(holder, envelope.signature)
+        self._dealer.take_ack(holder, envelope.signature)
         return None
 
     def _receive_reveal(
@@ -583,8 +543,6 @@ class Beacon:
         return sign_envelope(self._signer, Domain.ACK, self._context.chain_id, ack_payload(header))
 
     def _send_ack(self, header: DealHeader) -> None:
-        if not self.remembers:
-            return
         to = ValidatorIndex(header.dealer)
         self._effects.append(Send(to, frame(Number.ACK, self._ack(header))))
 

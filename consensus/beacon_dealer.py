@@ -1,8 +1,9 @@
-"""A validator as dealer: one dealing at a time from entropy to certificate (PROTOCOL 11.2, 11.3).
+"""A validator as dealer: one dealing at a time from key to certificate (PROTOCOL 11.2, 11.3).
 
-A dealing is durable before anybody sees a share, and so is the choice whose shares to publish: a
-second choice after a restart could publish more shares than secrecy allows. What is resent is the
-same bytes, with growing pauses, until it is acked.
+A dealing is a function of the key, so a dealer that forgot it makes the same bytes again. What is not,
+and durable before anybody sees it, is the choice whose shares to publish: a second choice after a
+restart could publish more shares than secrecy allows. Messages are repeated, with growing pauses,
+until they are acked.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,9 @@ from consensus.beacon_items import (
     check_counts,
 )
 from consensus.beacon_state import BeaconState
-from consensus.dealing import BATCH, DealHeader, Dealing
+from consensus.dealing import BATCH, DealHeader, Dealing, derive_entropy
 from consensus.effects import (
     DealCertificateLogged,
-    DealingLogged,
     Effect,
     LogRecord,
     Now,
@@ -72,60 +72,50 @@ class _Open:
 class Dealer:
     """The own dealings of one validator; what it says goes through the lists given to `advance`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (the order is that of the beacon)
         self,
         context: BeaconContext,
         me: ValidatorIndex,
         signer: Signer,
+        box_secret: bytes,
         box_keys: Sequence[bytes],
         records: Sequence[LogRecord],
     ) -> None:
-        """Resume from the journal; `box_keys` are the holders' X25519 keys of this epoch."""
+        """Resume from the journal; `box_keys` are the holders' X25519 keys of this epoch.
+
+        The own `box_secret` among them makes every dealing.
+        """
         assert len(box_keys) == context.validators.n, f"{len(box_keys)} box keys"
         self._context = context
         self._me = me
         self._signer = signer
+        self._box_secret = box_secret
         self._box_keys = tuple(box_keys)
         self._open: _Open | None = None
-        self._entropies: dict[int, bytes] = {}
         self._items: dict[int, bytes] = {}
         for record in records:
-            if isinstance(record, DealingLogged) and record.epoch == context.epoch:
-                self._entropies[record.batch] = record.entropy
-            elif isinstance(record, DealCertificateLogged) and record.epoch == context.epoch:
+            if isinstance(record, DealCertificateLogged) and record.epoch == context.epoch:
                 self._items[record.batch] = record.item
 
-    def follow(self, state: BeaconState, now: Now, delta_ms: int) -> None:
-        """Take a new final state: end what it certifies, resume what the journal has begun."""
+    def follow(self, state: BeaconState, now: Now, delta_ms: int, *, wanted: bool) -> None:
+        """Take a new final state: end what it certifies, begin what is `wanted` and due behind it.
+
+        Due is another dealing when little is left, or only what is half published.
+        """
         batch = state.next_batch(self._me)
         if self._open is not None and self._open.dealing.batch < batch:
             self._open = None
-        for old in [b for b in self._entropies if b < batch]:
-            del self._entropies[old]
-            self._items.pop(old, None)
-        if self._open is None and batch in self._entropies and not state.is_faulty(self._me):
+        for old in [b for b in self._items if b < batch]:
+            del self._items[old]
+        stock = state.stock(self._me)
+        is_due = stock.secrets <= REFILL_SECRETS or stock.published
+        refused = state.refuses_batch(self._me, batch) is not None
+        if wanted and self._open is None and is_due and not refused:
             self._begin(batch, now, delta_ms)
 
     def rest(self) -> None:
         """Say no more of the dealing under way, until the next `follow`."""
         self._open = None
-
-    def wants_entropy(self, state: BeaconState) -> bool:
-        """Say whether another dealing is due: little is left, or only what is half published."""
-        stock = state.stock(self._me)
-        return (
-            self._open is None
-            # A journal that knows of a later batch belongs to a state that is still to come.
-            and not self._entropies
-            and state.refuses_batch(self._me, state.next_batch(self._me)) is None
-            and (stock.secrets <= REFILL_SECRETS or stock.published)
-        )
-
-    def deal(self, batch: int, entropy: bytes, now: Now, delta_ms: int) -> DealingLogged:
-        """Begin a dealing; return the record that must be durable before anything is sent."""
-        self._entropies[batch] = entropy
-        self._begin(batch, now, delta_ms)
-        return DealingLogged(epoch=self._context.epoch, batch=batch, entropy=entropy)
 
     def own_text(self) -> bytes:
         """Return what the current dealing gives to its own dealer."""
@@ -204,7 +194,15 @@ class Dealer:
             batch,
             t=context.t,
             n=context.validators.n,
-            entropy=self._entropies[batch],
+            entropy=derive_entropy(
+                self._box_secret,
+                context.chain_id,
+                context.epoch,
+                self._me,
+                batch,
+                context.t,
+                self._box_keys,
+            ),
         )
         envelope = sign_envelope(
             self._signer, Domain.DEAL, context.chain_id, encode(dealing.header)

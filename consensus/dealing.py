@@ -1,8 +1,9 @@
 """A batch of secrets, shared so that only t holders together know one (PROTOCOL 11.1, 11.2).
 
-A dealing is made from 32 bytes of entropy and nothing else, so a dealer that crashed makes the same
-one again. Its header commits to every share of every holder by one root: a tree over the secrets of
-trees over the holders. Each holder gets its own shares, with their paths, in a box of its own.
+A dealing is made from 32 bytes of entropy, and these from the dealer's own secret of the epoch, so
+whoever has the key deals the same again, whatever else it has lost. Its header commits to every share
+of every holder by one root: a tree over the secrets of trees over the holders. Each holder gets its
+own shares, with their paths, in a box of its own.
 """
 
 import hashlib
@@ -191,6 +192,33 @@ def is_dealt(  # noqa: PLR0917  (a place in a dealing and what is said of it)
     return verify_proof(root, n, holder, leaf, path[1 : 1 + inner]) and verify_proof(
         deal_root, BATCH, index, root, outer
     )
+
+
+def derive_entropy(  # noqa: PLR0917  (the place of a dealing, then who holds it)
+    secret: bytes,
+    chain_id: bytes,
+    epoch: int,
+    dealer: int,
+    batch: int,
+    t: int,
+    box_keys: Sequence[bytes],
+) -> bytes:
+    """Return the one entropy of a batch (RFC 5869): nobody without the secret can tell it from chance.
+
+    Whatever shapes the dealing is in it, so two that differ in anything have no polynomial in common.
+
+    Args:
+        secret: The dealer's X25519 secret of the epoch.
+        chain_id: The table.
+        epoch: Its epoch.
+        dealer: The dealer's index.
+        batch: Which of its batches.
+        t: Shares that open a secret.
+        box_keys: The holders' X25519 keys, by index.
+    """
+    place = LeafScheme.of(chain_id, epoch, dealer, batch).prefix
+    info = PROTOCOL_NAME + b"/deal/entropy\0" + place + bytes((t,)) + b"".join(box_keys)
+    return HKDF(SHA256(), ENTROPY_BYTES, None, info).derive(secret)
 
 
 class Dealing:

@@ -66,14 +66,6 @@ class FinalLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     certificate: bytes
 
 
-class DealingLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An own dealing: its 32 bytes of entropy make every polynomial again."""
-
-    epoch: int
-    batch: int
-    entropy: bytes
-
-
 class SharesLogged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The shares that a dealer gave this node, as opened from the box, before they are acked."""
 
@@ -177,7 +169,6 @@ LogRecord: TypeAlias = (
     | BlockLogged
     | CertificateLogged
     | FinalLogged
-    | DealingLogged
     | SharesLogged
     | DealCertificateLogged
     | ActionLogged

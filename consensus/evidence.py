@@ -1,7 +1,7 @@
 """Proofs that a validator signed what no honest one signs (PROTOCOL 9.3).
 
 A proof is either two signed statements of one validator that exclude each other (votes about one
-view, headers or acks of one batch), or a signed reveal with a share that is not the one dealt. It is
+view, headers of one batch), or a signed reveal with a share that is not the one dealt. It is
 self-contained: who has the chain id and the epoch's keys can check it, whoever hands it over.
 
 What is compared is what was signed. A second valid signature under the same statement proves
@@ -16,7 +16,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from consensus.beacon_rolls import PATH_DIGESTS_MAX, RevealPayload, SecretName, name_secrets
-from consensus.dealing import AckPayload, DealHeader, LeafScheme, is_dealt
+from consensus.dealing import DealHeader, LeafScheme, is_dealt
 from consensus.encoding import Bytes32, DecodeError, Digest, Record, decode_as, encode
 from consensus.messages import NO_DIGEST, REVEAL_BYTES_MAX, VoteKind, VotePayload
 from consensus.signing import Domain, Envelope, Verify, parse_envelope, verify_envelope
@@ -27,11 +27,10 @@ ITEM_EVIDENCE = 3
 STATEMENT_BYTES_MAX = 256
 """One of two signed statements; the longest, a deal header, has some 170 bytes."""
 
-Said: TypeAlias = VotePayload | DealHeader | AckPayload
+Said: TypeAlias = VotePayload | DealHeader
 _STATEMENTS: dict[int, type[Said]] = {
     Domain.VOTE: VotePayload,
     Domain.DEAL: DealHeader,
-    Domain.ACK: AckPayload,
 }
 
 
@@ -45,7 +44,6 @@ class OffenceKind(enum.IntEnum):
     NULLIFY_AND_FINALIZE = 2
     TWO_FINALIZE = 3
     TWO_DEALINGS = 4
-    TWO_ACKS = 5
     FALSE_SHARE = 6
     FALSE_DEALING = 7
 
@@ -106,13 +104,11 @@ def offence_of(one: Said, other: Said) -> OffenceKind | None:
             return OffenceKind.TWO_NOTARIZE if is_first else OffenceKind.TWO_FINALIZE
         case DealHeader(), DealHeader() if _batch(one) == _batch(other) and one != other:
             return OffenceKind.TWO_DEALINGS
-        case AckPayload(), AckPayload() if _batch(one) == _batch(other) and one != other:
-            return OffenceKind.TWO_ACKS
         case _:
             return None
 
 
-def _batch(said: DealHeader | AckPayload) -> tuple[int, int, int]:
+def _batch(said: DealHeader) -> tuple[int, int, int]:
     return said.epoch, said.dealer, said.batch
 
 

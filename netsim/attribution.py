@@ -17,7 +17,6 @@ ROUNDS_OF_LEADERS = 3
 OFFENCES = {
     "votes": "two votes that exclude each other",
     "dealings": "two dealings of one batch",
-    "acks": "acks of two dealings of one batch",
     "shares": "a share that was not the one dealt",
 }
 """The kinds of charges, and what was heard."""

@@ -101,6 +101,7 @@ class Tolls:
     blocked: int = 0
     unreachable: int = 0
     overflowed: int = 0
+    swallowed: int = 0
     duplicated: int = 0
     replayed: int = 0
     reordered: int = 0
@@ -131,6 +132,7 @@ class Fabric:
         self._mesh = isinstance(self.topology, Mesh)
         self._clogs: dict[tuple[int, int], int] = {}
         self._spikes: dict[tuple[int, int], tuple[int, int]] = {}
+        self._holes: dict[tuple[int, int], tuple[int, int]] = {}
         self._normal_rates = rates or Rates()
         self._rates = [self._normal_rates] * nodes
         self._up_free = [0] * nodes
@@ -182,12 +184,34 @@ class Fabric:
         self._spikes.update(dict.fromkeys(pairs, (more_us, until_us)))
         self._look()
 
+    def swallow(self, pairs: Iterable[tuple[int, int]], mtu: int, until_us: int) -> None:
+        """Let nothing greater than `mtu` bytes pass these links until then, and nobody be told."""
+        self._holes.update(dict.fromkeys(pairs, (mtu, until_us)))
+        self._look()
+
+    def hindrances(self, now_us: int) -> str:
+        """Say which links are cut, hold everything back or swallow what is large; empty if none."""
+        found = {"cut": list(self.blocked)}
+        found["holding back"] = [
+            pair for pair, until_us in self._clogs.items() if until_us > now_us
+        ]
+        for pair, (mtu, until_us) in self._holes.items():
+            if until_us > now_us:
+                found.setdefault(f"swallowing what is above {mtu} bytes", []).append(pair)
+        told = [
+            f"{what} {' '.join(f'{a}>{b}' for a, b in pairs)}"
+            for what, pairs in found.items()
+            if pairs
+        ]
+        return ", ".join(told)
+
     def heal(self) -> list[tuple[int, int]]:
         """Let everything be as at the start; return the links that were cut."""
         mended = list(self.blocked)
         self.blocked.clear()
         self._clogs.clear()
         self._spikes.clear()
+        self._holes.clear()
         self._rates = [self._normal_rates] * self.nodes
         self.links = self._normal
         self._look()
@@ -202,9 +226,8 @@ class Fabric:
     def _look(self) -> None:
         """Find out whether frames meet anything but latency."""
         rates = any(each.up or each.down for each in self._rates)
-        self._free = not (
-            self.blocked or self._clogs or self._spikes or rates or not self.links.is_plain
-        )
+        faults = self.blocked or self._clogs or self._spikes or self._holes
+        self._free = not (faults or rates) and self.links.is_plain
         self._rated = rates
 
     # Frames.
@@ -212,8 +235,9 @@ class Fabric:
     def submit(self, now_us: int, a: int, b: int, size: int) -> Sequence[Delivery] | None:
         """Return when something of `size` bytes that `a` sends arrives at `b`, however often.
 
-        None says that a queue on the way is full: a datagram is lost, and a stream has to offer the
-        same again before anything else, so that no bytes are missing in the middle of it.
+        None says that a queue on the way is full, or that the way swallows it: a datagram is lost,
+        and a stream has to offer the same again before anything else, so that no bytes are missing
+        in the middle of it.
         """
         if self._free and self._mesh:
             latency_us = self.links.latency.draw(self._rng)
@@ -226,6 +250,8 @@ class Fabric:
         if not hops:
             self.tolls.unreachable += 1
             return ()
+        if self._holes and self._is_swallowed(pair, now_us, size):
+            return None
         sent_us = self._queued(now_us, a, b, size) if self._rated else now_us
         if sent_us is None:
             return None
@@ -259,6 +285,13 @@ class Fabric:
                 return None
             free[node] = sent_us = begin_us + cost * US_PER_S // rate
         return sent_us
+
+    def _is_swallowed(self, pair: tuple[int, int], now_us: int, size: int) -> bool:
+        mtu, until_us = self._holes.get(pair, (size, 0))
+        if until_us > now_us and size > mtu:
+            self.tolls.swallowed += 1
+            return True
+        return False
 
     def _held_back(self, pair: tuple[int, int], now_us: int, sent_us: int) -> int:
         until_us = self._clogs.get(pair)

@@ -8,7 +8,6 @@ from typing import Protocol
 from consensus.effects import (
     BlockLogged,
     DealCertificateLogged,
-    DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
     EvidenceErased,
@@ -182,7 +181,7 @@ class Disk:
 
         def is_over(record: LogRecord) -> bool:
             match record:
-                case DealingLogged() | DealCertificateLogged() | SharesLogged():
+                case DealCertificateLogged() | SharesLogged():
                     return record.epoch < erased.epoch
                 case EpochKeysLogged():
                     return record.epoch < erased.keys

@@ -30,13 +30,13 @@ from consensus.messages import (
     Flag,
     Header,
     Number,
+    Proposal,
     VoteKind,
     VotePayload,
     block_hash,
-    parse_frame,
     vote_payload,
 )
-from consensus.signing import Domain, Envelope, KeyId, PublicKey, Verify, signed_bytes
+from consensus.signing import Domain, KeyId, PublicKey, Verify, parse_envelope, signed_bytes
 from consensus.validators import Validators
 
 
@@ -49,7 +49,7 @@ class ViolatedError(AssertionError):
     """An invariant does not hold; the text names it."""
 
 
-_VOTE, _CERTIFICATE = int(Number.VOTE), int(Number.CERTIFICATE)
+_VOTE, _PROPOSAL, _CERTIFICATE = map(int, (Number.VOTE, Number.PROPOSAL, Number.CERTIFICATE))
 _EXCLUDED = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}
 """What nobody says of a view beside it."""
 Round: TypeAlias = tuple[int, int]
@@ -76,6 +76,8 @@ class Invariants:
         self._chain_id = chain_id
         self._verify = verify
         self.byzantine = tuple(byzantine)
+        self.foreign: dict[int, None] = {}
+        """Hosts that spoke another version: their messages may be found wrong, and nothing proven."""
         self._root_of = root_of
         self._durable: dict[tuple[int, Round, int], bytes] = {}  # host, round, kind -> digest
         self._sent: dict[tuple[int, Round, int], bytes] = {}
@@ -140,9 +142,14 @@ class Invariants:
         """The greatest height that an honest host finalized."""
         return len(self._chain)
 
-    def lost_disk(self, host: int, height: int) -> None:
-        """A host has another disk with this final height; what it signed stays signed."""
-        self._stored[host] = height
+    def lost_disk(self, host: int, records: Sequence[LogRecord]) -> None:
+        """A host has another disk with these records; what it signed and said stays signed."""
+        kept = {(one.epoch, one.view, one.kind) for one in records if isinstance(one, VoteLogged)}
+        for key in [key for key in self._durable if key[0] == host and key not in self._sent]:
+            if (*key[1], key[2]) not in kept:
+                del self._durable[key]
+        finals = (one.height for one in records if isinstance(one, FinalLogged))
+        self._stored[host] = max(finals, default=0)
         self._final_rounds.pop(host, None)
 
     def restarted(self, host: int, height: int, root: bytes) -> None:
@@ -164,7 +171,9 @@ class Invariants:
         if isinstance(effect, Send):
             number = effect.frame[0]
             if number == _VOTE:
-                self._sent_vote(host, effect.frame)
+                self._sent_vote(host, effect.frame[1:])
+            elif number == _PROPOSAL:
+                self._sent_vote(host, decode_as(effect.frame[1:], Proposal).vote)
             elif number == _CERTIFICATE:
                 self._valid("G1", host, "sends", effect.frame[1:])
             return
@@ -184,7 +193,7 @@ class Invariants:
                 self._committed(host, effect)
             case Halt(reason):
                 raise ViolatedError(f"halt: host {host}: {reason}")
-            case Report(peer, fault) if peer not in self.byzantine:
+            case Report(peer, fault) if peer not in self.byzantine and peer not in self.foreign:
                 raise ViolatedError(f"blame: host {host} blames honest host {peer}: {fault}")
             case _:
                 pass
@@ -251,8 +260,7 @@ class Invariants:
             raise ViolatedError(f"I5 host {host} votes in {round_}, not above its final one")
 
     def _sent_vote(self, host: int, data: bytes) -> None:
-        _, envelope = parse_frame(data)
-        assert isinstance(envelope, Envelope)
+        envelope = parse_envelope(data)
         vote = decode_as(envelope.payload, VotePayload)
         signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
         if self._hosts[vote.epoch][signer] != host:

@@ -17,10 +17,12 @@ from consensus.effects import Committed, Halt, Now, Persist, Report, RequestEntr
 from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from netsim.chance import US_PER_MS
+from netsim.dialects import Dialect
 from netsim.fabric import Fabric, Links, Mutation, pairs_between
 from netsim.host import Disk, DiskError, Host, Simulated
 from netsim.trace import Trace
 from node.mesh import OUTBOX_BYTES_MAX
+from transport.link import STALL_SECONDS
 
 EVENTS_PER_MS_MAX = 20_000
 """More events at one virtual instant than any honest run has: time stands still, say so."""
@@ -51,6 +53,8 @@ class Counts:
 class _Outbox:
     """What one host has for another while a queue on the way is full, oldest first."""
 
+    since_ms: int
+    """When it was last empty, or something of it went on its way."""
     frames: deque[bytes] = field(default_factory=deque)
     bytes: int = 0
 
@@ -79,6 +83,8 @@ class Network:
         self.drops: Callable[[int, int, bytes], bool] | None = None  # from, to, frame
         self.heard: Callable[[int, Sequence[tuple[ValidatorIndex, bytes]]], None] | None = None
         """Sees what a host's node is about to take in."""
+        self.dialects: dict[int, Dialect] = {}
+        """Hosts that run another version of the program."""
         self._boot = boot
         self._observe = observe
         self._heap: list[tuple[int, int, int, int, Callable[[], None] | None]] = []
@@ -215,7 +221,8 @@ class Network:
         """Perform effects in order; the power may fail between any two of them."""
         host = self.hosts[index]
         node = host.node
-        asked = late_us = 0
+        asked: list[int] = []
+        late_us = 0
         for effect in effects:
             if host.crash_after is not None:
                 host.crash_after -= 1
@@ -231,13 +238,15 @@ class Network:
                 late_us += host.write_us
             self._observe(index, effect)
             if isinstance(effect, Send):
-                self._send(index, effect.to, effect.frame, late_us)
+                dialect = self.dialects.get(index) if self.dialects else None
+                for said in (effect.frame,) if dialect is None else dialect.words(effect.frame):
+                    self._send(index, effect.to, said, late_us)
                 continue
             match effect:
                 case Committed(height):
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
-                    asked += size
+                    asked.append(size)
                 case Report(_, fault):
                     self.counts.faults[fault] = self.counts.faults.get(fault, 0) + 1
                 case Halt(reason):
@@ -247,9 +256,10 @@ class Network:
                     pass  # stored already, or news for whoever observes
         if late_us:
             self._busy(host, late_us)
-        if node is not None and asked:
-            self.trace.input(self.now_ms, index, _ENTROPY, 1)
-            self.perform(index, node.entropy(self.rng.randbytes(asked), self.clock(index)))
+        for size in asked:
+            if node is not None and host.node is node:
+                self.trace.input(self.now_ms, index, _ENTROPY, 1)
+                self.perform(index, node.entropy(self.rng.randbytes(size), self.clock(index)))
         self._set_timer(index)
 
     def _busy(self, host: Host, more_us: int) -> None:
@@ -320,7 +330,7 @@ class Network:
         if outbox is not None:
             self._keep(outbox, data)
         elif not self._put(index, peer, data, late_us):
-            outbox = self._outboxes[index, peer] = _Outbox()
+            outbox = self._outboxes[index, peer] = _Outbox(self.now_ms)
             self._keep(outbox, data)
             self._offer_later(index, peer, outbox)
 
@@ -336,8 +346,13 @@ class Network:
                 return  # one of them crashed meanwhile
             while outbox.frames:
                 if not self._put(index, peer, outbox.frames[0]):
-                    self._offer_later(index, peer, outbox)
+                    if self.now_ms - outbox.since_ms < STALL_SECONDS * 1_000:
+                        self._offer_later(index, peer, outbox)
+                    else:  # the link ends, with all that waits for it, and comes up again
+                        del self._outboxes[index, peer]
+                        self._relink(index, peer)
                     return
+                outbox.since_ms = self.now_ms
                 outbox.bytes -= len(outbox.frames.popleft())
             del self._outboxes[index, peer]
 

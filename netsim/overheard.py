@@ -11,7 +11,7 @@ from typing import Protocol
 
 from consensus.beacon_items import DealCertificate, Settle
 from consensus.beacon_rolls import RevealPayload
-from consensus.dealing import AckPayload, DealHeader
+from consensus.dealing import DealHeader
 from consensus.effects import SharesLogged
 from consensus.encoding import DecodeError, decode_as
 from consensus.messages import (
@@ -94,10 +94,7 @@ class _Memory:
     life: tuple[int, int]
     votes: dict[tuple[int, int], list[VotePayload]] = field(default_factory=dict)
     deals: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    acks: dict[tuple[int, int], bytes] = field(default_factory=dict)
     reveals: dict[tuple[int, int], RevealPayload | None] = field(default_factory=dict)
-    dealt: int = -1
-    """The batch that the node itself deals out."""
 
 
 def exclude(kind: int, digest: bytes, other: int, other_digest: bytes) -> bool:
@@ -159,12 +156,9 @@ class Overheard:
     # What honest nodes do, as anybody sees it.
 
     def says(self, host: int, boot: int, data: bytes) -> list[Charge]:
-        """An honest node sends a frame: it deals, names the secrets of a roll, or takes a block."""
+        """An honest node sends a frame: it names the secrets of a roll, or takes a block."""
         number, message = parse_frame(data)
         match message:
-            case DealMessage():
-                header = decode_as(parse_envelope(message.deal).payload, DealHeader)
-                self._memory(host, (boot, header.epoch)).dealt = header.batch
             case Envelope() if number is Number.REVEAL:
                 reveal = decode_as(message.payload, RevealPayload)
                 self._named[reveal.epoch, reveal.roll] = (reveal.close_hash, reveal.secrets)
@@ -172,7 +166,9 @@ class Overheard:
                 self._bodies[block_hash(message.header)] = message.body
             case Envelope() if number is Number.VOTE:
                 vote = decode_as(message.payload, VotePayload)
-                return list(self._judges(self._memory(host, (boot, vote.epoch)), vote))
+                _, signer, _ = self._signer(vote.epoch, Domain.VOTE, message)
+                if signer == host:  # not a reminder of what another one said
+                    return list(self._judges(self._memory(host, (boot, vote.epoch)), vote))
             case _:
                 pass
         return []
@@ -225,8 +221,6 @@ class Overheard:
                 yield from self._take_certificate(memory, message)
             case DealMessage():
                 yield from self._take_deal(at, sender, parse_envelope(message.deal))
-            case Envelope() if number is Number.ACK:
-                yield from self._take_ack(at, message)
             case Envelope() if number is Number.REVEAL:
                 self._take_reveal(at, sender, message)
             case RevealPaths():
@@ -253,14 +247,14 @@ class Overheard:
     def _take_proposal(self, at: Standing, sender: int, proposal: Proposal) -> Iterator[Charge]:
         """A leader's block carries its vote, and a second block of a view another one (R9)."""
         header, envelope = decode_as(proposal.header, Header), parse_envelope(proposal.vote)
-        self._bodies[block_hash(proposal.header)] = proposal.body
+        if body_hash(decode_as(proposal.body, Body)) != header.body_hash:
+            return
+        named = block_hash(proposal.header)
+        self._bodies[named] = proposal.body
         if header.epoch != at.epoch or not at.final_view < header.view <= at.view:
             return
         if self._electorates.leader_at(at.epoch, header.view) != sender:
             return
-        if body_hash(decode_as(proposal.body, Body)) != header.body_hash:
-            return
-        named = block_hash(proposal.header)
         if envelope.payload == vote_payload(VoteKind.NOTARIZE, at.epoch, header.view, named):
             vote = decode_as(envelope.payload, VotePayload)
             yield from self._take_vote(at, sender, vote, envelope)
@@ -308,19 +302,6 @@ class Overheard:
         voters = self._electorates.keys_at(header.epoch)
         if any(one not in {None, payload} for one in known):
             yield Charge(voters[header.dealer][0], "dealings")
-
-    def _take_ack(self, at: Standing, envelope: Envelope) -> Iterator[Charge]:
-        ack = decode_as(envelope.payload, AckPayload)
-        _, host, is_signed = self._signer(at.epoch, Domain.ACK, envelope)
-        voters = self._electorates.keys_at(at.epoch)
-        memory = self._memory(at.host, (at.boot, at.epoch))
-        is_own = ack.dealer < len(voters) and voters[ack.dealer][0] == at.host
-        if not is_own or (ack.epoch, ack.batch) != (at.epoch, memory.dealt) or not is_signed:
-            return
-        if host not in self._cheats or ack.batch < at.next_batches[ack.dealer]:
-            return
-        if memory.acks.setdefault((ack.batch, host), ack.header) != ack.header:
-            yield Charge(host, "acks")
 
     def _take_reveal(
         self, at: Standing, sender: int, envelope: Envelope, *, with_paths: bool = False

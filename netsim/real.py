@@ -168,6 +168,7 @@ class RealTable:
         marks, tolls = self.trace.marks, self._proxies.fabric.tolls
         marks["rolls"] = len(self._witness.rolls)
         marks["resets"], marks["corruptions"] = self._proxies.resets, tolls.corrupted
+        marks["swallowed"] = tolls.swallowed
 
     def _deceived(self, a: int, b: int) -> None:
         raise ViolatedError(

@@ -197,6 +197,8 @@ def _told(fault: s.AnyFault) -> str:
             return wall.join(" ".join(map(str, group)) for group in fault.groups)
         case s.Clog(direction=direction):
             return f"held back: {direction}"
+        case s.BlackHole(direction=direction, mtu=mtu):
+            return f"above {mtu} bytes swallowed: {direction}"
         case s.Spike(delay=delay):
             return f"{delay} later"
         case s.Squeeze():
@@ -207,6 +209,10 @@ def _told(fault: s.AnyFault) -> str:
             return ", ".join([*terms, *([str(fault.latency)] if fault.latency else [])])
         case s.ClockStep(step=step):
             return f"steps {step}" if step.us else "stands still"
+        case s.Misdirected(lost=lost):
+            return "a write goes nowhere" if lost else "a write lands on another record"
+        case s.Version(speaks=speaks):
+            return f"speaks a {speaks} version"
         case s.Slow():
             return f"{fault.cpu} each input, {fault.write} each write"
         case _:

@@ -48,7 +48,8 @@ MARKS = (
     "restarts", "partitions", "epochs", "evidence", "dealings", "reveals_asked", "blocks_fetched",
     "joins", "retired", "records_lost", "disk_refusals", "equivocations", "pauses", "resets",
     "corruptions", "wipes", "forks", "cheats_named", "cheats_owed", "owed_votes", "owed_dealings",
-    "owed_acks", "owed_shares", "owed_false_dealings", "standstills", "quarantines",
+    "owed_shares", "owed_false_dealings", "standstills", "quarantines", "swallowed",
+    "foreign",
 )  # fmt: skip
 """What a run may be asked to have gone through."""
 
@@ -160,6 +161,18 @@ class Clog(Fault, tag="clog", frozen=True):
     swizzle: bool = False
 
 
+class BlackHole(Fault, tag="black-hole", frozen=True):
+    """What is greater than `mtu` bytes vanishes between nodes and `peers`, all others unless named.
+
+    `out` is what the nodes say, `in` what they hear. Smaller frames pass, and nobody is told.
+    """
+
+    nodes: Nodes = "random"
+    peers: tuple[Node, ...] = ()
+    direction: Literal["in", "out", "both"] = "out"
+    mtu: Annotated[int, msgspec.Meta(ge=256, le=1 << 20)] = 1_280
+
+
 class Reset(Fault, tag="reset", frozen=True):
     """The connections of nodes break off at once, whatever is under way on them."""
 
@@ -254,11 +267,29 @@ class Wipe(Fault, tag="wipe", frozen=True):
 
 
 class Restore(Fault, tag="restore", frozen=True):
-    """The power fails, and a backup that is `age` old comes back in place of the folder."""
+    """The power fails, and a backup that is `age` old comes back in place of the folder.
+
+    A `snapshot` is of the whole machine, the mark at its place included: nothing here tells of it.
+    """
 
     nodes: Nodes = "random"
     age: Length = Length(3_000_000)
+    snapshot: bool = False
     damages: ClassVar[bool] = True
+
+
+class Version(Fault, tag="version", frozen=True):
+    """Nodes are stopped, come back as another version of the program, and after `for` as this one.
+
+    Of a `newer` one's messages the share `changes` has a form that nobody here knows; beside the share
+    `adds` of them stands another message, of a number that nobody knows;
+    an `older` one leaves fields out.
+    """
+
+    nodes: Nodes = "random"
+    speaks: Literal["newer", "older"] = "newer"
+    changes: Probability = 0.3
+    adds: Probability = 0.3
 
 
 class Join(Fault, tag="join", frozen=True):
@@ -272,8 +303,8 @@ class Retire(Fault, tag="retire", frozen=True):
 
 
 AnyFault: TypeAlias = (
-    Weather | Partition | Clog | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
-    | Lying | Rot | Misdirected | Wipe | Restore | Join | Retire
+    Weather | Partition | Clog | BlackHole | Reset | Spike | Squeeze | Crash | Pause | Slow | ClockStep | Full
+    | Lying | Rot | Misdirected | Wipe | Restore | Version | Join | Retire
 )  # fmt: skip
 
 
@@ -514,9 +545,9 @@ def problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _damage_problems(scenario)
 
 
-_NETWORK = (Weather, Partition, Clog, Reset, Spike, Squeeze)
+_NETWORK = (Weather, Partition, Clog, BlackHole, Reset, Spike, Squeeze)
 _TIER_FAULTS: Mapping[Tier, tuple[type[Fault], ...]] = {
-    "node": (*_NETWORK, Crash, Pause),
+    "node": (*_NETWORK, Crash, Pause, Version),
     "real": (*_NETWORK, Crash, Pause, Wipe),
 }
 """What whole nodes can be put through. Everything that is not of the network, a signal, or an empty
@@ -563,7 +594,8 @@ def _tier_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _tier_of(fault: Fault) -> str:
-    return "tier core or real" if isinstance(fault, _TIER_FAULTS["real"]) else "tier core"
+    others = [tier for tier, kinds in _TIER_FAULTS.items() if isinstance(fault, kinds)]
+    return f"tier {' or '.join(('core', *others))}"
 
 
 def _real_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -595,6 +627,8 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         for node in nodes_named(fault):
             if node >= table:
                 yield f"{path}.nodes", f"node {node} at a table of {table}"
+        if isinstance(fault, BlackHole) and any(node >= table for node in fault.peers):
+            yield f"{path}.peers", f"node {max(fault.peers)} at a table of {table}"
         if isinstance(fault, Partition):
             named = [node for group in fault.groups for node in group]
             if any(node >= table for node in named):

@@ -441,9 +441,6 @@ BUGS: tuple[Bug, ...] = (
         3,
     ),
     Bug(
-        "acked-twice", "two acks go unpunished", _unproven(OffenceKind.TWO_ACKS), "double-acker", 3
-    ),
-    Bug(
         "false-share",
         "false shares go unpunished",
         _unproven(OffenceKind.FALSE_SHARE),
@@ -472,7 +469,6 @@ _TEXTS = {
     "proposer": _CHEAT.format("double-proposer"),
     "double-voter": _CHEAT.format("double-voter"),
     "double-dealer": _CHEAT.format("double-dealer"),
-    "double-acker": _CHEAT.format("double-acker"),
     "false-sharer": _CHEAT.format("false-sharer"),
     "false-dealer": _CHEAT.format("false-dealer"),
     "party4": 'duration = "20s"\n[nodes]\ncount = 4\n',

@@ -52,7 +52,7 @@ class Wires(trio.abc.SocketFactory):
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._newer = trio.Event()
-        self._held: dict[tuple[int, int], list[Callable[[], None]]] = {}
+        self._held: dict[tuple[int, int, VirtualSocket], list[Callable[[], None]]] = {}
 
     @property
     def now_us(self) -> int:
@@ -82,21 +82,24 @@ class Wires(trio.abc.SocketFactory):
             else:
                 await self._newer.wait()
 
-    def carry(self, a: int, b: int, data: bytes, arrive: Callable[[bytes], None]) -> None:
-        """Send one segment from a host to another."""
+    def carry(
+        self, a: int, b: int, stream: "VirtualSocket", data: bytes, arrive: Callable[[bytes], None]
+    ) -> None:
+        """Send one segment from a host to another, behind what waits of the same stream."""
         self.segments += 1
         self.digest.update(f"{self.now_us} {a} {b} {len(data)} ".encode() + data)
 
         def again() -> None:
-            self.carry(a, b, data, arrive)
+            self.carry(a, b, stream, data, arrive)
 
-        if (a, b) in self.fabric.blocked or (a, b) in self._held:
-            self._held.setdefault((a, b), []).append(again)
+        way = (a, b, stream)
+        if (a, b) in self.fabric.blocked or way in self._held:
+            self._held.setdefault(way, []).append(again)
             return
         deliveries = self.fabric.submit(self.now_us, a, b, len(data))
         if deliveries is None:  # TCP sends it again, and the rest behind it
-            self._held[a, b] = [again]
-            self.at(self.now_us + self.fabric.retry_us(), lambda: self._let_go((a, b)))
+            self._held[way] = [again]
+            self.at(self.now_us + self.fabric.retry_us(), lambda: self._let_go(way))
             return
         for at_us, state in deliveries:
             arrived = data
@@ -107,11 +110,12 @@ class Wires(trio.abc.SocketFactory):
 
     def mended(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Undo one cut of each link; what waited on those that work again goes on its way."""
-        for pair in self.fabric.unblock(pairs):
-            self._let_go(pair)
+        for a, b in self.fabric.unblock(pairs):
+            for way in [way for way in self._held if way[:2] == (a, b)]:
+                self._let_go(way)
 
-    def _let_go(self, pair: tuple[int, int]) -> None:
-        for again in self._held.pop(pair, []):
+    def _let_go(self, way: tuple[int, int, "VirtualSocket"]) -> None:
+        for again in self._held.pop(way, []):
             again()
 
     def break_off(self, hosts: Sequence[int]) -> int:
@@ -233,14 +237,14 @@ class VirtualSocket(trio.socket.SocketType):
                 wires.open.append(other)
                 listener._waiting.append(other)
                 listener._change()
-            wires.carry(target, self.host, b"", lambda _data: answer(other))
+            wires.carry(target, self.host, self, b"", lambda _data: answer(other))
 
         def answer(other: VirtualSocket | None) -> None:
             answered.append(other)
             self._change()
 
         self._port = 40_000 + wires.segments % 20_000
-        wires.carry(self.host, target, b"", reach)
+        wires.carry(self.host, target, self, b"", reach)
         await self._until(lambda: bool(answered))
         if answered[0] is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens there")
@@ -263,7 +267,7 @@ class VirtualSocket(trio.socket.SocketType):
                 peer._received += data
                 peer._change()
 
-        self._wires.carry(self.host, peer.host, segment, arrive)
+        self._wires.carry(self.host, peer.host, self, segment, arrive)
         return len(segment)
 
     async def recv(self, size: int) -> bytes:
@@ -307,4 +311,4 @@ class VirtualSocket(trio.socket.SocketType):
                 peer._change()
 
         if peer is not None:
-            wires.carry(self.host, peer.host, b"", end)
+            wires.carry(self.host, peer.host, self, b"", end)

@@ -24,6 +24,17 @@ def fabric_of_streams(scenario: s.Scenario, rng: random.Random) -> Fabric:
     return Fabric(n, rng, links=links, topology=cities, rates=Rates(link.up, link.down, link.queue))
 
 
+def swallowing(fault: s.BlackHole, among: int) -> list[tuple[int, int]]:
+    """Return the links of `among` nodes on which a black hole is."""
+    nodes, out, into = s.nodes_named(fault), fault.direction != "in", fault.direction != "out"
+    pairs = pairs_of(nodes, among, out=out, into=into)
+    return [
+        (a, b)
+        for a, b in pairs
+        if not fault.peers or (a in nodes and b in fault.peers) or (b in nodes and a in fault.peers)
+    ]
+
+
 async def strike_network(
     fabric: Fabric, fault: s.AnyFault, link: s.LinkPart, now_us: int, mend: Mend
 ) -> None:
@@ -43,6 +54,8 @@ async def strike_network(
         case s.Clog():
             out, into = fault.direction != "in", fault.direction != "out"
             fabric.clog(pairs_of(nodes, fabric.nodes, out=out, into=into), end_us)
+        case s.BlackHole():
+            fabric.swallow(swallowing(fault, fabric.nodes), fault.mtu, end_us)
         case s.Spike():
             fabric.spike(pairs_of(nodes, fabric.nodes), fault.delay.us, end_us)
         case s.Squeeze():

@@ -27,7 +27,7 @@ from netsim.scenario import (
 EFFECTS_TO_CRASH = 8
 """A crash at a random place falls within so many effects from now."""
 
-_DRAWN_ALONE = ("Misdirected",)
+_DRAWN_ALONE = ("BlackHole", "Misdirected", "Version")
 """Sorts of faults that a swarm drops by a stream of their own: they came later, and what a seed
 makes of all others is what it was."""
 

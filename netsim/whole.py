@@ -27,6 +27,7 @@ from consensus.effects import FinalLogged, LogRecord, Persist, SealLogged
 from consensus.signing import key_id
 from netsim import scenario as s
 from netsim.chance import US_PER_MS
+from netsim.dialects import Dialect
 from netsim.fabric import pairs_of
 from netsim.host import WALL_MS_START
 from netsim.invariants import Invariants, ViolatedError
@@ -37,7 +38,7 @@ from netsim.sockets import HOST, PORT, Wires, address_of
 from netsim.strikes import fabric_of_streams, strike_network
 from netsim.trace import Trace
 from netsim.wiretap import TappedReplica, Wiretap
-from netsim.world import describe
+from netsim.world import RESTART_MS, describe
 from node.descriptor import Table, build_descriptor, member_of, sign_accept
 from node.errors import OperatorError
 from node.game.params import GameParams, encode_params
@@ -114,7 +115,8 @@ class _Node:
     index: int
     folder: Path
     scope: trio.CancelScope | None = None
-    replica: Replica | None = None
+    replica: TappedReplica | None = None
+    dialect: Dialect | None = None
     runtime: ProtocolRuntime | None = None
     boots: int = 0
     down: trio.Event = field(default_factory=trio.Event)
@@ -156,6 +158,7 @@ class WholeTable:
         self._playing = True
         self._tap = Wiretap(self.trace, n, self._now_ms) if keep else None
         self._height = 0
+        self._dialects: list[Dialect] = []
 
     def _now_ms(self) -> int:
         return self.wires.now_us // US_PER_MS
@@ -219,7 +222,7 @@ class WholeTable:
         try:
             setup = setup_of(self.table, keys)
             replica = node.replica = TappedReplica(setup, journal.load(), journal.block)
-            replica.tap, replica.host = self._tap, node.index
+            replica.tap, replica.host, replica.dialect = self._tap, node.index, node.dialect
             final = replica.final
             self._note_epoch(replica)
             self.invariants.restarted(node.index, replica.engine.final.height, final.root)
@@ -278,6 +281,12 @@ class WholeTable:
                 await trio.sleep(seconds)
                 for index in nodes:
                     self._nodes[index].down.set()
+            case s.Version():
+                dialects = [self._make_dialect(index, fault) for index in nodes]
+                await self._restart_as(nodes, dialects)
+                await trio.sleep(seconds)
+                if all(self._nodes[i].dialect is d for i, d in zip(nodes, dialects, strict=True)):
+                    await self._restart_as(nodes, [None] * len(nodes))
             case s.Reset():
                 self.trace.mark("resets", self.wires.break_off(nodes))
             case _:
@@ -287,6 +296,20 @@ class WholeTable:
                     self._fabric, fault, self.scenario.link, self.wires.now_us,
                     self.wires.mended,
                 )  # fmt: skip
+
+    def _make_dialect(self, index: int, fault: s.Version) -> Dialect:
+        dialect = Dialect(random.Random(f"dialect {self._name} {index} {self._now_ms()}"), fault)
+        self._dialects.append(dialect)
+        return dialect
+
+    async def _restart_as(self, nodes: Sequence[int], dialects: Sequence[Dialect | None]) -> None:
+        """Stop nodes, and start them again as another version, or as this one."""
+        for index, dialect in zip(nodes, dialects, strict=True):
+            self._crash(self._nodes[index])
+            self._nodes[index].dialect = dialect
+        await trio.sleep(RESTART_MS / 1_000)
+        for index in nodes:
+            self._nodes[index].down.set()
 
     def _crash(self, node: _Node) -> None:
         self.trace.mark("crashes")
@@ -300,6 +323,8 @@ class WholeTable:
     async def _see_it_end(self) -> None:
         scenario = self.scenario
         await trio.sleep(scenario.heals_at.us / 1_000_000)
+        held = self._fabric.hindrances(self.wires.now_us)
+        hindered = f"; healed at {self._now_ms()} ms: {held}" if held else ""
         self.wires.mended(
             [pair for pair, cuts in self._fabric.blocked.items() for _ in range(cuts)]
         )
@@ -307,6 +332,9 @@ class WholeTable:
         self.trace.note(self._now_ms(), -1, "heal")
         for node in self._nodes:
             node.down.set()
+            node.dialect = None
+            if node.replica is not None:
+                node.replica.dialect = None
         limit = trio.current_time() + scenario.liveness.within.us / 1_000_000
         first = self._rolls()
         while self._playing or not self._at_rest():
@@ -314,9 +342,11 @@ class WholeTable:
             if self._rolls() - first >= scenario.liveness.rolls:
                 self._playing = False
             if trio.current_time() > limit:
-                raise ViolatedError(f"L not at rest: {self._stand()}")
+                raise ViolatedError(f"L not at rest: {self._stand()}{hindered}")
         marks = self.trace.marks
         marks["rolls"] = self._rolls()
+        marks["foreign"] = sum(dialect.foreign for dialect in self._dialects)
+        marks["swallowed"] = self._fabric.tolls.swallowed
         marks["restarts"] = sum(node.boots - 1 for node in self._nodes)
         replicas = [node.replica for node in self._nodes if node.replica is not None]
         marks["bets_settled"] = sum(one.rolls for one in replicas[0].final.game.accounts)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from consensus.effects import Now, Send
 from consensus.validators import ValidatorIndex
+from netsim.dialects import Dialect
 from netsim.trace import Trace
 from node.effects import ReplicaEffect
 from node.replica import Replica
@@ -56,11 +57,13 @@ class Wiretap:
 
 
 class TappedReplica(Replica):
-    """A replica whose frames are taken down; nothing else about it differs."""
+    """A replica whose frames are taken down, and put into other words if it is of another version."""
 
     tap: Wiretap | None = None
     """Where to; None takes nothing down."""
     host: int = 0
+    dialect: Dialect | None = None
+    """How it speaks, if it is of another version."""
 
     def receive(
         self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now
@@ -73,6 +76,14 @@ class TappedReplica(Replica):
 
     def _step(self, now: Now) -> list[ReplicaEffect]:
         effects = super()._step(now)
+        if self.dialect is not None:
+            effects = [said for effect in effects for said in _in_words(effect, self.dialect)]
         if self.tap is not None:
             self.tap.sent(self.host, effects)
         return effects
+
+
+def _in_words(effect: ReplicaEffect, dialect: Dialect) -> list[ReplicaEffect]:
+    if not isinstance(effect, Send):
+        return [effect]
+    return [Send(effect.to, said) for said in dialect.words(effect.frame)]

@@ -29,6 +29,7 @@ from netsim import scenario as s
 from netsim.bounds import overgrown
 from netsim.byzantine import adversary_of
 from netsim.chance import US_PER_MS
+from netsim.dialects import Dialect
 from netsim.fabric import Fabric, Links, Mesh, Rates, pairs_between, pairs_of
 from netsim.host import Disk, Simulated
 from netsim.invariants import ViolatedError
@@ -37,6 +38,7 @@ from netsim.network import Network
 from netsim.outcome import Ended, Violation
 from netsim.players import Bettor, Player, operation_of
 from netsim.playing import PlayingTable
+from netsim.strikes import swallowing
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
 from netsim.witness import Witness
@@ -51,6 +53,8 @@ LOOK_MS = 250
 """How often a table is asked whether it has reached what it must."""
 RETRY_MS = 1_000
 """How often a member that may not leave yet asks again."""
+RESTART_MS = 300
+"""How long a node takes to start as another version."""
 OBSERVED_MS = 1_000
 """How often bounds on memory are looked at."""
 NOT_PROMISED = frozenset({"G1", "G2", "G3", "G4", "G5", "G6", "halt", "L"})
@@ -84,6 +88,7 @@ class TableRun:
         self._room: Room | None = None
         self._rolls_at_heal = self._height_at_heal = 0
         self._stopped_ms: int | None = None
+        self._hindered = ""
         self._links: dict[int, Links] = {}
         self._said: dict[tuple[int, int, int, bool], bytes] = {}
         self._make(seed)
@@ -332,6 +337,9 @@ class TableRun:
                 out, into = fault.direction != "in", fault.direction != "out"
                 pairs = pairs_of(nodes, len(network.hosts), out=out, into=into)
                 network.fabric.clog(pairs, end_ms * US_PER_MS)
+            case s.BlackHole():
+                pairs = swallowing(fault, len(network.hosts))
+                network.fabric.swallow(pairs, fault.mtu, end_ms * US_PER_MS)
             case s.Spike():
                 pairs = pairs_of(nodes, len(network.hosts))
                 network.fabric.spike(pairs, fault.delay.us, end_ms * US_PER_MS)
@@ -389,10 +397,15 @@ class TableRun:
                 stream = self._stream(f"misdirected {node} {now_ms}")
                 host.disk.misdirect(stream, overwrites=not lost)
                 network.at(end_ms, lambda: self._end_misdirection(node))
+            case s.Version():
+                dialect = Dialect(self._stream(f"dialect {node} {now_ms}"), fault)
+                self._begin_version(node, dialect)
+                network.at(end_ms, lambda: self._end_version(node, dialect))
             case s.Wipe():
                 self._replace_disk(node, Disk(), end_ms)
-            case s.Restore(age=age):
+            case s.Restore(age=age, snapshot=snapshot):
                 self._replace_disk(node, self._backups(node, age.ms), end_ms)
+                self.network.hosts[node].disk.is_copy = not snapshot
             case _:
                 raise AssertionError(f"{fault} meets no host")
 
@@ -444,8 +457,24 @@ class TableRun:
         if network.hosts[node].node is None and node not in self._down and not self.is_done:
             self.trace.mark("quarantines")
             self.trace.mark("records_lost", disk.begin_anew())
-            self.game.invariants.lost_disk(node, 0)
+            self.game.invariants.lost_disk(node, disk.records)
             network.at(network.now_ms + 500, lambda: self._back(node))
+
+    def _begin_version(self, node: int, dialect: Dialect | None) -> None:
+        """Stop a node, and start it again as another version, or as this one."""
+        network = self.network
+        if network.hosts[node].node is not None:
+            network.crash(node, "another version")
+        network.dialects.pop(node, None)
+        if dialect is not None:
+            network.dialects[node] = dialect
+            self.game.invariants.foreign[node] = None
+        network.at(network.now_ms + RESTART_MS, lambda: self._back(node))
+
+    def _end_version(self, node: int, dialect: Dialect) -> None:
+        self.trace.mark("foreign", dialect.foreign)
+        if self.network.dialects.get(node) is dialect:
+            self._begin_version(node, None)
 
     def _backups(self, node: int, age_ms: int) -> Disk:
         """Return what the disk held `age_ms` ago, as far as its records' order tells."""
@@ -459,8 +488,7 @@ class TableRun:
         if host.node is not None:
             self.network.crash(node, "its folder is replaced")
         host.disk.restore(backup)
-        finals = [one.height for one in host.disk.records if isinstance(one, FinalLogged)]
-        self.game.invariants.lost_disk(node, max(finals, default=0))
+        self.game.invariants.lost_disk(node, host.disk.records)
         self.trace.mark("records_lost", before - len(host.disk.records))
         self.network.at(end_ms, lambda: self._back(node))
 
@@ -530,10 +558,13 @@ class TableRun:
         healthy = [slot for slot in range(self.scenario.table) if slot not in self.damaged]
         self._down = tuple(self._rng.sample(healthy, min(f_down, len(healthy))))
         self.trace.note(network.now_ms, -1, "heal", f"down {self._down}" if self._down else "")
+        if held := network.fabric.hindrances(network.now_ms * US_PER_MS):
+            self._hindered = f"; healed at {network.now_ms} ms: {held}"
         for a, b in network.fabric.heal():
             if (a, b) not in network.fabric.blocked:
                 network.link_up(a, b)
                 network.link_up(b, a)
+        network.dialects.clear()
         for index, host in enumerate(network.hosts):
             host.crash_after = None
             host.frozen_until_ms = 0
@@ -642,7 +673,8 @@ class TableRun:
             done = len(self.game.rolls) - self._rolls_at_heal
             waits = f"{done} of {self.scenario.liveness.rolls} rolls"
             what = waits if self._stopped_ms is None else "does not come to rest"
-            raise ViolatedError(f"L {what} {late_ms} ms after the start: {self._stand()}")
+            stand = f"{self._stand()}{self._hindered}"
+            raise ViolatedError(f"L {what} {late_ms} ms after the start: {stand}")
 
     def _judged(self) -> list[Replica]:
         return [
@@ -685,6 +717,7 @@ class TableRun:
             trace.mark(name, getattr(tally, name))
         trace.mark("bets_settled", tally.settled)
         trace.mark("crashes", self.network.counts.crashes)
+        trace.mark("swallowed", self.network.fabric.tolls.swallowed)
 
     def _settle_debts(self) -> dict[str, int]:
         judged = next(n for n in self.game.honest if n not in self._down and self._is_up(n))

@@ -462,7 +462,6 @@ OFFENCES = {
     OffenceKind.NULLIFY_AND_FINALIZE: "voted to skip a view and to make its block final",
     OffenceKind.TWO_FINALIZE: "voted to make two blocks of one view final",
     OffenceKind.TWO_DEALINGS: "dealt two sets of secrets for the dice as one",
-    OffenceKind.TWO_ACKS: "vouched for two sets of secrets where there was one",
     OffenceKind.FALSE_SHARE: "showed a false share of a secret for the dice",
     OffenceKind.FALSE_DEALING: "dealt secrets for the dice that nobody could open",
 }

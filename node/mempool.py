@@ -66,6 +66,10 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     operations: tuple[AnyOperation, ...]
     envelope: bytes
 
+    def is_same(self, envelope: bytes) -> bool:
+        """Say whether an envelope signs the same; its signature may be another (PROTOCOL 3)."""
+        return parse_envelope(envelope).payload == parse_envelope(self.envelope).payload
+
 
 class Mempool:
     """Actions by player and number, with a memory of what was verified."""

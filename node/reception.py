@@ -11,12 +11,12 @@ import hmac
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
 from consensus.encoding import DecodeError
-from consensus.signing import key_id
+from consensus.signing import key_id, verify
 from node.addresses import AddressBook
 from node.descriptor import (
     SECRET_BYTES,
@@ -32,7 +32,7 @@ from node.descriptor import (
 from node.errors import OperatorError
 from node.execution import approvals_needed
 from node.game.params import JoinRule, decode_params
-from node.game.receipts import describe
+from node.game.receipts import Code, Receipt, describe
 from node.lobby_messages import (
     JOIN_SECONDS,
     KNOWN_PER_FRAME,
@@ -44,7 +44,7 @@ from node.lobby_messages import (
     Waiting,
     lobby_frame,
 )
-from node.membership import JOIN_BYTES_MAX, Member, Membership, founder
+from node.membership import Membership, open_newcomer
 from node.view import AskingView
 from transport.base import LinkClosed
 from transport.link import Link
@@ -67,8 +67,7 @@ class _Open:
 class _Request:
     envelope: bytes
     join: Join
-    member: Member
-    link: Link | None = field(default=None)
+    link: Link | None
 
 
 class Reception:
@@ -112,9 +111,9 @@ class Reception:
     def follow(self, membership: Membership) -> None:
         """Take note of who became a member, or was proposed, in a final block."""
         self._membership = membership
-        for request in self._requests.values():
-            if membership.slot_of(key_id(request.member.identity)) is not None:
-                self._book.learn(request.member.identity, request.join.addresses)
+        for identity, request in self._requests.items():
+            if membership.slot_of(key_id(identity)) is not None:
+                self._book.learn(identity, request.join.addresses)
         self._notify()
 
     def asking(self, me: int | None) -> tuple[AskingView, ...]:
@@ -135,7 +134,7 @@ class Reception:
         ]
         here = [
             AskingView(
-                name=request.member.nickname,
+                name=request.join.member.nickname,
                 approvals=0,
                 needed=needed,
                 approved=False,
@@ -189,7 +188,7 @@ class Reception:
             return []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.keep_alive)
-            nursery.start_soon(self._tell, self._requests[link.peer], link)
+            nursery.start_soon(self._tell, link)
             with contextlib.suppress(LinkClosed):
                 while not any(frame[0] == LobbyNumber.SAVED for frame in await link.receive()):
                     pass
@@ -208,7 +207,7 @@ class Reception:
 
     def _take(self, link: Link, frame: bytes) -> str:
         """Take a request to join, or return the sentence that its sender reads."""
-        if frame[0] != LobbyNumber.JOIN or len(frame) > JOIN_BYTES_MAX:
+        if frame[0] != LobbyNumber.JOIN:
             return "the first message is not a request to join"
         try:
             join = open_join(self._table.chain_id, frame[1:])
@@ -216,23 +215,17 @@ class Reception:
             return f"the request to join cannot be read: {error}"
         if join.member.identity != link.peer:
             return "the request to join is not from the identity of this connection"
-        known = self._requests.get(link.peer)
         is_member = self._slot_of(link.peer) is not None
-        if not is_member and (refusal := self._refusal(join, known)):
+        if not is_member and (refusal := self._refusal(frame[1:], join)):
             return refusal
-        asked = join.member
-        member = founder(
-            asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
-        )
-        self._requests[link.peer] = _Request(frame[1:], join, member, link)
+        self._requests[link.peer] = _Request(frame[1:], join, link)
         if not is_member:
             self.asked += 1
         self._notify()
         return ""
 
-    def _refusal(self, join: Join, known: _Request | None) -> str:
+    def _refusal(self, envelope: bytes, join: Join) -> str:
         """Return why this request is not shown to anybody, or nothing."""
-        self._expire()
         opened = next(
             (one for secret, one in self._open.items() if hmac.compare_digest(secret, join.secret)),
             None,
@@ -247,23 +240,18 @@ class Reception:
             return problem
         membership = self._membership
         assert membership is not None, "an invite was made for a membership"
-        if known is not None and known.join.member == join.member:
-            return ""
-        asked = join.member
-        refused = membership.refusal_of(
-            founder(
-                asked.identity, asked.nickname, asked.consensus_key, asked.dealing_key, votes=False
-            )
-        )
-        if refused is not None:
+        newcomer = open_newcomer(envelope, self._table.chain_id, verify)
+        if newcomer is None:  # no block would take it, so nobody is shown it
+            return describe(Receipt(Code.KEYS_IN_USE))
+        if (refused := membership.refusal_of(newcomer)) is not None:
             return describe(refused)
         opened.used_by = join.member.identity
         return ""
 
-    async def _tell(self, request: _Request, link: Link) -> None:
+    async def _tell(self, link: Link) -> None:
         """Tell a newcomer how its request stands, and hand over the table once it is a member."""
         told: Waiting | None = None
-        while request.link is link:
+        while True:
             assert self._membership is not None, "there is an invite"
             if self._slot_of(link.peer) is not None:
                 with contextlib.suppress(LinkClosed):

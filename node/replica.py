@@ -5,7 +5,6 @@ with sockets and a disk, the simulator with a heap; neither knows more than this
 that one input makes durable is one `Persist`, first in the list (PROTOCOL 9).
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -177,7 +176,6 @@ class Replica:
         self._due: tuple[int, int, AnyOperation] | None = None
         self._due_at: ChainState | None = None  # in which state that is what is due
         self._helped_ms: dict[int, int] = {}
-        self._entropy: deque[tuple[int, bool]] = deque()  # size, whether it is for own keys
         self._keys_asked = False
         self._records: list[LogRecord] = []
         self._effects: list[ReplicaEffect] = []
@@ -271,14 +269,8 @@ class Replica:
         return self._step(now)
 
     def entropy(self, data: bytes, now: Now) -> list[ReplicaEffect]:
-        """Take the answer to one `RequestEntropy`, or to several that stood together, joined."""
-        while data:
-            size, for_keys = self._entropy.popleft()
-            part, data = data[:size], data[size:]
-            if for_keys:
-                self._make_keys(part)
-            elif self._epoch.beacon is not None:
-                self._epoch.beacon.entropy(part, now)
+        """Take the answer to a `RequestEntropy`."""
+        self._make_keys(data)
         return self._step(now)
 
     def handle_deadline(self, now: Now) -> list[ReplicaEffect]:
@@ -435,8 +427,6 @@ class Replica:
             if isinstance(effect, Committed):
                 committed = True
                 self._finish_block(effect, now)
-            elif isinstance(effect, RequestEntropy):
-                self._entropy.append((effect.size, False))
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
@@ -444,13 +434,10 @@ class Replica:
         state = self._epoch.execution.take_finalized()
         assert state.height == block.height, f"{state.height} is not {block.height}"
         result, own = state.result, state.membership.slot_of(self._kid)
-        for player, seq, receipts in result.actions:
+        played = zip(result.actions, block.body.actions, strict=True)
+        for (player, seq, receipts), envelope in played:
             if player == own:
-                self._own.pop(seq, None)
-                # After a restart nobody waits for the answers.
-                for ticket, receipt in zip(self._tickets.pop(seq, ()), receipts, strict=False):
-                    if ticket != NO_TICKET:
-                        self._effects.append(Answer(ticket, block.height, receipt))
+                self._answer(block.height, seq, receipts, envelope)
         self._records.extend(
             RollLogged(
                 session=roll.session, number=roll.number, height=block.height, proof=roll.proof
@@ -479,6 +466,16 @@ class Replica:
                 EpochKeysErased(epoch=self._epoch.number, keys=self._keys_in_use(state.membership))
             )
         self._epoch.finalized(state, BlockHash(block.hash), now, block.body.system)
+
+    def _answer(self, height: int, seq: int, receipts: Sequence[Receipt], envelope: bytes) -> None:
+        """Say what became of an own action, which another one with the same number may have ousted."""
+        signed, tickets = self._own.pop(seq, None), self._tickets.pop(seq, ())
+        if signed is not None and not signed.is_same(envelope):
+            height, receipts = 0, [Receipt(Code.OTHER_DEVICE, (seq,))] * len(tickets)
+        # After a restart nobody waits for the answers.
+        for ticket, receipt in zip(tickets, receipts, strict=False):
+            if ticket != NO_TICKET:
+                self._effects.append(Answer(ticket, height, receipt))
 
     # Epochs.
 
@@ -634,9 +631,7 @@ class Replica:
         if made is None:
             if not self._keys_asked:
                 self._keys_asked = True
-                size = VOTE_SEED_BYTES + BOX_SECRET_BYTES
-                self._entropy.append((size, True))
-                self._effects.append(RequestEntropy(size))
+                self._effects.append(RequestEntropy(VOTE_SEED_BYTES + BOX_SECRET_BYTES))
             return None
         box = X25519PrivateKey.from_private_bytes(made.box_secret).public_key()
         vote_key = self.setup.make_signer(made.vote_seed).public_key

@@ -23,7 +23,6 @@ from consensus.effects import (
     BlockLogged,
     CertificateLogged,
     DealCertificateLogged,
-    DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
     EvidenceErased,
@@ -47,7 +46,7 @@ from node.write_ahead_log import has_lost_commits, read_log
 
 STORE_FILE = "store.db"
 LOCK_FILE = "store.lock"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x42437270
 """ASCII "BCrp" in the file's header, so that `file` and we tell it from other databases."""
 SQLITE_OLDEST = (3, 35, 0)
@@ -85,8 +84,6 @@ _SCHEMA = (
     " state BLOB, PRIMARY KEY (height)) WITHOUT ROWID",
     "CREATE TABLE own_actions (seq INTEGER, envelope BLOB, position INTEGER, row_hash BLOB,"
     " PRIMARY KEY (seq)) WITHOUT ROWID",
-    "CREATE TABLE dealings (epoch INTEGER, batch INTEGER, entropy BLOB, position INTEGER,"
-    " row_hash BLOB, PRIMARY KEY (epoch, batch)) WITHOUT ROWID",
     "CREATE TABLE deal_certificates (epoch INTEGER, batch INTEGER, item BLOB, position INTEGER,"
     " row_hash BLOB, PRIMARY KEY (epoch, batch)) WITHOUT ROWID",
     "CREATE TABLE shares (epoch INTEGER, dealer INTEGER, batch INTEGER, deal BLOB, position INTEGER,"
@@ -166,7 +163,6 @@ _BLOCKS = _Table("blocks", BlockLogged, ("height", "hash"))
 _FINALS = _Table("finals", FinalLogged, ("height",), ("hash",))
 _SNAPSHOTS = _Table("snapshots", SnapshotLogged, ("height",), ("hash",))
 _ACTIONS = _Table("own_actions", ActionLogged, ("seq",), ("envelope",))
-_DEALINGS = _Table("dealings", DealingLogged, ("epoch", "batch"), ("entropy",))
 _DEAL_CERTIFICATES = _Table(
     "deal_certificates", DealCertificateLogged, ("epoch", "batch"), ("item",)
 )
@@ -182,7 +178,6 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _CERTIFICATES,
     _SNAPSHOTS,
     _ACTIONS,
-    _DEALINGS,
     _DEAL_CERTIFICATES,
     _SHARES,
     _EPOCH_KEYS,
@@ -191,7 +186,7 @@ _WORKING: tuple[_Table[LogRecord], ...] = (
     _EVIDENCE,
 )
 """Read whole at every start; pruned, but for one row for each epoch sealed."""
-_OF_EPOCH: tuple[_Table[LogRecord], ...] = (_DEALINGS, _DEAL_CERTIFICATES, _SHARES)
+_OF_EPOCH: tuple[_Table[LogRecord], ...] = (_DEAL_CERTIFICATES, _SHARES)
 """Secrets that end with their epoch."""
 _HISTORY: tuple[_Table[LogRecord], ...] = (_BLOCKS, _FINALS, _ROLLS)
 """Kept for ever; a start reads them from the newest snapshot's height on."""

@@ -4,7 +4,7 @@ Such a game is data. Nobody holds an office in it: whoever has a bet may throw, 
 betting, and after each roll the dice go to the next seat.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from enum import IntEnum
 from math import lcm
 from types import MappingProxyType
@@ -74,6 +74,7 @@ class OneRollRules:
     """`GameRules` of a game that is data. `families` are its bets by kind."""
 
     thrower_needs = "a bet"
+    far_sighted: AbstractSet[BetKey] = frozenset()
 
     def __init__(
         self,
@@ -120,6 +121,10 @@ class OneRollRules:
         """Return nothing: a game without memory has no board to show."""
         del board
         return ()
+
+    def glance(self, board: Board) -> Board:
+        """Return the one board there is."""
+        return board
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, dice shown) of a 32-byte seed."""

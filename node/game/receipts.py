@@ -71,6 +71,7 @@ class Code(enum.IntEnum):
     OWN_LOSS = 90
     """From here on never in a block: a player's own node refused."""
     OWN_TIME = 91
+    OTHER_DEVICE = 92
 
 
 @final
@@ -222,6 +223,8 @@ _SENTENCES: Mapping[int, str] = {
     Code.OWN_LOSS: "your own loss limit is {} chips in 24 hours: {} are lost or at stake, so a bet "
     "of {} goes beyond it: bet less, or wait {} minutes",
     Code.OWN_TIME: "your own time limit of {} minutes in 24 hours is over: bet again in {} minutes",
+    Code.OTHER_DEVICE: "this key also plays on another device: action {} was used there, so what you "
+    "asked here was not done: ask again, and play on one device",
     Code.VOTERS_CHANGE: "the table is changing who votes: throw again in a moment",
 }
 

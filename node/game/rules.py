@@ -15,7 +15,7 @@ bet, whatever an outcome pays is linear in the stake, and so a session keeps the
 vectors of its bets up to date by addition and subtraction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias, final
 
@@ -52,7 +52,7 @@ class Bet(Record, frozen=True):
 
 
 Bets: TypeAlias = Mapping[BetKey, Bet]
-"""One seat's bets. No rule depends on their order."""
+"""One seat's bets. No rule depends on their order, nor on their ids."""
 
 
 class Odds(NamedTuple):
@@ -135,7 +135,7 @@ class Offer(NamedTuple):
     bets: tuple[tuple[BetKey, Bet], ...]
 
 
-class GameRules(Protocol):
+class GameRules(Hashable, Protocol):
     """One game under one set of parameters. Outcomes are indices into `outcome_names`."""
 
     @property
@@ -174,6 +174,11 @@ class GameRules(Protocol):
         ...
 
     @property
+    def far_sighted(self) -> AbstractSet[BetKey]:
+        """The bets over which more of the board decides than `glance` tells."""
+        ...
+
+    @property
     def bet_words(self) -> Sequence[tuple[str, str]]:
         """What a player may type to bet, with what each bet pays, for the help text."""
         ...
@@ -184,6 +189,14 @@ class GameRules(Protocol):
 
     def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return what a player sees of the board, what changes the game first; may be empty."""
+        ...
+
+    def glance(self, board: Board) -> Hashable:
+        """Return what the bets that are not `far_sighted` see of a board, nearly always little.
+
+        To a seat with no other bets, `check_bet` and `settle` say the same on all boards with one
+        glance: what they said is remembered by it.
+        """
         ...
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:

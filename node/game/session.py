@@ -16,13 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, encode
 from consensus.merkle import MerkleTree
 from node.game.lanes import greatest, unpack
 from node.game.params import GameParams
+from node.game.positions import Position
 from node.game.receipts import Code
-from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal, Settlement
+from node.game.rules import Bet, BetKey, Board, Exposure, GameRules, Refusal
 from node.game.state_machine import StateMachine, Table, Transition
 
 NOBODY = -1
@@ -90,6 +92,8 @@ class Seat(msgspec.Struct, gc=False):
     riding: bool = False
     ready: bool = False
     bets: dict[BetKey, Bet] = {}
+    position: Position | None = None
+    """That of the bets, None while nobody asked since they changed in a way of its own."""
 
     def leaf(self) -> bytes:
         """Return what the session's seats root commits to; bets in key order."""
@@ -328,7 +332,7 @@ class GameSession(msgspec.Struct, gc=False):
         Neither may have seats touched since its last `seats_root`.
         """
         assert not self.touched, "copied between two roots"
-        twin = msgspec.structs.replace(self)
+        twin = replace(self)
         twin.seats = list(self.seats)
         twin.touched = {}
         return twin
@@ -390,7 +394,8 @@ class GameSession(msgspec.Struct, gc=False):
         assert seat is not None, f"seat {index} is free"
         if index not in self.touched:
             self.touched[index] = None
-            seat = Seat(seat.player, seat.last_ms, seat.riding, seat.ready, dict(seat.bets))
+            seat = replace(seat)
+            seat.bets = dict(seat.bets)
             self.seats[index] = seat
         return seat
 
@@ -468,9 +473,10 @@ class GameSession(msgspec.Struct, gc=False):
         is seated.
         """
         dice, seats = self.dice, self.seats
-        if dice < len(seats) and self.is_willing(dice):
-            return dice  # nearly always: who has the dice throws them
         offered, may_throw, board = NOBODY, self.rules.may_throw, self.board
+        seat = seats[dice] if dice < len(seats) else None
+        if seat is not None and not seat.riding and may_throw(board, seat.bets):
+            return dice  # nearly always: who has the dice throws them
         order: tuple[int, ...] = (*range(dice, len(seats)), *range(min(dice, len(seats))))
         for index in order:
             seat = seats[index]
@@ -513,7 +519,8 @@ class GameSession(msgspec.Struct, gc=False):
 
     def remove(self, index: int, key: BetKey) -> Bet:
         """Take a whole bet off the layout and return it; the caller gives its chips back."""
-        bet = self.own_seat(index).bets.pop(key)
+        seat = self.own_seat(index)
+        bet, seat.position = seat.bets.pop(key), None
         self._expose(key, bet, -bet.stake)
         self.prizes -= self.rules.prize(key, bet.stake)
         self.layout -= bet.stake + bet.vig
@@ -525,7 +532,7 @@ class GameSession(msgspec.Struct, gc=False):
         bet = seat.bets[key]
         rules, stake = self.rules, bet.stake - amount
         vig = rules.vig(key, stake)
-        seat.bets[key] = Bet(stake, bet.id, bet.working, vig)
+        seat.bets[key], seat.position = Bet(stake, bet.id, bet.working, vig), None
         self._expose(key, bet, -amount)
         self.prizes += rules.prize(key, stake) - rules.prize(key, bet.stake)
         chips = amount + bet.vig - vig
@@ -587,45 +594,6 @@ class GameSession(msgspec.Struct, gc=False):
         assert candidates, "an exposed session has a bet that the worst outcome pays"
         *_, index, key = min(candidates)
         return index, key
-
-    def apply_rows(self, seat: Seat, rows: Sequence[Settlement]) -> None:
-        """Do to the bets of a seat, which is this session's own, what their settlement says.
-
-        The exposure is not kept true here: after a roll every bet may ask for something else.
-        """
-        bets, prize = seat.bets, self.rules.prize
-        layout, prizes = self.layout, self.prizes
-        for row in rows:
-            before, left, left_vig = row.before, row.left, row.left_vig
-            bet = bets[before]
-            stake = bet.stake
-            chips = stake + bet.vig
-            after = row.returned + row.lost + row.vig + left + left_vig
-            assert chips + row.profit == after, f"{row} of {bet} makes {after} of {chips} chips"
-            if left == stake and left_vig == bet.vig and row.key == before:
-                continue
-            del bets[before]
-            layout += left + left_vig - chips
-            prizes -= prize(before, stake)
-            if left:
-                prizes += self._put_back(bets, bet, row)
-        self.layout, self.prizes = layout, prizes
-
-    def _put_back(self, bets: dict[BetKey, Bet], bet: Bet, row: Settlement) -> int:
-        """Leave a bet where its settlement says, as part of the one that lies there already.
-
-        Return what it could win more.
-        """
-        prize, key, prizes = self.rules.prize, row.key, 0
-        stake, vig, bet_id = row.left, row.left_vig, bet.id
-        working = bet.working if key == row.before else 0
-        there = bets.get(key)
-        if there is not None:
-            stake, vig = stake + there.stake, vig + there.vig
-            bet_id, working = there.id, there.working
-            prizes = -prize(key, there.stake)
-        bets[key] = Bet(stake, bet_id, working, vig)
-        return prizes + prize(key, stake)
 
     # Timers.
 

@@ -20,6 +20,7 @@ from node.game.games import GAMES, GameFactory, load_games
 from node.game.leaves import GameLeaves
 from node.game.params import CHIPS_MAX, PLAYERS_MAX, BankMode, Chips, GameParams, problem_of_params
 from node.game.players import Account, parse_account
+from node.game.positions import Positions, positions_under
 from node.game.receipts import DONE, Code, Receipt, ReturnedBet, RollResult
 from node.game.rules import Bet, BetKey, GameRules, Refusal, key_of
 from node.game.session import (
@@ -52,7 +53,7 @@ class GameState:
     __slots__ = (
         "_account_tree",
         "_counts",
-        "_rules",
+        "_games",
         "_seqs",
         "_session_tree",
         "_touched_accounts",
@@ -70,13 +71,13 @@ class GameState:
     def __init__(
         self,
         params: GameParams,
-        rules: Mapping[int, GameRules],
+        games: Mapping[int, Positions],
         accounts: list[Account],
         treasury: TreasuryManager,
     ) -> None:
         """Take the parts of a state without sessions; use `genesis`, `fork` or `from_leaves`."""
         self.params = params
-        self._rules = rules
+        self._games = games
         self.accounts = accounts
         self.sessions: list[GameSession | None] = []
         self.treasury = treasury
@@ -103,15 +104,13 @@ class GameState:
         if params.bank_mode == BankMode.BANKER:
             bank, accounts[params.banker].chips = params.buy_in, 0
         treasury = TreasuryManager(bank, minted, params.reserve_bp)
-        rules = load_games(params.rules, games)
-        assert not isinstance(rules, str), rules
-        return cls(params, rules, accounts, treasury)
+        return cls(params, _load(params, games), accounts, treasury)
 
     def fork(self) -> "GameState":
         """Return a state that may be changed while this one stays as it is."""
         self._take_leaves()
         twin: GameState = GameState.__new__(GameState)
-        twin.params, twin._rules = self.params, self._rules
+        twin.params, twin._games = self.params, self._games
         twin.accounts, twin.sessions = list(self.accounts), list(self.sessions)
         twin.treasury = self.treasury.fork()
         twin.height, twin.time_ms, twin.can_close = self.height, self.time_ms, False
@@ -307,8 +306,8 @@ class GameState:
     # Sessions and seats.
 
     def _create_session(self, player: int, operation: op.CreateSession, index: int) -> Receipt:
-        rules = self._rules.get(operation.game)
-        if rules is None:
+        game = self._games.get(operation.game)
+        if game is None:
             return Receipt(Code.NO_GAME, (max(operation.game, 0),))
         own = sum(s is not None and s.creator == player for s in self.sessions)
         if own >= self.params.sessions_per_player:
@@ -317,7 +316,7 @@ class GameState:
         if slot is None:
             return Receipt(Code.SESSIONS, (self.params.max_sessions,))
         serial = self.height << 16 | index
-        session = GameSession.opened(rules, operation.game, serial, player, self.time_ms)
+        session = GameSession.opened(game.rules, operation.game, serial, player, self.time_ms)
         self._put_session(slot, session)
         return Receipt(Code.DONE, (slot,))
 
@@ -429,29 +428,26 @@ class GameState:
         amount = operation.amount
         if not 0 < amount <= CHIPS_MAX:
             return Receipt(Code.AMOUNT, (max(amount, 0), CHIPS_MAX))
-        key = key_of(operation.kind, operation.number)
-        rules, bets = session.rules, seat.bets
-        refusal = rules.check_bet(session.board, bets, key, amount)
-        if refusal is not None:
-            return Receipt(refusal.code, refusal.values)
-        bet = bets.get(key)
-        if bet is None:
-            if len(bets) >= self.params.bets_per_seat:
+        game = self._games[session.game]
+        placed = game.place(seat.bets, seat.position, session.board, operation)
+        if type(placed) is Refusal:
+            return Receipt(placed.code, placed.values)
+        key, chips, prize, is_new = placed.key, placed.chips, placed.prize, placed.is_new
+        if is_new:
+            if len(seat.bets) >= self.params.bets_per_seat:
                 return Receipt(Code.BETS, (self.params.bets_per_seat,))
-            vig, prize = rules.vig(key, amount), rules.prize(key, amount)
-            chips, placed = amount + vig, Bet(amount, self.height << 16 | index, 0, vig)
+            bet = Bet(placed.stake, self.height << 16 | index, 0, placed.vig)
         else:
-            stake = bet.stake + amount
-            vig, prize = rules.vig(key, stake), rules.prize(key, stake)
-            prize -= rules.prize(key, bet.stake)
-            chips, placed = amount + vig - bet.vig, Bet(stake, bet.id, bet.working, vig)
+            there = seat.bets[key]
+            bet = Bet(placed.stake, there.id, there.working, placed.vig)
         account = self.accounts[player]
         if chips > account.chips:
             return Receipt(Code.RACK, (chips, account.chips))
         treasury, exposure = self.treasury, None
         sure = treasury.covers(treasury.prizes + prize)
         if not sure or session.known is not None:
-            exposure = session.exposed(rules.exposure(session.board, key, placed.working), amount)
+            more = session.rules.exposure(session.board, key, bet.working)
+            exposure = session.exposed(more, amount)
             if not sure and (refused := self._uncovered(session, exposure)):
                 return refused
         if player not in self._touched_accounts:
@@ -461,13 +457,14 @@ class GameState:
         if seat_index not in session.touched:
             seat = session.own_seat(seat_index)
         treasury.stake(account, chips, prize)
-        if bet is None:
+        if is_new:
             account.open_bets += 1
         session.layout += chips
         session.prizes += prize
         if exposure is not None:
             session.set_exposure(exposure)
-        seat.bets[key] = placed
+        seat.bets[key] = bet
+        seat.position = placed.after
         seat.ready = False
         seat.last_ms = self.time_ms
         session.due_known = False
@@ -545,7 +542,7 @@ class GameState:
         session = self._own_session(slot)
         seat = session.own_seat(index)
         seat.ready, seat.last_ms = False, self.time_ms
-        seat.bets[key] = Bet(bet.stake, bet.id, working, bet.vig)
+        seat.bets[key], seat.position = Bet(bet.stake, bet.id, working, bet.vig), None
         if exposure is not None:
             session.set_exposure(exposure)
         return DONE
@@ -673,10 +670,7 @@ class GameState:
         )
         thrower = (session.player_at(session.dice),) if session.is_thrown() else ()
         payment = Payment(self.treasury, self.params.rake_bp)
-        settle = rules.settle
-        for index, seat in enumerate(session.seats):
-            if seat is not None and seat.bets and (rows := settle(board, seat.bets, outcome)):
-                payment.pay_seat(session, index, self._own_account(seat.player), rows)
+        self._pay(session, outcome, payment)
         session.rolls = number
         session.board, ended = rules.advance(board, outcome)
         session.known = None
@@ -703,6 +697,24 @@ class GameState:
             returned=tuple(returned),
             postings=payment.postings(),
         )
+
+    def _pay(self, session: GameSession, outcome: int, payment: Payment) -> None:
+        """Pay every seat what an outcome does to its bets."""
+        game, rules, board = self._games[session.game], session.rules, session.board
+        remembered = game.remembered(board, outcome)
+        for index, seat in enumerate(session.seats):
+            if seat is None or not seat.bets:
+                continue
+            position = seat.position
+            settled = remembered.get(position)
+            if settled is None:
+                rows = rules.settle(board, seat.bets, outcome)
+                if position is not None:
+                    settled = game.learn(position, board, outcome, rows)
+                if settled is None and rows:
+                    settled = game.apply(session.own_seat(index).bets, rows)
+            if settled is not None and settled.rows:
+                payment.pay_seat(session, index, self._own_account(seat.player), settled)
 
     # Roots and leaves.
 
@@ -765,9 +777,9 @@ class GameState:
         )
         treasury = TreasuryManager(bank, minted, params.reserve_bp)
         treasury.vig, treasury.rake = vig, rake
-        rules = load_games(params.rules, games)
-        assert not isinstance(rules, str), rules
-        state = cls(params, rules, [parse_account(leaf) for leaf in leaves.accounts], treasury)
+        loaded = _load(params, games)
+        rules = {number: game.rules for number, game in loaded.items()}
+        state = cls(params, loaded, [parse_account(leaf) for leaf in leaves.accounts], treasury)
         state.height, state.time_ms = height, time_ms
         for slot, (leaf, seats) in enumerate(leaves.sessions):
             session = parse_session(rules, leaf, seats) if leaf else None
@@ -779,3 +791,9 @@ class GameState:
         if racks + treasury.layout + bank != minted:
             raise DecodeError(f"{racks} + {treasury.layout} + {bank} chips are not {minted}")
         return state
+
+
+def _load(params: GameParams, games: Mapping[int, GameFactory]) -> dict[int, Positions]:
+    rules = load_games(params.rules, games)
+    assert not isinstance(rules, str), rules
+    return {number: positions_under(rule, params.rake_bp) for number, rule in rules.items()}

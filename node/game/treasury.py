@@ -30,6 +30,7 @@ from typing import Final
 
 from node.game.params import BASIS
 from node.game.players import Account
+from node.game.positions import Settled, move, rake_of
 from node.game.receipts import BetResult, Posting
 from node.game.rules import BetKey, Settlement
 from node.game.session import GameSession
@@ -123,11 +124,6 @@ def share_out(parts: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def rake_of(row: Settlement, rake_bp: int) -> int:
-    """Return the rake of what a win brings to the rack: a vig may have taken most of it."""
-    return min(row.profit, row.returned) * rake_bp // BASIS
-
-
 def bet_result(player: int, row: Settlement, rake_bp: int) -> BetResult:
     """Return what a block's result tells of one bet that a roll settled."""
     rake = rake_of(row, rake_bp) if rake_bp else 0
@@ -162,30 +158,26 @@ class Payment:
         """Seat and key of every bet that won and stays up."""
 
     def pay_seat(
-        self, session: GameSession, index: int, account: Account, rows: Sequence[Settlement]
+        self, session: GameSession, index: int, account: Account, settled: Settled
     ) -> None:
-        """Pay and collect what the rows say; bets of the seat without a row stay as they are."""
+        """Pay and collect what a roll does to a seat; its bets that are in no row stay."""
         seat, treasury, rake_bp = session.own_seat(index), self._treasury, self._rake_bp
-        player, bets, prizes, sums = seat.player, len(seat.bets), session.prizes, self._sums
-        results = self.bets
-        session.apply_rows(seat, rows)
-        collected = stakes = won = 0
-        for row in rows:
-            result = bet_result(player, row, rake_bp)
-            results.append(result)
-            profit, vig = row.profit, row.vig
-            collected += row.lost + vig
-            stakes += row.returned - profit
-            if vig:
-                treasury.vig += vig
-            if profit:
-                won += profit - result.rake
-                treasury.rake += result.rake
-                if row.left:
-                    self.won[index, row.key] = None
-        account.open_bets += len(seat.bets) - bets
-        treasury.prizes += session.prizes - prizes
-        # Stakes are negative when the next vig of bets that stay comes out of what they win.
+        player = seat.player
+        won, collected, stakes = settled.won, settled.collected, settled.stakes
+        results, sums = self.bets, self._sums
+        for row in settled.rows:
+            results.append(bet_result(player, row, rake_bp))
+            if row.left and row.profit:
+                self.won[index, row.key] = None
+        for row in settled.moved:
+            move(seat.bets, row)
+        seat.position = settled.after
+        session.layout += settled.chips
+        session.prizes += settled.prizes
+        treasury.prizes += settled.prizes
+        treasury.vig += settled.vig
+        treasury.rake += settled.rake
+        account.open_bets += settled.bets
         treasury.pay(account, collected, stakes, won)
         rack = FIRST_RACK + player
         if collected:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from consensus.beacon import Beacon, BeaconContext, BeaconState, Settled
 from consensus.beacon_items import DealCertificate, Opening
 from consensus.dealing import BATCH, DealHeader, Dealing, LeafScheme, ack_payload
-from consensus.effects import Effect, LogRecord, Now, Persist, Report, RequestEntropy, Send
+from consensus.effects import Effect, LogRecord, Now, Persist, Report, Send
 from consensus.encoding import Digest, digest, encode
 from consensus.evidence import Offence, OffenceKind, verify_evidence
 from consensus.merkle import MerkleTree
@@ -217,8 +217,6 @@ class Table:
                             self.post(j, i, copy)
             case Report():
                 node.reports.append(effect)
-            case RequestEntropy(size):
-                node.beacon.entropy(self.random.randbytes(size), self.now)
             case _:
                 raise AssertionError(effect)
 

@@ -12,9 +12,7 @@ from consensus.beacon_items import SETTLE_KIND, RollProof
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import ack_payload
 from consensus.effects import (
-    Effect,
     Report,
-    RequestEntropy,
 )
 from consensus.encoding import DecodeError, decode_as, encode
 from consensus.evidence import OffenceKind
@@ -469,22 +467,6 @@ def test_before_the_first_final_state_nothing_is_taken() -> None:
     assert fresh.advance(table.now) == []
     assert fresh.deadline_ms is None
     assert beacon.deadline_ms is not None
-
-
-def test_entropy_is_asked_for_once_and_used_only_while_it_is_wanted() -> None:
-    asked: list[Effect] = []
-    table = Table(4, wanted=False)
-    beacon = table.nodes[0].beacon
-    beacon.finalized(table.state, table.now, block=table.hash, wanted=True)
-    for _ in range(3):
-        asked += beacon.advance(table.now)
-    assert asked == [RequestEntropy(32)]
-    for dealer in range(4):
-        item = encode(certify(make_dealing(4, dealer), 4, (0, 1, 2, 3)))
-        assert table.state.add_certificate(item) is None
-    beacon.finalized(table.state, table.now, block=table.hash, wanted=True)
-    beacon.entropy(bytes(32), table.now)
-    assert beacon.advance(table.now) == []
 
 
 def test_reports_name_the_peer_and_are_given_once() -> None:

@@ -1,5 +1,7 @@
-"""PROTOCOL 11.2: a dealing is a function of its entropy, and each holder can check its own part."""
+"""PROTOCOL 11.2: a dealing is a function of the key, and each holder can check its own part."""
 
+import hashlib
+import hmac
 from itertools import product
 from typing import Any
 
@@ -13,6 +15,7 @@ from consensus.dealing import (
     Dealing,
     HeldShares,
     ack_payload,
+    derive_entropy,
     header_hash,
     is_element,
     open_box,
@@ -64,6 +67,44 @@ def test_the_first_dealing_is_what_it_always_was() -> None:
         DEALING.shares[63][3].hex()
         == "3726b792af6d6d24acb9492e31538b240d01a0dc4575b9c198fdb7e123b046f6"
     )
+
+
+PLACE: dict[str, Any] = {
+    "secret": SECRETS[1],
+    "chain_id": CHAIN,
+    "epoch": 0,
+    "dealer": 1,
+    "batch": 5,
+    "t": T,
+    "box_keys": PUBLICS,
+}
+
+
+def test_the_entropy_of_a_batch_is_hkdf_of_the_dealing_secret_over_all_that_shapes_it() -> None:
+    place = CHAIN + bytes(8) + b"\1" + (5).to_bytes(8, "big")
+    info = b"bitcraps/1/deal/entropy\0" + place + bytes((T,)) + b"".join(PUBLICS)
+    extracted = hmac.digest(bytes(32), SECRETS[1], hashlib.sha256)  # RFC 5869, written out
+    assert derive_entropy(**PLACE) == hmac.digest(extracted, info + b"\1", hashlib.sha256)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret": SECRETS[2]},
+        {"chain_id": b"d" * 32},
+        {"epoch": 1},
+        {"dealer": 0},
+        {"batch": 6},
+        {"t": 4},
+        {"box_keys": PUBLICS[:3]},
+        {"box_keys": [*PUBLICS[:3], PUBLICS[0]]},
+    ],
+    ids=str,
+)
+def test_two_dealings_that_differ_in_anything_have_no_entropy_in_common(
+    change: dict[str, Any],
+) -> None:
+    assert derive_entropy(**PLACE) != derive_entropy(**PLACE | change)
 
 
 def test_the_same_entropy_makes_the_same_dealing_and_the_same_boxes() -> None:

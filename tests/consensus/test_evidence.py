@@ -10,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from consensus.beacon import Beacon, BeaconState
 from consensus.beacon_rolls import RevealPayload, SecretName, name_secrets
-from consensus.dealing import ack_payload
-from consensus.effects import Now, RequestEntropy
+from consensus.dealing import Dealing, ack_payload
+from consensus.effects import Now
 from consensus.encoding import decode_as, digest, encode
 from consensus.evidence import (
     Evidence,
@@ -97,15 +97,13 @@ def false_share(**fields: Any) -> FalseShare:
 TWO_ROOTS: dict[str, Any] = {"root": digest("another", b"root")}
 
 
-def test_two_headers_two_acks_and_a_false_share_are_offences_of_their_signer() -> None:
+def test_two_headers_and_a_false_share_are_offences_of_their_signer() -> None:
     found = [
         check(build_evidence(Domain.DEAL, header(), header(**TWO_ROOTS))),
-        check(build_evidence(Domain.ACK, ack(**TWO_ROOTS), ack())),
         check(encode(false_share())),
     ]
     assert found == [
         Offence(offender=ValidatorIndex(2), kind=OffenceKind.TWO_DEALINGS, epoch=1, at=5),
-        Offence(offender=ValidatorIndex(3), kind=OffenceKind.TWO_ACKS, epoch=1, at=5),
         Offence(offender=ValidatorIndex(1), kind=OffenceKind.FALSE_SHARE, epoch=1, at=7),
     ]
 
@@ -135,17 +133,13 @@ HONEST_OR_NOTHING: dict[str, Callable[[], bytes]] = {
     "an unsigned header": lambda: pair(
         Domain.DEAL, header(), header(**TWO_ROOTS)[:-64] + bytes(64)
     ),
-    "headers called acks": lambda: pair(Domain.ACK, header(), header(**TWO_ROOTS)),
     "acks called votes": lambda: pair(Domain.VOTE, ack(), ack(**TWO_ROOTS)),
     "acks called reveals": lambda: pair(Domain.REVEAL, ack(), ack(**TWO_ROOTS)),
     "actions": lambda: pair(Domain.ACTION, header(), header(**TWO_ROOTS)),
-    "the same ack twice": lambda: pair(Domain.ACK, ack(), ack()),
-    "acks of two dealers": lambda: pair(Domain.ACK, ack(), ack(dealer=1)),
-    "acks of two batches": lambda: pair(Domain.ACK, ack(), ack(batch=6)),
-    "acks of two holders": lambda: pair(Domain.ACK, ack(), ack(1, **TWO_ROOTS)),
+    "two acks of one batch": lambda: pair(Domain.ACK, ack(), ack(**TWO_ROOTS)),
     "another item": lambda: encode(
         msgspec.structs.replace(
-            decode_as(pair(Domain.ACK, ack(), ack(**TWO_ROOTS)), Evidence), item=2
+            decode_as(pair(Domain.DEAL, header(), header(**TWO_ROOTS)), Evidence), item=2
         )
     ),
     "a true share": lambda: encode(
@@ -192,7 +186,6 @@ def test_what_an_honest_node_may_sign_or_did_not_sign_proves_nothing(what: str) 
 
 @pytest.mark.parametrize("proof", [
     build_evidence(Domain.DEAL, header(), header(**TWO_ROOTS)),
-    build_evidence(Domain.ACK, ack(), ack(**TWO_ROOTS)),
     encode(false_share()),
 ])  # fmt: skip
 def test_a_proof_is_of_one_chain_epoch_and_set_of_voters(proof: bytes) -> None:
@@ -218,7 +211,6 @@ def test_a_proof_with_any_changed_bit_proves_nothing(data: st.DataObject) -> Non
 
 PROOFS = [
     build_evidence(Domain.DEAL, header(), header(**TWO_ROOTS)),
-    build_evidence(Domain.ACK, ack(), ack(**TWO_ROOTS)),
     encode(false_share()),
 ]
 
@@ -345,49 +337,6 @@ def test_a_second_header_is_noticed_though_the_first_is_on_the_chain() -> None:
     assert proven(table, 0) == [(2, OffenceKind.TWO_DEALINGS)]
 
 
-@pytest.mark.parametrize("roots", [(None, 1), (1, None), (1, 2)])
-def test_two_acks_are_noticed_by_the_dealer_whichever_comes_first(
-    roots: tuple[int | None, int | None],
-) -> None:
-    table = dealing_alone()
-    for root in roots:
-        table.deliver(0, 3, other_ack(table, root))
-    assert proven(table, 0) == [(3, OffenceKind.TWO_ACKS)]
-    no_reports(table)
-
-
-def test_two_acks_are_noticed_although_the_others_certified_the_dealing_between_them() -> None:
-    table = dealing_alone()
-    table.deliver(0, 3, other_ack(table, 1))
-    for holder in (1, 2):
-        table.deliver(0, holder, other_ack(table, None, holder))
-    table.nodes[1].alive = table.nodes[2].alive = False
-    table.run(1_000)
-    assert table.nodes[0].beacon._dealer.item is not None
-    table.deliver(0, 3, other_ack(table, None))
-    assert proven(table, 0) == [(3, OffenceKind.TWO_ACKS)]
-
-
-def dealing_alone() -> Table:
-    """Return a table at which node 0 deals, and the others have not heard of it."""
-    table = Table(N, wanted=False)
-    table.wanted = True
-    table.spoil = lambda _to, _sender, _data: ()
-    table.finalize_at(0)
-    return table
-
-
-def other_ack(table: Table, root: int | None, holder: int = 3) -> bytes:
-    """Return a frame that acks node 0's dealing, or one of the same batch with another root."""
-    current = table.nodes[0].beacon._dealer.current
-    assert current is not None
-    header = current[0]
-    if root is not None:
-        header = msgspec.structs.replace(header, root=bytes((root,)) * 32)
-    said = sign_envelope(table.signers[holder], Domain.ACK, CHAIN, ack_payload(header))
-    return frame(Number.ACK, said)
-
-
 def lies(table: Table, holder: int, shares: Sequence[bytes] | None = None) -> bytes:
     data = next(
         data
@@ -482,22 +431,28 @@ def test_a_late_ack_with_a_key_of_the_epoch_before_is_nobodys_fault() -> None:
     no_reports(table)
 
 
-def test_an_ack_of_a_past_batch_proves_nothing_beside_one_of_the_next() -> None:
-    table = Table(N)
-    table.run(10)
-    current = table.nodes[0].beacon._dealer.current
-    assert current is not None
-    false = ack_payload(msgspec.structs.replace(current[0], **TWO_ROOTS))
-    said = sign_envelope(table.signers[3], Domain.ACK, CHAIN, false)
-    table.spoil = lambda to, sender, data: () if (to, sender) == (0, 3) else (data,)
-    table.deliver(0, 3, frame(Number.ACK, said))
-    table.run(5_000)
-    table.block()
-    table.spoil = lambda _to, _sender, data: (data,)
-    for _ in range(40):
-        table.roll()
-    assert table.state.next_batch(0) == 2
-    assert proven(table, 0) == []
+def test_a_holder_set_back_between_two_dealings_of_a_liar_is_not_blamed_for_its_acks() -> None:
+    """It has no way to know of the first one; the dealer alone signed what nobody may."""
+    table = Table(N, wanted=False)
+    table.crash(2)
+    acks, headers = [], []
+    for entropy in (digest("entropy", b"first"), digest("entropy", b"second")):
+        dealing = Dealing(CHAIN, 0, 2, 0, t=3, n=N, entropy=entropy)
+        headers.append(sign_deal(dealing, N))
+        message = dealing.seal(1, table.box_keys[1], headers[-1])
+        assert message is not None
+        table.sent.clear()
+        table.deliver(1, 2, frame(Number.DEAL, message))
+        [(_, _, said)] = table.sent
+        acks.append(said[1:])
+        table.nodes[1].disk.clear()
+        table.restart(1)
+    assert parse_envelope(acks[0]).payload != parse_envelope(acks[1]).payload
+    assert isinstance(check(pair(Domain.ACK, *acks), epoch=0), str)
+    blamed = check(build_evidence(Domain.DEAL, *headers), epoch=0)
+    assert blamed == Offence(
+        offender=ValidatorIndex(2), kind=OffenceKind.TWO_DEALINGS, epoch=0, at=0
+    )
 
 
 def forgetful(table: Table, node: int, *, disk: bool) -> None:
@@ -516,7 +471,7 @@ def forgetful(table: Table, node: int, *, disk: bool) -> None:
 
 
 @pytest.mark.parametrize("disk", [True, False])
-def test_who_may_have_forgotten_what_it_signed_neither_deals_nor_acks(disk: bool) -> None:
+def test_who_may_have_forgotten_what_it_published_deals_nothing(disk: bool) -> None:
     table = Table(N)
     table.stock()
     forgetful(table, 1, disk=disk)
@@ -525,7 +480,6 @@ def test_who_may_have_forgotten_what_it_signed_neither_deals_nor_acks(disk: bool
     said = kinds([sent for sent in table.sent if sent[1] == 1])
     assert (said["REVEAL"] > 40) == disk
     assert not said["DEAL"]
-    assert not said["ACK"]
 
 
 def test_who_may_have_forgotten_something_does_not_go_on_with_a_dealing() -> None:
@@ -536,7 +490,6 @@ def test_who_may_have_forgotten_something_does_not_go_on_with_a_dealing() -> Non
     table.run(5_000)
     said = kinds([sent for sent in table.sent if sent[1] == 1])
     assert not said["DEAL"]
-    assert not said["ACK"]
 
 
 def test_who_learns_that_it_may_have_forgotten_something_says_no_more_of_its_dealing() -> None:
@@ -550,25 +503,7 @@ def test_who_learns_that_it_may_have_forgotten_something_says_no_more_of_its_dea
     table.run(5_000)
     said = kinds([sent for sent in table.sent if sent[1] == 1])
     assert not said["DEAL"]
-    assert not said["ACK"]
     beacon.remember(table.now, everything=True)
     table.perform(1)
     table.run(5_000)
     assert kinds([sent for sent in table.sent if sent[1] == 1])["DEAL"]
-
-
-def test_entropy_that_comes_when_something_may_be_forgotten_makes_no_dealing() -> None:
-    table = Table(N)
-    beacon = Beacon(
-        make_context(N),
-        ValidatorIndex(1),
-        table.signers[1],
-        table.box_secrets[1],
-        table.box_keys,
-    )
-    beacon.finalized(table.state.fork(), table.now, block=table.hash, wanted=True)
-    [asked] = beacon.advance(table.now)
-    assert isinstance(asked, RequestEntropy)
-    beacon.remember(table.now, everything=False)
-    beacon.entropy(bytes(asked.size), table.now)
-    assert beacon.advance(table.now) == []

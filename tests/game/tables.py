@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from consensus.encoding import decode_as, digest
 from node.game.games import GameFactory
 from node.game.leaves import roots_of
@@ -128,6 +130,10 @@ class Game:
             # What the session has not worked out is not asked for: the next bet does without.
             assert session.known in (None, (fresh.exposure, fresh.worst))
             assert (fresh.prizes, fresh.layout) == (session.prizes, session.layout)
+            for seat in session.seats:
+                if seat is not None and seat.position is not None:
+                    plain = {k: replace(bet, id=0) for k, bet in seat.bets.items()}
+                    assert seat.position.bets == plain
             assert fresh.worst <= fresh.prizes
             assert fresh.seat_of == session.seat_of
             assert fresh.due_ms(state.params) == session.due_ms(state.params)

@@ -20,6 +20,7 @@ from tests.game.tiny import ACE, FIELD, RIDE, STAY, UNIT
 VALUES: dict[Code, tuple[int, ...]] = {
     Code.OWN_LOSS: (500, 401, 100, 77),
     Code.OWN_TIME: (60, 90),
+    Code.OTHER_DEVICE: (17,),
     Code.STRANGER: (9,),
     Code.OPERATIONS: (4_096,),
     Code.NO_GAME: (2,),

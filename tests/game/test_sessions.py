@@ -19,11 +19,12 @@ from node.game.operations import (
     Working,
 )
 from node.game.params import GameParams
+from node.game.positions import Positions, move
 from node.game.receipts import Code
 from node.game.rules import Bet, BetKey, Settlement
 from node.game.session import Phase
 from tests.game.tables import FAST, Game, roots
-from tests.game.tiny import FIELD, GAME, LAY, MOVE, RIDE, SIDE, STAY
+from tests.game.tiny import FIELD, GAME, LAY, MOVE, RIDE, SIDE, STAY, TinyGame
 
 
 def many(sessions: int = 100, per_player: int = 1_024) -> GameParams:
@@ -347,41 +348,28 @@ def test_a_call_stays_with_a_bet_that_stays_and_ends_with_one_that_moves() -> No
     game.bet(0, STAY, 6, 4)
     game.done((0, Working(0, STAY, 4, 1)))
     game.throw(3)
-    session = game.session()
-    seat = session.seats[0]
+    seat = game.session().seats[0]
     assert seat is not None
     key, moved = BetKey(STAY, 4), BetKey(STAY, 5)
-    bet = seat.bets[key]
+    bet, bets = seat.bets[key], dict(seat.bets)
     assert (bet.stake, bet.working) == (6, 1)
-    session.apply_rows(session.own_seat(0), [Settlement(key, 0, 0, 0, 0, moved, 6, 0)])
-    seat = session.seats[0]
-    assert seat is not None
-    assert seat.bets[moved] == Bet(6, bet.id, 0, 0)
+    move(bets, Settlement(key, 0, 0, 0, 0, moved, 6, 0))
+    assert bets[moved] == Bet(6, bet.id, 0, 0)
 
 
 def test_a_bet_that_moves_to_one_still_there_becomes_part_of_it() -> None:
-    game = Game().seated(0)
-    game.bet(0, RIDE, 1)
-    game.bet(0, STAY, 6, 4)
-    game.done((0, Working(0, STAY, 4, 1)))
-    game.bet(0, LAY, 20)
-    session = game.session()
-    seat = session.seats[0]
-    assert seat is not None
     there, lay = BetKey(STAY, 4), BetKey(LAY, 0)
-    first = seat.bets[there].id
-    session.apply_rows(session.own_seat(0), [Settlement(lay, 0, 0, 0, 0, there, 20, 1)])
-    seat = session.seats[0]
-    assert seat is not None
-    assert seat.bets[there] == Bet(26, first, 1, 1)
+    bets = {there: Bet(6, 70, 1), lay: Bet(20, 71, 2, 1)}
+    settled = Positions(TinyGame(), 0).apply(bets, [Settlement(lay, 0, 0, 0, 0, there, 20, 1)])
+    assert bets == {there: Bet(26, 70, 1, 1)}
+    # A lay of 20 can win 10 and the stays before 7; together they lie as 26, of which 24 pay.
+    assert (settled.chips, settled.bets, settled.prizes) == (0, -1, 28 - 10 - 7)
 
 
 def test_a_row_that_makes_or_loses_a_chip_is_a_fault_of_the_rules() -> None:
-    game = Game().seated(0)
-    game.bet(0, FIELD, 5)
-    session, key = game.session(), BetKey(FIELD, 0)
+    key, positions = BetKey(FIELD, 0), Positions(TinyGame(), 0)
     with pytest.raises(AssertionError, match="makes 6 of 5 chips"):
-        session.apply_rows(session.own_seat(0), [Settlement(key, 0, 0, 0, 6, key, 0, 0)])
+        positions.apply({key: Bet(5, 70)}, [Settlement(key, 0, 0, 0, 6, key, 0, 0)])
 
 
 def test_a_session_shares_its_seats_with_the_state_it_was_forked_from() -> None:

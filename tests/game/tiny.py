@@ -36,6 +36,7 @@ class TinyGame:
     options = NoOptions()
     allows_unsound = False
     thrower_needs = "a ride"
+    far_sighted = frozenset[BetKey]()
     outcome_names = ("1", "2", "3", "4", "5", "6")
     outcome_weights = (1,) * 6
     kind_names: Mapping[int, str] = {
@@ -51,6 +52,9 @@ class TinyGame:
 
     def opening_board(self) -> Board:
         return (0, 0)
+
+    def glance(self, board: Board) -> bool:
+        return board[0] > 0
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         face = next(byte for byte in seed if byte < 252) % 6
@@ -179,9 +183,12 @@ class TinyGame:
 GAME = 7
 
 
+_RULES = TinyGame()
+
+
 def tiny_game(params: bytes) -> TinyGame:
-    """The factory to register under `GAME`."""
-    return TinyGame()
+    """The factory to register under `GAME`. One for all tables, so that much is remembered."""
+    return _RULES
 
 
 GAMES = {GAME: tiny_game}

@@ -62,10 +62,10 @@ def test_what_is_heard_in_a_later_epoch_is_owed_although_an_earlier_proof_is_too
     watch: Attribution,
 ) -> None:
     watch.owes(DEBT)
-    watch.owes(Debt(finder=0, offender=CHEAT, epoch=4, height=20, of="acks"))
-    with pytest.raises(ViolatedError, match="acks of two dealings"):
+    watch.owes(Debt(finder=0, offender=CHEAT, epoch=4, height=20, of="shares"))
+    with pytest.raises(ViolatedError, match="a share that was not the one dealt"):
         settled(watch, epoch=4)
-    assert settled(watch, CHEAT, epoch=4) == {CHEAT: ["votes", "acks"]}
+    assert settled(watch, CHEAT, epoch=4) == {CHEAT: ["votes", "shares"]}
 
 
 STRATEGIES = {
@@ -73,7 +73,6 @@ STRATEGIES = {
     "double-proposer": "votes",
     "double-voter": "votes",
     "double-dealer": "dealings",
-    "double-acker": "acks",
     "false-sharer": "shares",
     "false-dealer": "false_dealings",
 }

@@ -10,11 +10,11 @@ import pytest
 
 from consensus.effects import (
     BlockLogged,
-    DealingLogged,
     EpochKeysLogged,
     FinalLogged,
     FloorLogged,
     SealLogged,
+    SharesLogged,
     VoteLogged,
 )
 from consensus.messages import VoteKind
@@ -47,8 +47,7 @@ def give_disk(table: PlayingTable, index: int, disk: Disk) -> None:
     """Turn a host off, and on again with another disk."""
     table.network.crash(index)
     table.network.hosts[index].disk = disk
-    finals = [record.height for record in disk.records if isinstance(record, FinalLogged)]
-    table.invariants.lost_disk(index, max(finals, default=0))
+    table.invariants.lost_disk(index, disk.records)
     table.network.run(table.network.now_ms + 500)
     table.network.boot(index)
 
@@ -154,7 +153,7 @@ def test_it_deals_nothing_that_it_may_have_dealt_before(table: PlayingTable) -> 
 def play_until_it_deals(table: PlayingTable, index: int) -> None:
     """Play until the others hold a dealing of a host that no block certifies."""
     disk = table.network.hosts[index].disk
-    while not any(isinstance(one, DealingLogged) for one in disk.records):
+    while not any(isinstance(one, SharesLogged) and one.dealer == index for one in disk.records):
         for player in range(4):
             table.submit(player, *table._wishes(player))
         table.network.run(table.network.now_ms + 1)
@@ -235,7 +234,7 @@ def test_a_node_that_remembers_everything_is_never_in_doubt(table: PlayingTable)
 
 def quiet_voter() -> PlayingTable:
     """Return a table for five at which player 2 votes and does nothing else, so it keeps its key."""
-    table = PlayingTable(5, seed=3)
+    table = PlayingTable(5, seed=1)
     for operation in (CreateSession(1), Sit(0)):
         table.ask(0, operation)
     bet(table, 3)
@@ -349,3 +348,25 @@ def test_of_two_devices_with_one_key_one_stops_or_both_say_the_same(seed: int) -
     stopped = [node.engine.muted for node in pairs[0]._nodes if node.engine.muted]
     proofs = [proof for index in table.honest for proof in table.nodes[index].engine.evidence]
     assert stopped or not proofs, "both go on only while they say the same"
+
+
+@pytest.mark.parametrize("lost", [2, 15])
+def test_a_whole_disk_set_back_between_any_two_effects_convicts_nobody(lost: int) -> None:
+    """Its mark is whole and at its place. It learns of its votes from others; what it deals is the same."""
+    dealt = 0
+    for effects in range(lost, 84, 4):
+        table = PlayingTable(4, seed=1)
+        host = table.network.hosts[1]
+        host.crash_after = effects
+        while host.node is not None:
+            for player in range(4):
+                table.submit(player, *table._wishes(player))
+            table.network.run(table.network.now_ms + 5)
+        before = host.disk.records
+        old = host.disk.copy(max(len(before) - lost, 0))
+        dealt += any(isinstance(one, SharesLogged) and one.dealer == 1 for one in before)
+        give_disk(table, 1, old)
+        table.play(2, limit_ms=300_000)
+        table.settle()
+        assert_nobody_blamed(table)
+    assert dealt > 5

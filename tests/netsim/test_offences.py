@@ -11,8 +11,17 @@ from netsim.byzantine import adversary_of
 from netsim.playing import PlayingTable
 from node.membership import member_facts
 
-PROVABLE = ("equivocator", "false-sharer", "double-dealer", "double-acker", "false-dealer")
-ANYTHING_ELSE = ("framer", "withholder", "silent", "thief", "flooder", "liar", "double-bettor")
+PROVABLE = ("equivocator", "false-sharer", "double-dealer", "false-dealer")
+ANYTHING_ELSE = (
+    "framer",
+    "double-acker",
+    "withholder",
+    "silent",
+    "thief",
+    "flooder",
+    "liar",
+    "double-bettor",
+)
 
 
 def table_with(strategy: str, seed: int, n: int = 4) -> PlayingTable:

@@ -9,7 +9,7 @@ import pytest
 
 from consensus.beacon_items import DealCertificate, Opening, Settle
 from consensus.beacon_rolls import RevealPayload
-from consensus.dealing import AckPayload, DealHeader, Dealing
+from consensus.dealing import DealHeader, Dealing
 from consensus.effects import SharesLogged
 from consensus.encoding import digest, encode
 from consensus.messages import (
@@ -234,10 +234,15 @@ def test_who_votes_for_a_block_has_read_the_certificates_in_it(watch: Overheard)
     _, message = parse_frame(block)
     assert isinstance(message, Proposal)
     about = block_hash(message.header)
-    for kind, found in ((NULLIFY, []), (NOTARIZE, [Charge(CHEAT, "votes")])):
+    spoilt = frame(Number.PROPOSAL, Proposal(message.header, b"\x80", message.vote))
+    assert not heard(watch, AT, CHEAT, spoilt)  # is not the body that the header names
+    for kind, signer, proves in (
+        (NULLIFY, ME, False), (NOTARIZE, CHEAT, False), (NOTARIZE, ME, True),
+    ):  # fmt: skip
         payload = vote_payload(kind, 2, 7, NO_DIGEST if kind is NULLIFY else about)
-        said = sign_envelope(KEYS[ME], Domain.VOTE, CHAIN, payload)
-        assert watch.says(ME, 1, frame(Number.VOTE, said)) == found
+        said = sign_envelope(KEYS[signer], Domain.VOTE, CHAIN, payload)
+        found = watch.says(ME, 1, frame(Number.VOTE, said))
+        assert found == ([Charge(CHEAT, "votes")] if proves else [])
 
 
 # The dice.
@@ -297,36 +302,6 @@ def test_a_header_stands_against_one_in_a_final_block(watch: Overheard) -> None:
     assert final(watch, same) == []
     assert final(watch, other) == [Charge(CHEAT, "dealings")]
     assert final(watch, other, boot=2) == []
-
-
-def ack(name: bytes, *, batch: int = 4, dealer: int = ME, epoch: int = 2) -> bytes:
-    payload = encode(AckPayload(epoch, dealer, batch, name))
-    return frame(Number.ACK, sign_envelope(KEYS[CHEAT], Domain.ACK, CHAIN, payload))
-
-
-@pytest.mark.parametrize(
-    ("at", "second", "proves"),
-    [
-        (AT, ack(B), True),
-        (AT, ack(A), False),
-        (AT, ack(B, batch=5), False),
-        (AT, ack(B, dealer=1), False),
-        (AT, ack(B, epoch=1), False),
-        (AT, spoiled(ack(B)), False),
-        (replace(AT, next_batches=(5, 4, 4, 4)), ack(B), False),  # certified meanwhile
-        (replace(AT, boot=2), ack(B), False),
-    ],
-)
-def test_a_dealer_that_hears_acks_of_two_dealings_of_its_batch_can_prove_it(
-    watch: Overheard, at: Standing, second: bytes, proves: bool
-) -> None:
-    watch.says(ME, 1, boxed(deal(4, dealer=ME, signer=ME)))
-    assert not heard(watch, AT, CHEAT, ack(A))
-    assert heard(watch, at, CHEAT, second) == (["acks"] if proves else [])
-
-
-def test_acks_of_a_batch_that_a_node_does_not_deal_are_not_looked_at(watch: Overheard) -> None:
-    assert not heard(watch, AT, CHEAT, ack(A), ack(B))
 
 
 DEALING = Dealing(CHAIN, 2, 1, 4, t=3, n=4, entropy=A)

@@ -53,13 +53,15 @@ class Sender:
 
     def __init__(self) -> None:
         self.heard: list[tuple[int, bytes]] = []
+        self.ups: list[int] = []
 
     def start(self, now: Now) -> Sequence[object]:
         del now
         return ()
 
     def peer_up(self, peer: ValidatorIndex, now: Now) -> Sequence[object]:
-        del peer, now
+        del now
+        self.ups.append(int(peer))
         return ()
 
     def receive(self, batch: Sequence[tuple[ValidatorIndex, bytes]], now: Now) -> Sequence[object]:
@@ -76,20 +78,24 @@ class Sender:
         return ()
 
 
-def heard(
-    frames: Sequence[bytes], *, stream: bool, crashes: bool = False, rate: int = 10_000
-) -> list[tuple[int, bytes]]:
-    """Return what the last of three hosts hears, from whom, when the two others send at once."""
+def talking(links: Links, rates: Rates | None = None) -> tuple[Network, list[Sender]]:
+    """Return a network of three hosts that say what they are told to, and their nodes."""
     nodes = [Sender(), Sender(), Sender()]
 
     def boot(host: int, _disk: object) -> Simulated:
         return nodes[host]
 
-    links = Links(stream=stream)
-    fabric = Fabric(3, Random(1), links=links, rates=Rates(down=rate, queue=500))
-    network = Network(1, 3, boot, fabric=fabric)
+    network = Network(1, 3, boot, fabric=Fabric(3, Random(1), links=links, rates=rates))
     for host in range(3):
         network.boot(host)
+    return network, nodes
+
+
+def heard(
+    frames: Sequence[bytes], *, stream: bool, crashes: bool = False, rate: int = 10_000
+) -> list[tuple[int, bytes]]:
+    """Return what the last of three hosts hears, from whom, when the two others send at once."""
+    network, nodes = talking(Links(stream=stream), Rates(down=rate, queue=500))
     for data in frames:
         network.transmit(0, 2, data)
         network.transmit(1, 2, data)
@@ -97,7 +103,7 @@ def heard(
         network.at(300, lambda: network.crash(0))
         network.at(300, lambda: network.crash(1))
     network.run(60_000)
-    assert fabric.tolls.overflowed > 0
+    assert network.fabric.tolls.overflowed > 0
     return nodes[2].heard
 
 

@@ -28,14 +28,14 @@ KEYS = [Keys(bytes([i]) * 32) for i in range(6)]
 PARAMS = b"p"
 JUMP_SECONDS = 0.02
 """Real time without any event after which virtual time moves on."""
-REAL_SECONDS_MAX = 300
+VIRTUAL_SECONDS_MAX = 300
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
+def run(main: Callable[[], Awaitable[None]], seconds_max: float = VIRTUAL_SECONDS_MAX) -> None:
     """Run a test in virtual time, with an end."""
 
     async def bounded() -> None:
-        with trio.fail_after(REAL_SECONDS_MAX):
+        with trio.fail_after(seconds_max):
             await main()
 
     trio.run(bounded, clock=MockClock(autojump_threshold=JUMP_SECONDS))

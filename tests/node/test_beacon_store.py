@@ -16,7 +16,7 @@ import pytest
 from consensus.beacon_items import CERTIFICATE_KIND, DealCertificate, recompute_seed
 from consensus.beacon_rolls import RevealPayload
 from consensus.dealing import AckPayload, DealHeader
-from consensus.effects import DealingLogged, LogRecord, Persist, Send
+from consensus.effects import LogRecord, Persist, Send, SharesLogged
 from consensus.encoding import decode_as
 from consensus.messages import DealMessage, Number, SystemItems, parse_frame
 from consensus.signing import parse_envelope
@@ -90,7 +90,7 @@ class Watched(PlayingTable):
             case Send(_, data) if host == HOST:
                 self._look(data)
             case Persist(records) if host == HOST and self._effects is not None:
-                if any(isinstance(record, DealingLogged) for record in records):
+                if any(isinstance(record, SharesLogged) for record in records):
                     self.network.hosts[HOST].crash_after = self._effects
                     self._effects = None
             case _:

@@ -24,7 +24,7 @@ class Game:
 
     def __init__(self, game: int, players: int, seed: bytes = b"seed") -> None:
         self.state = GameState.genesis(GameParams(rules=encode_choice(game)), players)
-        (self.rules,) = self.state._rules.values()
+        (self.rules,) = (played.rules for played in self.state._games.values())
         self.names = [f"player {index}" for index in range(players)]
         self.seed = seed
         self.rolls: list[RollResult] = []

@@ -141,12 +141,15 @@ def test_a_change_of_voters_adds_500_bytes_to_a_proof(bundle: bytes) -> None:
 
 
 def test_every_roll_is_proved_with_its_dice(played: PlayingTable, chain: StoredChain) -> None:
+    epochs = set()
     for number, roll in enumerate(played.rolls, 1):
         proved = check_bundle(
             prove_roll(table_of(played), played.terms, chain, number, None), verify
         )
         assert proved.rolls[0].result == roll
         assert proved.bet is None
+        epochs.add(proved.epochs)
+    assert epochs == {1, 2, 3}, "the ends of later epochs prove nothing of a roll"
 
 
 def test_no_byte_of_a_proof_can_be_changed(bundle: bytes) -> None:

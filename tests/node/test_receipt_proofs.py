@@ -34,7 +34,8 @@ def played() -> PlayingTable:
     table = PlayingTable(4, seed=3, signatures="ed25519", described=True)
     table.play(2, limit_ms=300_000)
     many = [PlaceBet(0, Kind.PASS, 0, 1)] * 70
-    table.submit(1, *many, Ready(0))  # receipts that fill more than one leaf
+    for player in range(4):  # receipts that fill more than one leaf, also in front of others
+        table.submit(player, *many, Ready(0))
     table.settle()
     return table
 
@@ -82,7 +83,7 @@ def crowded(played: PlayingTable, chain: StoredChain) -> tuple[Trusted, BetPart]
         key=lambda pair: pair[1],
     )
     trusted, part, _ = find_receipt(table_of(played), played.terms, chain, height, count - 1)
-    assert part.receipt.count > 1
+    assert part.receipt.count > 3
     return trusted, part
 
 

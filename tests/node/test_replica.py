@@ -1,10 +1,15 @@
 """Operations of the player at a node: tried, gathered, signed, answered (PROTOCOL 9)."""
 
+import pytest
+
+from consensus.messages import Number, frame
+from consensus.validators import ValidatorIndex
 from netsim.playing import CRAPS, PlayingTable
 from node.game.craps.bets import Kind
 from node.game.operations import CreateSession, PlaceBet, Sit, TakeDown
 from node.game.params import GameParams
 from node.game.receipts import GAME_CODES, Code
+from node.mempool import sign_action
 from node.replica import PREVIEWED_MAX
 
 TOO_MUCH = PlaceBet(0, Kind.PASS, 0, 10_001)
@@ -71,3 +76,31 @@ def test_what_waits_for_the_next_action_counts_on_a_new_tip_as_well() -> None:
     table.answers[0].clear()
     table.submit(0, BET)
     assert [(one.height, one.receipt.code) for one in table.answers[0]] == [(0, Code.RACK)]
+
+
+@pytest.mark.parametrize(("other", "code"), [(BET, Code.DONE), (TOO_MUCH, Code.OTHER_DEVICE)])
+def test_an_action_whose_number_another_device_used_gets_no_receipt_of_the_other_s(
+    other: PlaceBet, code: Code
+) -> None:
+    """The same content is the same action, whichever device signed it."""
+    table = seated(players=4)
+    table.settle()
+    replica, network = table.replicas[0], table.network
+    seq = replica.final.game.accounts[0].seq + 1
+    elsewhere = sign_action(replica.setup.identity, table.chain_id, 0, seq, [other])
+    network.partition((0,), (1, 2, 3))
+    gossip = [(ValidatorIndex(0), frame(Number.ACTION, elsewhere.envelope))]
+    for host in (1, 2, 3):
+        network.perform(host, table.replicas[host].receive(gossip, network.clock(host)))
+    table.submit(0, BET)
+    assert table.answers[0] == []
+    network.run(network.now_ms + 2_000)
+    network.heal()
+    table.settle()
+    [answer] = table.answers[0]
+    assert (answer.receipt.code, answer.height == 0) == (code, code is Code.OTHER_DEVICE)
+    assert answer.receipt.values == ((seq,) if code else ())
+    table.answers[0].clear()
+    table.submit(0, BET)
+    table.settle()
+    assert [one.receipt.code for one in table.answers[0]] == [Code.DONE]

@@ -18,7 +18,6 @@ from consensus.effects import (
     BlockLogged,
     CertificateLogged,
     DealCertificateLogged,
-    DealingLogged,
     EpochKeysErased,
     EpochKeysLogged,
     EvidenceErased,
@@ -81,7 +80,6 @@ def one_of_each() -> list[LogRecord]:
         certificate(4),
         block_at(3, 4),
         ActionLogged(seq=7, envelope=b"mine"),
-        DealingLogged(epoch=0, batch=1, entropy=b"e" * 32),
         DealCertificateLogged(epoch=0, batch=1, item=b"certificate"),
         FloorLogged(epoch=0, view=7),
         SharesLogged(epoch=0, dealer=2, batch=1, deal=b"deal", shares=b"s" * 2048),
@@ -113,8 +111,8 @@ def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_er
 ) -> None:
     old = EpochKeysLogged(epoch=1, vote_seed=b"old vote" * 4, box_secret=b"old box " * 4)
     new = EpochKeysLogged(epoch=2, vote_seed=b"new vote" * 4, box_secret=b"new box " * 4)
-    dealing = DealingLogged(epoch=1, batch=0, entropy=b"old deal" * 4)
-    journal.append([old, new, dealing])
+    held = SharesLogged(epoch=1, dealer=2, batch=0, deal=b"deal", shares=b"old part" * 256)
+    journal.append([old, new, held])
     journal.append([EpochKeysErased(epoch=2, keys=1)])
     assert journal.load() == (old, new), "who named no other keys votes on with those of epoch 1"
     journal.append([EpochKeysErased(epoch=2, keys=2)])
@@ -126,7 +124,7 @@ def test_keys_and_secrets_of_past_epochs_are_gone_from_the_file_once_they_are_er
     data = journal.path.read_bytes()
     assert old.vote_seed not in data
     assert old.box_secret not in data
-    assert dealing.entropy not in data
+    assert held.shares not in data
     assert new.vote_seed in data
 
 
@@ -206,7 +204,6 @@ def test_what_is_appended_twice_is_there_once(journal: Journal) -> None:
         vote(4, digest=b"d" * 32),
         final(block_at(2, 99)),
         ActionLogged(seq=7, envelope=b"other"),
-        DealingLogged(epoch=0, batch=1, entropy=b"f" * 32),
         DealCertificateLogged(epoch=0, batch=1, item=b"another"),
     ],
     ids=lambda record: type(record).__name__,
@@ -313,7 +310,7 @@ def test_the_store_of_another_table_or_identity_is_refused(
     [
         (
             "user_version = 7",
-            "written by a newer version of BitCraps: its schema is 7, this one reads 3",
+            "written by a newer version of BitCraps: its schema is 7, this one reads 4",
         ),
         ("user_version = 0", "written by another version of BitCraps: its schema is 0"),
         ("application_id = 5", "is not a store of BitCraps"),
@@ -421,7 +418,7 @@ class History:
                 return [certificate(self.view, kind=2), vote(self.view, kind=2)]
             case 6:
                 return [
-                    DealingLogged(epoch=0, batch=self.view, entropy=b"e" * 32),
+                    DealCertificateLogged(epoch=0, batch=self.view, item=b"e" * 32),
                     SharesLogged(epoch=0, dealer=size, batch=self.view, deal=b"d", shares=b"s" * size),
                 ]  # fmt: skip
             case _:
@@ -482,7 +479,7 @@ def damaged_folder(tmp_path: Path) -> Path:
         journal.append([vote(view, kind) for view in range(31, 60) for kind in (1, 2)])
         journal.append([certificate(view, kind) for view in range(31, 60) for kind in (1, 2)])
         journal.append([ActionLogged(seq=n, envelope=b"mine%d" % n) for n in range(1, 20)])
-        journal.append([DealingLogged(epoch=0, batch=n, entropy=b"e" * 32) for n in range(9)])
+        journal.append([DealCertificateLogged(epoch=0, batch=n, item=b"e" * 32) for n in range(9)])
         for n in range(9):
             shares = bytes(1_500 + n)
             journal.append([SharesLogged(epoch=0, dealer=n, batch=1, deal=b"d", shares=shares)])
@@ -523,8 +520,8 @@ def test_a_flipped_bit_anywhere_in_the_file_is_named_or_changes_nothing(tmp_path
         "DELETE FROM finals WHERE height = 25",
         "DELETE FROM snapshots WHERE height = 20",
         "UPDATE vote_log SET view = 100 WHERE view = 40 AND kind = 1",
-        "UPDATE dealings SET entropy = zeroblob(32) WHERE batch = 3",
-        "UPDATE dealings SET batch = batch + 100, position = position",
+        "UPDATE deal_certificates SET item = zeroblob(32) WHERE batch = 3",
+        "UPDATE deal_certificates SET batch = batch + 100, position = position",
         "UPDATE meta SET value = zeroblob(64) WHERE name = 'seal'",
         "DELETE FROM meta WHERE name = 'seal'",
         "INSERT INTO own_actions SELECT seq + 50, envelope, position, row_hash FROM own_actions",

@@ -134,6 +134,8 @@ class CrapsRules:
             for number in params.points
         }
         self._sights = {key: caps for key in ALL_KEYS if any((caps := sight(key))[POINT + 1 :])}
+        self._line_least = params.line.least
+        self.far_sighted = self._sights.keys()
         self._prizes = {key: _greatest_prize(params, key) for key in ALL_KEYS}
         self._rows: dict[tuple[Board | int, BetKey, int], _Row] = {}
         # By puck and outcome, what becomes of bets that look at the puck alone and are not called.
@@ -153,6 +155,10 @@ class CrapsRules:
     def board_texts(self, board: Board) -> tuple[str, ...]:
         """Return the puck, and the points with the one under it in brackets."""
         return words.puck_texts(self.params, board[POINT])
+
+    def glance(self, board: Board) -> int:
+        """Return the number under the puck: most bets look at nothing else."""
+        return board[POINT]
 
     def outcome(self, seed: bytes) -> tuple[int, tuple[int, ...]]:
         """Return (outcome index, the two dice in order) of a 32-byte seed."""
@@ -271,7 +277,7 @@ class CrapsRules:
         """Say whether a seat may throw: with a line bet on a come-out, always after (R2, R5)."""
         if board[POINT]:
             return True
-        least = self.params.line.least
+        least = self._line_least
         bet = bets.get(_PASS)
         if bet is not None and bet.stake >= least:
             return True
