@@ -290,7 +290,7 @@ class Engine:
             return
         _, kind, view = noted
         self._outside.peers.voted(sender, kind, view)
-        if self._proposed_ms is not None and kind is NOTARIZE and view == self.view:
+        if self._proposed_ms is not None and kind is NOTARIZE and view == self._rounds.view:
             # Its execution and its disk are part of how long a view takes.
             self.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
@@ -319,7 +319,7 @@ class Engine:
         return (
             self.deadline_ms is None
             or (at_ms is not None and self._now.mono_ms >= at_ms)
-            or self._rules_delta_ms != self.delta_ms
+            or self._rules_delta_ms != self.timing.delta_ms
             or self._early_ms is not None
             or self._outside.is_tired
             or self.is_listening
@@ -498,7 +498,7 @@ class Engine:
 
     def _entered(self) -> bool:
         """R4, R7, R8: any certificate of the current view or above ends it."""
-        if self._rounds.top_view < self.view:
+        if self._rounds.top_view < self._rounds.view:
             return False
         self._enter(self._rounds.top_view + 1)
         return True
@@ -539,7 +539,8 @@ class Engine:
     @property
     def _is_led(self) -> bool:
         """Whether the leader of the current view is one that nobody can convict, as far as is known."""
-        return self._rounds.is_trusted(self._validators.leader(self.view))
+        rounds = self._rounds
+        return not rounds.distrusted or rounds.is_trusted(self._validators.leader(rounds.view))
 
     def _unfounded(self, header: Header, body: Body) -> str:
         """Return what no state is needed to see: another chain, leader or ancestry (R2)."""
@@ -605,12 +606,12 @@ class Engine:
         """R1: the leader builds on the highest parent that it can prove."""
         self._rearm()
         self._unsettled = None
-        known = self._rounds.get(self.view)
+        known = self._rounds.get(self._rounds.view)
         if (
-            self._validators.leader(self.view) != self.me
-            or not self._is_led
-            or self._armed_ms is None
+            self._armed_ms is None
             or self._now.mono_ms < self._armed_ms
+            or self._validators.leader(self.view) != self.me
+            or not self._is_led
             or not self.may_vote(self.view)
             or not (self._work or self._rounds.open)
             or (known is not None and (known.nullify is not None or known.notarize is not None))
@@ -672,9 +673,10 @@ class Engine:
 
     def _rearm(self) -> None:
         """Wake when there is work, later when only the tip is open, else sleep (PROTOCOL 8)."""
-        known = self._rounds.get(self.view)
+        view = self._rounds.view
+        known = self._rounds.get(view)
         stirred = known is not None and (known.proposal is not None or self._rounds.pulled())
-        if known is not None and (known.nullify is not None or not self.may_vote(self.view)):
+        if known is not None and (known.nullify is not None or not self.may_vote(view)):
             stirred &= not self._outside.is_tired
         if self._work or stirred:
             armed_ms, deltas = self._now.mono_ms, RETRY_DELTAS
@@ -695,7 +697,7 @@ class Engine:
             return self._armed_ms
         deltas = ADVANCE_DELTAS
         if known is None or known.proposal is None:
-            leader = self._validators.leader(self.view)
+            leader = self._validators.leader(self._rounds.view)
             if leader != self.me and self._outside.peers[leader].silent:
                 return self._armed_ms
             deltas = LEAD_DELTAS
@@ -704,7 +706,7 @@ class Engine:
         barren = self._rounds.view - 1 - self._chain.final.view
         if barren:
             barren = max(barren - sum(known.nullify is None for known in self._rounds.open), 0)
-        return self._armed_ms + backed_off(deltas * self.delta_ms, barren)
+        return self._armed_ms + backed_off(deltas * self.timing.delta_ms, barren)
 
     def _next_deadline(self) -> int | None:
         if self.is_over:
@@ -717,8 +719,9 @@ class Engine:
                 known = self._rounds.get(view)
                 if known is None or (known.nullify is None and known.finalize is None):
                     fires_ms = self._timeout_ms(known)
-        self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms
-        spoken_ms = self._outside.deadline_ms(awake=self.awake, asks=self._unsettled is not None)
+        self._rules_ms, self._rules_delta_ms = fires_ms, self.timing.delta_ms
+        awake, asks = self._armed_ms is not None, self._unsettled is not None
+        spoken_ms = self._outside.deadline_ms(awake=awake, asks=asks)
         first = earliest(fires_ms, self._early_ms, spoken_ms)
         assert first is None or first > now_ms, f"a deadline of {now_ms - (first or 0)} ms ago"
         return first

@@ -5,6 +5,7 @@ A frame on a link is one byte, the message number, then its body: an envelope fo
 """
 
 import enum
+import functools
 from collections.abc import Sequence
 from typing import Annotated, NewType, TypeAlias
 
@@ -40,6 +41,8 @@ TREES_MAX = 5 + 1_024
 LEAVES_PER_CHUNK_MAX = 1_024
 STEPS_PER_ANCHOR_MAX = 16
 CERTIFICATE_BYTES_MAX = 64 * 128 + 256
+VOTES_REMEMBERED = 1_024
+"""What votes say, of 60 bytes at most, that this process decodes once: 250 views of four voters."""
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
@@ -382,6 +385,12 @@ def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:
     """Return the bytes that a vote signs, a `VotePayload`; certificates rebuild them."""
     kind_epoch_view = encode_uint(kind) + encode_uint(epoch) + encode_uint(view)
     return _VOTE_HEAD + kind_epoch_view + _DIGEST_HEAD + about
+
+
+@functools.lru_cache(VOTES_REMEMBERED)
+def parse_vote(payload: bytes) -> VotePayload:
+    """Return what a vote says; raises `DecodeError`. All who hear of it have the same bytes."""
+    return decode_as(payload, VotePayload)
 
 
 def certificate_bytes(payload: bytes, signers: bytes, signatures: Sequence[bytes]) -> bytes:

@@ -19,8 +19,8 @@ from consensus.messages import (
     Header,
     Proposal,
     VoteKind,
-    VotePayload,
     block_hash,
+    parse_vote,
 )
 from consensus.signing import Domain, Envelope, build_envelope, parse_envelope
 from consensus.validators import ValidatorIndex
@@ -139,7 +139,7 @@ class Rounds:
         self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
-        self._distrusted = 0  # mask of those of whom there is a proof of fault
+        self.distrusted = 0  # mask of those of whom there is a proof of fault
 
     def get(self, view: int) -> Round | None:
         """Return what is known of a view, if anything is."""
@@ -154,14 +154,14 @@ class Rounds:
 
     def distrust(self, validator: ValidatorIndex) -> None:
         """Give a validator no turn from now on: there is a proof against it."""
-        self.noted |= not self._distrusted >> validator & 1
-        self._distrusted |= 1 << validator
+        self.noted |= not self.distrusted >> validator & 1
+        self.distrusted |= 1 << validator
 
     def is_trusted(self, validator: ValidatorIndex) -> bool:
         """Say whether a validator may lead: there is no proof against it, or against everybody."""
-        if not self._distrusted >> validator & 1:
+        if not self.distrusted >> validator & 1:
             return True
-        return self._distrusted == (1 << self._validators.n) - 1
+        return self.distrusted == (1 << self._validators.n) - 1
 
     def has_own_votes(self) -> bool:
         """Say whether this node voted above the final block."""
@@ -214,7 +214,7 @@ class Rounds:
             kind, view, about = statement.kind, statement.view, statement.digest
         else:
             try:
-                vote = decode_as(payload, VotePayload)
+                vote = parse_vote(payload)
             except DecodeError:
                 self.faults.append((sender, "vote of no known form"))
                 return None
@@ -288,7 +288,7 @@ class Rounds:
                 self._accuse(known.tally, statement, other, signer)
         if statement.view <= self.final.view:
             return
-        count = statement.count
+        count = statement.voters.bit_count()
         if count >= self._validators.q:
             if _slot(known, statement.kind) is None:
                 self._ripe.append(statement)
@@ -429,13 +429,12 @@ class Rounds:
         if self.better is not None and self.better.view <= final.view:
             self.better = None
         self.open = [known for known in self.open if known.view > final.view]
-        for view in [view for view in self._rounds if view <= final.view]:
-            known = self._rounds[view]
-            known.proposal, known.proposal_frame = None, b""
-            if view <= final.view - VIEWS_KEPT:
-                for payload in known.tally.statements:
-                    self._statements.pop(payload, None)
-                del self._rounds[view]
+        for view in [view for view in self._rounds if view <= final.view - VIEWS_KEPT]:
+            for payload in self._rounds.pop(view).tally.statements:
+                self._statements.pop(payload, None)
+        for known in self._rounds.values():
+            if known.proposal is not None and known.view <= final.view:
+                known.proposal, known.proposal_frame = None, b""
 
     # Proposals.
 
@@ -577,7 +576,7 @@ class Rounds:
                 return
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
-        votes = [decode_as(half.payload, VotePayload) for half in (statement, other)]
+        votes = [parse_vote(half.payload) for half in (statement, other)]
         kind = offence_of(*votes)
         assert kind is not None, "votes that are opposed exclude each other"
         if (signer, kind) not in self._proved:

@@ -32,8 +32,8 @@ from consensus.messages import (
     Number,
     Proposal,
     VoteKind,
-    VotePayload,
     block_hash,
+    parse_vote,
     vote_payload,
 )
 from consensus.signing import Domain, KeyId, PublicKey, Verify, parse_envelope, signed_bytes
@@ -261,7 +261,7 @@ class Invariants:
 
     def _sent_vote(self, host: int, data: bytes) -> None:
         envelope = parse_envelope(data)
-        vote = decode_as(envelope.payload, VotePayload)
+        vote = parse_vote(envelope.payload)
         signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
         if self._hosts[vote.epoch][signer] != host:
             return

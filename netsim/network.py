@@ -273,8 +273,11 @@ class Network:
         due_ms = host.node.deadline_ms
         if due_ms is None:
             return
-        due_ms = max(host.clock.when(due_ms), self.now_ms)
-        if host.timer_ms is None or due_ms < host.timer_ms:
+        due_ms, timer_ms = host.clock.when(due_ms), host.timer_ms
+        if timer_ms is not None and due_ms >= timer_ms:
+            return
+        due_ms = max(due_ms, self.now_ms)
+        if timer_ms is None or due_ms < timer_ms:
             host.timer_ms = due_ms
             self._push(due_ms, _TIMER, index)
 

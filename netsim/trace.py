@@ -34,7 +34,16 @@ class Happening(NamedTuple):
 class Trace:
     """Hashes everything, and keeps the last `keep` happenings if it is asked to."""
 
-    __slots__ = ("_hash", "_kept", "_unhashed", "checkpoints", "events", "keep", "marks")
+    __slots__ = (
+        "_checkpoint",
+        "_hash",
+        "_kept",
+        "_unhashed",
+        "checkpoints",
+        "events",
+        "keep",
+        "marks",
+    )
 
     def __init__(self, keep: int = 0) -> None:
         """Keep nothing, or the last so many happenings."""
@@ -46,6 +55,7 @@ class Trace:
         self.checkpoints: list[str] = []
         self._hash = blake2b(digest_size=DIGEST_BYTES)
         self._unhashed = bytearray()
+        self._checkpoint = CHECKPOINT_EVENTS  # the next one comes with so many events
         self._kept: deque[Happening] = deque(maxlen=keep)
 
     @property
@@ -61,10 +71,10 @@ class Trace:
 
     def input(self, ms: int, host: int, kind: int, count: int) -> None:
         """Note that a node was handed so many inputs of a kind."""
-        before = self.events
-        self.events = before + count
+        self.events += count
         self._unhashed += _HEAD.pack(ms, host, kind, count)
-        if self.events // CHECKPOINT_EVENTS != before // CHECKPOINT_EVENTS:
+        if self.events >= self._checkpoint:
+            self._checkpoint += CHECKPOINT_EVENTS
             self.checkpoints.append(self.digest)
         elif len(self._unhashed) > _UNHASHED_BYTES_MAX:
             self._hash.update(self._unhashed)

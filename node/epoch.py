@@ -247,9 +247,9 @@ class Epoch:
             if spoken:  # there may be an item for a block now
                 effects += spoken
                 effects += engine.advance(now)
+        self.deadline_ms = engine.deadline_ms
+        if beacon is not None and beacon.deadline_ms is not None and engine.sealed is None:
             self.deadline_ms = earliest(engine.deadline_ms, beacon.deadline_ms)
-        else:
-            self.deadline_ms = engine.deadline_ms
         if self.evidence.fresh:
             effects.insert(0, Persist(self.evidence.take_fresh()))
         if self._said:

@@ -344,7 +344,10 @@ class Execution:
         state = self._states[tip]
         if state.place.flags != _PLAIN:
             return False
-        if self.has_actions(state):
+        known, at, found = self._awaited
+        if known is not state or at != self._mempool.changes:
+            found = self.has_actions(state)
+        if found:
             return True
         items = self._system_items(state)
         return bool(items) and any(kind_of(item) != ITEM_EVIDENCE for item in items)
