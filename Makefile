@@ -22,7 +22,7 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage report
 
 sweep: $(VENV)/.dev
-	for scenario in squall swarm wipes partition crashes equivocator coalition flood churn cities party twins conspiracy nodes; do \
+	for scenario in squall swarm wipes ailing partition crashes equivocator coalition flood churn cities party twins conspiracy nodes narrow; do \
 	  $(BIN)/netsim sweep $$scenario --seeds 0..$(or $(SEEDS),1999) || exit 1; \
 	done
 	$(BIN)/netsim selftest
