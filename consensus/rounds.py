@@ -301,8 +301,14 @@ class Rounds:
 
     def _confirm(self, tally: Tally, statement: Statement, wanted: int) -> bool:
         for liar in members(tally.confirm(statement, wanted)):
-            self.faults.append((liar, "vote that does not verify"))
+            self._note_liar(statement, liar)
         return statement.verified.bit_count() >= wanted
+
+    def _note_liar(self, statement: Statement, signer: ValidatorIndex) -> None:
+        """A vote is not its signer's; forget what nobody else said."""
+        self.faults.append((signer, "vote that does not verify"))
+        if not statement.voters:
+            self._statements.pop(statement.payload, None)
 
     def given_up(self) -> bool:
         """Say whether others' nullify votes for the current view bind an honest node (R6)."""
@@ -314,7 +320,7 @@ class Rounds:
         if statement.voters >> leader & 1:
             if known.tally.verify_one(statement, leader):
                 return True
-            self.faults.append((leader, "vote that does not verify"))
+            self._note_liar(statement, leader)
         return statement.count > f and self._confirm(known.tally, statement, f + 1)
 
     def pulled(self) -> bool:
@@ -556,7 +562,7 @@ class Rounds:
         halves = []
         for half in (statement, other):
             if not tally.verify_one(half, signer):
-                self.faults.append((signer, "vote that does not verify"))
+                self._note_liar(half, signer)
                 return
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))

@@ -160,7 +160,7 @@ class Tally:
         return liars
 
     def verify_one(self, statement: Statement, signer: int) -> bool:
-        """Say whether a counted vote is its signer's; drop it if not."""
+        """Say whether a counted vote is its signer's; drop it if not, and what nobody else said."""
         bit = 1 << signer
         if statement.verified & bit:
             return True
@@ -173,6 +173,10 @@ class Tally:
             self._twice[statement.kind] ^= bit
         else:
             self._once[statement.kind] ^= bit
+        if not statement.voters:
+            self.statements.pop(statement.payload, None)
+            if statement is self.nullify:
+                self.nullify = None
         return False
 
     def certify(self, statement: Statement) -> Held:

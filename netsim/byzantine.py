@@ -36,6 +36,7 @@ from netsim.cheats import (
     FalseDealer,
     Framer,
 )
+from netsim.hoarding import Hoarder
 from netsim.host import Disk, Simulated
 from netsim.tables import Seat
 from netsim.twins import view_of
@@ -224,6 +225,7 @@ _STRATEGIES: Mapping[str, Callable[[], a.Strategy]] = {
     "framer": Framer,
     "time-liar": TimeLiar,
     "flooder": Flooder,
+    "hoarder": Hoarder,
     "thief": Thief,
     "double-bettor": DoubleBettor,
     "spendthrift": Spendthrift,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import consensus.beacon
 import consensus.restart
 import consensus.validators
 import netsim.ledger
@@ -28,6 +29,7 @@ from consensus.effects import FinalLogged, Persist, VoteLogged
 from consensus.engine import Engine
 from consensus.evidence import OffenceKind
 from consensus.rounds import Rounds
+from consensus.votes import Tally
 from netsim.scenario import Scenario, load_scenario, parse_scenario
 from netsim.simulation import simulate
 from netsim.throws import added, alarm
@@ -356,6 +358,39 @@ def _hoarded(planter: Planter) -> None:
     planter.put(mempool, "ACTIONS_AHEAD_MAX", 1_000_000)
 
 
+def _leftovers(planter: Planter) -> None:
+    verify = Tally.verify_one
+
+    def careless(self: Tally, statement: Any, signer: Any) -> bool:
+        is_signed = verify(self, statement, signer)
+        if not is_signed:
+            self.statements.setdefault(statement.payload, statement)
+        return is_signed
+
+    planter.put(Tally, "verify_one", careless)
+
+
+def _any_view(planter: Planter) -> None:
+    note = Rounds.note_vote
+
+    def far(self: Rounds, sender: Any, envelope: Any) -> Any:
+        view, self.view = self.view, self.view + 100
+        try:
+            return note(self, sender, envelope)
+        finally:
+            self.view = view
+
+    planter.put(Rounds, "note_vote", far)
+
+
+def _any_batch(planter: Planter) -> None:
+    planter.put(Beacon, "_is_due", lambda *_args: True)
+
+
+def _any_roll(planter: Planter) -> None:
+    planter.put(consensus.beacon, "EARLY_ROLLS_MAX", 1_000_000)
+
+
 def _nobody_named(planter: Planter) -> None:
     planter.put(Rounds, "_accuse", lambda *_args: None)
 
@@ -450,6 +485,10 @@ BUGS: tuple[Bug, ...] = (
     Bug("false-deal", "false dealings are forgiven", _false_dealings_forgiven, "false-dealer", 3),
     Bug("neighbour", "a proof convicts the next one", _neighbour_named, "equivocator", 3),
     Bug("hoard", "actions of any number are kept", _hoarded, "spendthrift", 5),
+    Bug("leftovers", "what nobody signed is kept", _leftovers, "hoarder", 3),
+    Bug("any-view", "votes of any view are kept", _any_view, "hoarder", 3),
+    Bug("any-batch", "dealings of any batch are kept", _any_batch, "hoarder", 3),
+    Bug("any-roll", "reveals of any roll are kept", _any_roll, "hoarder", 3),
     Bug("place-pay", "place 6 pays 8 to 6", _pay("PLACE", 6, Odds(8, 6)), "party4", 20),
     Bug("hard-pay", "hard 8 pays 10 to 1", _pay("HARD", 8, Odds(10, 1)), "party4", 40),
     Bug("one-more", "each win pays one chip more", _paid_one_more, "party4", 5),
@@ -468,6 +507,7 @@ _CHEAT = 'duration = "15s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "{}"\n
 _TEXTS = {
     "proposer": _CHEAT.format("double-proposer"),
     "double-voter": _CHEAT.format("double-voter"),
+    "hoarder": 'duration = "6s"\n[nodes]\ncount = 4\n[[byzantine]]\nstrategy = "hoarder"\n',
     "double-dealer": _CHEAT.format("double-dealer"),
     "false-sharer": _CHEAT.format("false-sharer"),
     "false-dealer": _CHEAT.format("false-dealer"),

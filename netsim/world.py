@@ -257,7 +257,9 @@ class TableRun:
         if under_way > MAIL_MAX:
             raise ViolatedError(f"bounded: {under_way} frames are under way; {MAIL_MAX} at most")
         for slot in self.game.honest:
-            if self._is_up(slot) and (what := overgrown(self.game.replicas[slot])):
+            if self._is_up(slot) and (
+                what := overgrown(self.game.replicas[slot], len(self.network.hosts))
+            ):
                 raise ViolatedError(f"bounded: at host {slot} {what}")
         self.network.at(self.network.now_ms + OBSERVED_MS, self._look_at_bounds)
 

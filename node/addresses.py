@@ -17,6 +17,7 @@ from consensus.encoding import Bytes32, DecodeError, Record, Uint, decode_as, en
 from consensus.messages import Number, frame
 from consensus.signing import (
     Domain,
+    Envelope,
     PublicKey,
     Signer,
     key_id,
@@ -25,7 +26,7 @@ from consensus.signing import (
     verify,
     verify_envelope,
 )
-from node.descriptor import Addresses, Table, problem_of_addresses
+from node.descriptor import Addresses, Table, problem_of_addresses, problem_of_name
 from node.errors import OperatorError
 from node.files import read_whole, write_whole
 from node.game.params import PLAYERS_MAX
@@ -136,25 +137,18 @@ class AddressBook:
         Returns whose it is if it is news to be passed on, a text if its sender is at fault. None is
         for what is old, too soon after the last one, or of nobody that this node knows yet.
         """
-        try:
-            parsed = parse_envelope(body)
-            payload = decode_as(parsed.payload, PeerAddrs)
-        except DecodeError as error:
-            return f"announcement that does not parse: {error}"
-        if len(body) > ANNOUNCEMENT_BYTES_MAX:
-            return f"announcement of {len(body)} bytes; the limit is {ANNOUNCEMENT_BYTES_MAX}"
+        said = _read(body)
+        if isinstance(said, str):
+            return said
+        parsed, payload = said
         identity = next((key for key, _ in self.members if key_id(key) == parsed.kid), None)
         if identity is None:
             return None
         entry = self._entries.get(identity, _Entry(()))
         if payload.issued_ms <= entry.issued_ms or now - entry.taken_at < NEWS_SECONDS_MIN:
             return None
-        if problem := problem_of_addresses(payload.addresses):
-            return f"announcement of an address that is none: {problem}"
-        if not verify_envelope(
-            verify, PublicKey(identity), Domain.PEER_ADDRS, self._chain_id, parsed
-        ):
-            return "announcement whose signature does not verify"
+        if problem := _problem_of(self._chain_id, identity, parsed, payload):
+            return problem
         self._entries[identity] = _Entry(payload.addresses, body, payload.issued_ms, now)
         self.save()
         return identity
@@ -173,6 +167,36 @@ class AddressBook:
         if self._path is not None:
             record = _BookFile(1, self.known())
             write_whole(self._path, _BOOK_TAG, encode(record), replace=True)
+
+
+def _read(body: bytes) -> tuple[Envelope, PeerAddrs] | str:
+    """Return an announcement and what it says, nobody having looked at either, or why it is none."""
+    try:
+        parsed = parse_envelope(body)
+        payload = decode_as(parsed.payload, PeerAddrs)
+    except DecodeError as error:
+        return f"announcement that does not parse: {error}"
+    if len(body) > ANNOUNCEMENT_BYTES_MAX:
+        return f"announcement of {len(body)} bytes; the limit is {ANNOUNCEMENT_BYTES_MAX}"
+    return parsed, payload
+
+
+def _problem_of(chain_id: bytes, identity: bytes, parsed: Envelope, payload: PeerAddrs) -> str:
+    """Return why an announcement is none by this member of this table, or nothing."""
+    if problem := problem_of_addresses(payload.addresses):
+        return f"announcement of an address that is none: {problem}"
+    if not verify_envelope(verify, PublicKey(identity), Domain.PEER_ADDRS, chain_id, parsed):
+        return "announcement whose signature does not verify"
+    return ""
+
+
+def problem_of_known(chain_id: bytes, one: Known) -> str:
+    """Return why what somebody says of a member is not to be kept and passed on, or nothing."""
+    problem = problem_of_name("nickname", one.nickname) or problem_of_addresses(one.addresses)
+    if problem or not one.said:
+        return problem or ""
+    said = _read(one.said)
+    return said if isinstance(said, str) else _problem_of(chain_id, one.identity, *said)
 
 
 def founders_of(table: Table) -> tuple[Known, ...]:

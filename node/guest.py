@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 import trio
 
 from consensus.encoding import DecodeError, decode_as
-from node.addresses import AddressBook, Known, founders_of
+from node.addresses import Known, founders_of, problem_of_known
 from node.descriptor import (
     Descriptor,
     Invite,
@@ -25,7 +25,6 @@ from node.descriptor import (
     lobby_id_of,
     member_of,
     parse_invite,
-    problem_of_addresses,
     problem_of_descriptor,
     problem_of_name,
     sign_accept,
@@ -360,9 +359,7 @@ class _AskAtTable:
         if table is None or message.first != len(self.known):
             raise DecodeError("members out of order")
         for one in message.known:
-            if problem := problem_of_name("nickname", one.nickname):
-                raise OperatorError(f"the member sent a wrong list of members: {problem}")
-            if problem := problem_of_addresses(one.addresses):
+            if problem := problem_of_known(table.chain_id, one):
                 raise OperatorError(f"the member sent a wrong list of members: {problem}")
         self.known += message.known
         if len(self.known) < message.count:
@@ -373,5 +370,4 @@ class _AskAtTable:
         own = self.keys.identity.public_key
         if all(one.identity != own for one in self.known[len(founders) :]):
             raise OperatorError("the member sent a list of members without this one")
-        AddressBook(table.chain_id, self.known)  # raises `DecodeError` for what is none
         return Admitted(table, tuple(self.known))

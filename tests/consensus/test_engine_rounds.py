@@ -227,6 +227,22 @@ def test_a_flood_of_statements_is_bounded_by_two_a_kind() -> None:
     assert len(table.rounds.evidence) == 2
 
 
+def test_votes_that_their_signer_did_not_sign_leave_nothing_behind() -> None:
+    table = Table()
+    for i in range(100):
+        for kind in (NOTARIZE, FINALIZE):
+            about = digest("flood", i.to_bytes(2, "big"))
+            table.hear(1, kind, view=1 + i % 2, about=about, forged=True)
+    for view in (1, 2):
+        statements = table.rounds.at(view).tally.statements
+        assert len(statements) == 2  # the first of each kind, which nobody needed yet
+    assert len(table.rounds._statements) == 4
+    table.hear(1, NULLIFY, forged=True)
+    assert not table.rounds.given_up()
+    assert table.rounds.at(1).tally.nullify is None
+    assert table.rounds.evidence == ()
+
+
 @pytest.mark.parametrize(
     ("first", "second", "kind"),
     [

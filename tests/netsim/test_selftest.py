@@ -10,7 +10,7 @@ from node.game.rules import BetKey
 QUICK = (
     "quorum", "vote-lost", "sent-early", "both", "no-help", "no-repetition", "root", "early-reveal", "late-dealers",
     "secret-twice", "loaded-dice", "place-pay", "one-more", "late-bet", "free-chip", "contract",
-    "shared-seat", "nonce", "final-lost", "credit", "hoard", "blame", "unnamed", "unproposed", "unread", "unmatched", "dealt-twice", "false-share", "false-deal", "neighbour", "signature", "set-order", "impure",
+    "shared-seat", "nonce", "final-lost", "credit", "hoard", "leftovers", "any-view", "any-batch", "any-roll", "blame", "unnamed", "unproposed", "unread", "unmatched", "dealt-twice", "false-share", "false-deal", "neighbour", "signature", "set-order", "impure",
 )  # fmt: skip
 """Those that take about a second each."""
 

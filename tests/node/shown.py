@@ -1,11 +1,12 @@
 """A table that played and can be shown to strangers: a bet on it proved, and that proof's parts."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
-from consensus.encoding import decode_as
+from consensus.encoding import decode_as, encode
 from consensus.messages import Body, Header, Number, body_leaves, frame
 from consensus.signing import verify
 from consensus.validators import ValidatorIndex
@@ -22,10 +23,44 @@ from node.membership import EPOCH_MS_MIN, SetVote
 from node.mempool import AnyOperation, sign_action
 from node.proof import MAGIC, BetPart, Bundle, RollPart, check_bundle, row_of
 from node.prover import PlacedBet, list_bets, prove_bet, prove_roll
-from node.replay import Step, chain_of_records, replay
+from node.replay import RefutedError, Step, chain_of_records, replay
 from node.steps import Leaf, leaf_of
 
 FIELD = BetKey(Kind.FIELD, 0)
+
+
+Sent: TypeAlias = tuple[int, int, bytes]
+"""Who sent a frame, to whom, and the frame."""
+
+
+def hold_reveals(played: PlayingTable) -> Sequence[Sent]:
+    """Let no reveal arrive from now on; return those that did not, as they come to be more."""
+    reveals: list[Sent] = []
+
+    def holds(sender: int, to: int, data: bytes) -> bool:
+        is_reveal = data[0] == Number.REVEAL
+        if is_reveal:
+            reveals.append((sender, to, data))
+        return is_reveal
+
+    played.network.drops = holds
+    return reveals
+
+
+def leader_of(played: PlayingTable) -> int:
+    """Return whose turn it is to propose."""
+    replica = played.replicas[0]
+    voters = replica.final.membership.voters
+    return voters[replica.validators.leader(replica.engine.view)]
+
+
+def release(played: PlayingTable, held: Sequence[Sent]) -> None:
+    """Let all that was held for the leader reach it in one step, and the table come to rest."""
+    leader, network = leader_of(played), played.network
+    network.drops = None
+    batch = [(ValidatorIndex(sender), data) for sender, to, data in held if to == leader]
+    network.perform(leader, played.replicas[leader].receive(batch, network.clock(leader)))
+    played.settle()
 
 
 class Shown:
@@ -37,7 +72,7 @@ class Shown:
         self.played.ask(2, SetVote(0))
         self.played.network.run(self.played.network.now_ms + EPOCH_MS_MIN + 5_000)
         self.late_player, self.late_height = self.bet_where_a_roll_is_settled()
-        while len(self.played.rolls) < 8:
+        while len(self.played.rolls) < 10:
             self.played.ask(1, PlaceBet(0, Kind.COME, 0, 10))
             self.played.play(len(self.played.rolls) + 1, limit_ms=300_000)
         self.numbers = range(5, len(self.played.rolls) - 1)
@@ -71,35 +106,24 @@ class Shown:
 
         A node tries its player's bets on the newest state and sends none while the dice are out.
         """
-        played, network = self.played, self.played.network
-        reveals: list[tuple[int, int, bytes]] = []
-
-        def keep(sender: int, to: int, data: bytes) -> bool:
-            is_reveal = data[0] == Number.REVEAL
-            if is_reveal:
-                reveals.append((sender, to, data))
-            return is_reveal
-
-        network.drops = keep
+        played = self.played
+        while sum(map(self.has_field_bet, range(4))) < 2:  # one of them does not lead
+            for player in range(4):
+                played.submit(player, PlaceBet(0, Kind.FIELD, 0, 5))
+            played.network.run(played.network.now_ms + 100)
+        reveals = hold_reveals(played)
         with pytest.raises(ViolatedError):
             played.play(len(played.rolls) + 1, limit_ms=30_000)
-        replica = played.replicas[0]
-        membership = replica.final.membership
-        leader = membership.voters[replica.validators.leader(replica.engine.view)]
+        leader = leader_of(played)
         player = next(i for i in range(4) if i != leader and self.has_field_bet(i))
         action = sign_action(
             played._keys[player][1],
             played.chain_id,
             player,
-            replica.final.game.accounts[player].seq + 1,
+            played.replicas[0].final.game.accounts[player].seq + 1,
             [PlaceBet(0, Kind.FIELD, 0, 5)],
         )
-        batch = [(ValidatorIndex(sender), data) for sender, to, data in reveals if to == leader]
-        batch.append((ValidatorIndex(player), frame(Number.ACTION, action.envelope)))
-        network.drops = None
-        effects = played.replicas[leader].receive(batch, network.clock(leader))
-        network.perform(leader, effects)
-        played.settle()
+        release(played, (*reveals, (player, leader, frame(Number.ACTION, action.envelope))))
         settled = [result for result in played.results if result.rolls][-1]
         assert [who for who, _, _ in settled.actions] == [player]
         return player, settled.height
@@ -206,3 +230,8 @@ class Shown:
 
 def but(record: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(record, **changes)
+
+
+def refuted(bundle: Bundle, match: str) -> None:
+    with pytest.raises(RefutedError, match=match):
+        check_bundle(MAGIC + encode(bundle), verify)

@@ -46,7 +46,7 @@ from node.prover import find_receipt
 from node.replay import MissingError, RefutedError
 from node.steps import Leaf, member_leaves
 from node.store import STORE_FILE, Journal, _put_meta
-from tests.node.shown import FIELD, Shown, but
+from tests.node.shown import FIELD, Shown, but, refuted
 from tests.wire.goldens import World
 
 CHAIN_RECORDS: list[type[LogRecord]] = [
@@ -62,11 +62,6 @@ CHAIN_RECORDS: list[type[LogRecord]] = [
 @pytest.fixture(scope="module")
 def shown() -> Shown:
     return Shown()
-
-
-def refuted(bundle: Bundle, match: str) -> None:
-    with pytest.raises(RefutedError, match=match):
-        check_bundle(MAGIC + encode(bundle), verify)
 
 
 Forge: TypeAlias = Callable[[Shown], Bundle]

@@ -1,11 +1,13 @@
 """PROTOCOL 13: members, voters, epochs."""
 
 import pytest
+from msgspec.structs import replace
 
-from consensus.encoding import DecodeError, digest
+from consensus.encoding import DecodeError, digest, encode
 from consensus.evidence import OffenceKind
-from consensus.signing import SigningKey, key_id
+from consensus.signing import SigningKey, build_envelope, key_id
 from consensus.validators import faults_tolerated
+from node.descriptor import Join, Member as JoiningMember
 from node.game.receipts import DONE, Code, Receipt
 from node.membership import (
     EPOCH_MS_MIN,
@@ -16,6 +18,7 @@ from node.membership import (
     NextKeys,
     Retire,
     SetVote,
+    open_newcomer,
 )
 
 NOW_MS = 1_700_000_000_000
@@ -215,6 +218,27 @@ def test_only_who_votes_and_did_not_cheat_lets_newcomers_in() -> None:
     assert membership.approve(1, member("carla"), 3) == Receipt(Code.NO_VOTE)
     assert membership.approve(0, member("carla"), 3) == Receipt(Code.NO_VOTE)
     assert membership.approve(4, member("carla"), 3) == 7
+
+
+def test_the_word_of_a_voter_that_has_left_since_is_not_counted() -> None:
+    membership = table(5)
+    assert membership.approve(0, member("carla"), 3) == DONE
+    assert membership.apply(0, Retire()) == DONE
+    assert membership.approve(1, member("carla"), 3) == DONE
+    assert membership.approve(2, member("carla"), 3) == DONE
+    assert membership.approve(3, member("carla"), 3) == 5
+
+
+@pytest.mark.parametrize("which", ["identity", "consensus_key"])
+def test_a_newcomer_s_key_has_to_be_acceptable_whatever_it_seems_to_sign(which: str) -> None:
+    """With a key of another order, signatures can be made that some verifiers take."""
+    box = digest("box", b"carla")
+    own = JoiningMember(key_of("carla"), key_of("carla vote"), box, "carla")
+    for keys, is_taken in (({}, True), ({which: bytes(32)}, False)):
+        asked = Join(bytes(16), replace(own, **keys), ())
+        envelope = build_envelope(key_id(asked.member.identity), encode(asked), bytes(64))
+        taken = open_newcomer(envelope, bytes(32), lambda *_signed: True)
+        assert (taken is not None) == is_taken
 
 
 def test_an_epoch_is_left_its_time_while_it_is_played_in_whoever_comes_and_goes() -> None:
