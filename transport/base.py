@@ -120,6 +120,7 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         try:
+            host.encode("ascii")  # the library takes a zone of any characters
             ipaddress.IPv6Address(host)
         except ValueError:
             raise ValueError(f"{text[:80]!r} has no IPv6 address in its brackets") from None

@@ -43,6 +43,15 @@ def test_what_a_member_says_replaces_what_the_table_file_knew() -> None:
     assert known.announcements() == [bytes((Number.PEER_ADDRS,)) + said()]
 
 
+def test_what_nobody_signed_fills_a_gap_and_replaces_nothing() -> None:
+    known, newcomer = book(), Keys(b"n" * 32)
+    known.take(said(), now=0.0)
+    known.learn(SPEAKER, ("192.0.2.8:7100",))
+    assert known.addresses_of(SPEAKER) == ELSEWHERE
+    known.learn(newcomer.identity.public_key, ("192.0.2.8:7100",))
+    assert known.addresses_of(newcomer.identity.public_key) == ("192.0.2.8:7100",)
+
+
 def test_an_announcement_is_news_once_and_an_older_one_never() -> None:
     known = book()
     assert known.take(said(issued_ms=5), now=0.0) == SPEAKER

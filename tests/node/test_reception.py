@@ -10,7 +10,7 @@ import trio
 from consensus.encoding import decode_as
 from consensus.messages import Number
 from node.addresses import AddressBook, founders_of as known_founders
-from node.descriptor import Invite, Join, Member, member_of, open_join, parse_invite, sign_join
+from node.descriptor import Invite, Join, Member, member_of, parse_invite, sign_join
 from node.errors import OperatorError
 from node.game.params import GameParams, JoinRule, encode_params
 from node.guest import Admitted, ask_to_join
@@ -27,7 +27,7 @@ from node.membership import JOIN_BYTES_MAX, Membership, Retire, founder, founder
 from node.reception import INVITE_SECONDS, INVITES_MAX, Reception
 from tests.node.lobbies import HERE, frames_of, next_of, reason_in, run
 from tests.node.tables import make_table
-from transport.base import Address, Counters, LinkClosed
+from transport.base import HOST_CHARS_MAX, Address, Counters, LinkClosed
 from transport.link import Link
 from transport.tcp import Door, dial
 
@@ -324,12 +324,25 @@ def test_who_waits_for_long_is_let_in_on_the_link_that_it_asked_by() -> None:
     run(main)
 
 
-def test_any_request_that_can_be_read_fits_the_operation_that_hands_it_in() -> None:
-    keys, lobby = STRANGERS[0], bytes(32)
-    member = member_of(keys, "\U00010348" * 24)
-    longest = sign_join(keys, lobby, Join(bytes(16), member, ("a" * 80,) * 8))
-    assert open_join(lobby, longest).member == member
-    assert len(longest) <= JOIN_BYTES_MAX
+@pytest.mark.parametrize(
+    "address",
+    ["a" * HOST_CHARS_MAX + ":60000"]
+    + ["[fe80::1%" + zone * 64 + "]:60000" for zone in ("a", "\U00010348")],
+    ids=["name", "zone", "foreign zone"],
+)
+def test_a_request_that_is_not_refused_fits_the_operation_that_hands_it_in(address: str) -> None:
+    """Else whoever hands it in signs what nobody can read. The longest have names of four bytes."""
+
+    async def main() -> None:
+        async with opened(Entrance()) as entrance:
+            invite, keys = entrance.invite(), STRANGERS[0]
+            asked = request_of(entrance, keys, invite, "\U00010348" * 24, *[address] * 8)
+            if len(asked) > JOIN_BYTES_MAX:
+                assert "no IPv6 address in its brackets" in await entrance.refusal(keys, asked)
+            else:
+                await entrance.waits(keys, asked)
+
+    run(main)
 
 
 def test_a_long_list_of_members_is_handed_over_in_parts() -> None:
