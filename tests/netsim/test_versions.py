@@ -83,6 +83,15 @@ def test_a_table_whose_nodes_all_try_another_version_goes_on_afterwards() -> Non
     assert (outcome.violations, outcome.verdict) == ((), "ok")
 
 
+@pytest.mark.parametrize("strategy", ["liar", "forger"])
+def test_cheats_and_peers_of_other_versions_sit_at_one_table(strategy: str) -> None:
+    away = '[[fault]]\nkind = "crash"\nat = "2s"\nfor = "1s"\nnodes = [3]\n[link]\nloss = 0.2\n'
+    cheat = f'[[byzantine]]\nstrategy = "{strategy}"\nnodes = [1]\n'
+    text = mixed("[1, 3]", changes="0.5", duration="5s", length="4s", speaks="older")
+    outcome, _ = simulate(parse_scenario(text + away + cheat), 4)
+    assert outcome.violations == ()
+
+
 def dialect(speaks: str, **shares: float) -> Dialect:
     text = mixed(speaks=speaks, **{name: str(share) for name, share in shares.items()})
     [fault] = parse_scenario(text).fault
@@ -107,6 +116,11 @@ def test_another_version_has_another_form_of_each_message(speaks: str) -> None:
     with pytest.raises(DecodeError):
         parse_frame(said)
     assert other.foreign == 2
+
+
+@pytest.mark.parametrize("data", [b"\x01", b"\x13\x01", b"\x13", b"\x10\x83\x00\x00\x00", b"\xff?"])
+def test_what_is_no_message_has_no_other_form(data: bytes) -> None:
+    assert dialect("newer", changes=1.0, adds=0.0).words(data) == [data]
 
 
 def test_a_newer_version_has_headers_of_its_own() -> None:
