@@ -108,8 +108,13 @@ class AddressBook:
         return entry is not None and bool(entry.said)
 
     def enrol(self, members: Sequence[tuple[bytes, str]]) -> None:
-        """Take note of who has which slot; what was heard of further slots stays a hint."""
-        enrolled = (*members, *self.members[len(members) :])
+        """Take note of who has which slot; what was heard of further slots stays a hint.
+
+        Unless it is of somebody who has another: nobody has two.
+        """
+        own = dict(members)
+        further = (one for one in self.members[len(members) :] if one[0] not in own)
+        enrolled = (*members, *further)
         if enrolled != self.members:
             self.members = enrolled
             self.save()

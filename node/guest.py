@@ -367,6 +367,8 @@ class _AskAtTable:
         founders = [(one.identity, one.nickname) for one in founders_of(table)]
         if [(one.identity, one.nickname) for one in self.known[: len(founders)]] != founders:
             raise OperatorError("the member sent a list of members without those of the terms")
+        if len({one.identity for one in self.known}) < len(self.known):
+            raise OperatorError("the member sent a list of members with one of them twice")
         own = self.keys.identity.public_key
         if all(one.identity != own for one in self.known[len(founders) :]):
             raise OperatorError("the member sent a list of members without this one")

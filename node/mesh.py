@@ -218,15 +218,16 @@ class Mesh:
 
     def update(self, contacts: Sequence[Contact]) -> None:
         """Take note of who belongs to the table; who is not named any more loses its link."""
+        named = {contact.slot: contact.identity for contact in contacts}
+        for slot in [s for s, peer in self._peers.items() if peer.identity != named.get(s)]:
+            self._forget(self._peers.pop(slot))  # what was heard of this slot was wrong
         for contact in contacts:
             known = self._peers.get(contact.slot)
-            if known is not None and known.identity == contact.identity:
+            if known is not None:
                 if contact.left and not known.left and known.channel is not None:
                     known.channel.scope.deadline = trio.current_time() + FAREWELL_SECONDS
                 known.name, known.left = contact.name, contact.left
                 continue
-            if known is not None:
-                self._forget(known)  # what was heard of this slot was wrong
             index = ValidatorIndex(contact.slot)
             peer = _Peer(index, contact.identity, contact.name, contact.left)
             self._peers[contact.slot] = peer
@@ -331,7 +332,9 @@ class Mesh:
 
     def hold_off(self, index: ValidatorIndex, why: str) -> None:
         """Close the link to an offender, forget what it sent, and refuse it for 5 s."""
-        peer = self._peers[index]
+        peer = self._peers.get(index)
+        if peer is None:  # it was forgotten meanwhile
+            return
         peer.held_until = trio.current_time() + HOLD_OFF_SECONDS
         peer.counters.hold_offs += 1
         peer.inbox.clear()

@@ -52,6 +52,16 @@ def test_what_nobody_signed_fills_a_gap_and_replaces_nothing() -> None:
     assert known.addresses_of(newcomer.identity.public_key) == ("192.0.2.8:7100",)
 
 
+def test_whom_the_chain_knows_at_one_place_is_at_no_other_whatever_was_heard() -> None:
+    """Two links to one member would replace each other for ever."""
+    known = book()
+    heard = [(bytes([i]) * 32, f"player {i}") for i in range(3, 7)]
+    founders = known.members
+    known.enrol([*founders, *heard])
+    known.enrol([*founders, heard[2]])
+    assert known.members == (*founders, heard[2], heard[1], heard[3])
+
+
 def test_an_announcement_is_news_once_and_an_older_one_never() -> None:
     known = book()
     assert known.take(said(issued_ms=5), now=0.0) == SPEAKER

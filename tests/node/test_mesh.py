@@ -543,6 +543,24 @@ async def test_a_member_that_comes_later_is_let_in_and_one_whose_slot_was_wrong_
             nursery.cancel_scope.cancel()
 
 
+async def test_who_was_heard_to_have_another_s_place_may_come_in_at_its_own() -> None:
+    table, keys, _ = make_table(2, ports=[0, 0])
+    mesh = mesh_of(table, keys[0], lambda: None)
+    founders = [
+        Contact(slot, one.identity, one.nickname) for slot, one in enumerate(founders_of(table))
+    ]
+    anna, ben = bytes([1]) * 32, bytes([2]) * 32
+    mesh.update([*founders, Contact(2, anna, "anna"), Contact(3, ben, "ben")])
+    mesh.update([*founders, Contact(2, ben, "ben"), Contact(3, anna, "anna")])
+    assert mesh._may_enter(anna)
+    assert mesh._may_enter(ben)
+    mesh.update([*founders, Contact(2, anna, "anna")])
+    assert mesh._may_enter(anna)
+    assert not mesh._may_enter(ben)
+    assert len(mesh.statistics()) == 3
+    mesh.hold_off(ValidatorIndex(3), "for what it said before")  # and nobody has that place
+
+
 async def test_a_member_that_has_left_is_not_dialled_and_its_link_is_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -173,6 +173,10 @@ LIES: dict[str, tuple[Callable[[Handover], list[bytes]], str]] = {
         lambda h: h.with_known(1, identity=bytes(32)),
         "without those of the terms",
     ),
+    "a member at two places": (
+        lambda h: h.frames(Contacts(6, 0, (*h.known, h.known[1]))),
+        "one of them twice",
+    ),
     "without the newcomer": (without_the_newcomer, "without this one"),
     "an announcement that is none": (
         lambda h: h.with_known(1, said=b"\x80"),
