@@ -28,12 +28,13 @@ from netsim.chance import Spread
 from netsim.fabric import Links
 from netsim.host import Disk
 from netsim.network import Network
+from node.effects import Answer, Rebased, Submission
 from node.epoch import EpochKeys
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, Ready, Sit
 from node.identity import Keys
 from node.membership import founder
-from node.replica import Answer, Rebased, Replica, Setup, Submission
+from node.replica import Replica, Setup
 
 CHAIN_ID = digest("bench", b"agreement")
 BLOCKS = {4: 300, 16: 100, 31: 50, 64: 20, 100: 10}

@@ -12,9 +12,10 @@ from consensus.effects import Now
 from consensus.messages import Number
 from consensus.signing import key_id
 from consensus.validators import ValidatorIndex
+from node.effects import ReplicaEffect
 from node.game.operations import Sit
 from node.identity import credentials_of
-from node.replica import Replica, ReplicaEffect
+from node.replica import Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of
 from node.store import Journal

@@ -15,12 +15,13 @@ from bench.table import make_keys, make_table
 from consensus.effects import LogRecord
 from consensus.signing import PublicKey, Signer, key_id, verify
 from consensus.validators import ValidatorIndex
+from node.effects import Answer
 from node.epoch import EpochKeys
 from node.game.craps.bets import POINTS, Kind
 from node.game.games import CRAPS
 from node.game.operations import CreateSession, Operation, PlaceBet, Reduce, Sit, TakeDown
 from node.identity import credentials_of
-from node.replica import Answer, Replica
+from node.replica import Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of
 from node.store import Journal

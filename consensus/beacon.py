@@ -139,7 +139,8 @@ class Beacon:
         self._box_secret = box_secret
         self._dealer = Dealer(context, me, signer, box_secret, box_keys, records)
         self._state: BeaconState | None = None
-        self._remembers = True
+        self.remembers = True
+        """Whether the journal is all that was dealt and acked with this key; see `remember`."""
         self._wanted = False
         self.changes = 0
         """How often an input came, or an own item was made: until then `items` stay the same."""
@@ -227,14 +228,14 @@ class Beacon:
 
         Who may have forgotten whose shares it published deals nothing (PROTOCOL 9.2).
         """
-        if everything != self._remembers:
+        if everything != self.remembers:
             self.changes += 1
-            self._remembers = everything
+            self.remembers = everything
             self._dealer.rest()
             self._resume(now)
 
     def _resume(self, now: Now) -> None:
-        if self._state is not None and self._remembers:
+        if self._state is not None and self.remembers:
             self._dealer.follow(self._state, now, self.delta_ms, wanted=self._wanted)
             self._hold_own()
 

@@ -141,8 +141,9 @@ class BeaconState:
 
     def fork(self) -> "BeaconState":
         """Return an independent state with the same content."""
-        rolls = _Rolls(self._next_roll, self._cursors, self.pending)
-        twin = BeaconState(self._context, self._slots, rolls)
+        twin: BeaconState = BeaconState.__new__(BeaconState)
+        twin._context, twin._slots, twin._cursors = self._context, self._slots, self._cursors
+        twin._next_roll, twin.pending = self._next_roll, self.pending
         twin._tree, twin._root, twin._stale = self._tree, self._root, self._stale
         return twin
 
@@ -250,7 +251,9 @@ class BeaconState:
 
     def can_close(self) -> bool:
         """Say whether a roll may be fixed: t dealers have a secret left, and not too many wait."""
-        return len(self.pending) < PENDING_ROLLS_MAX and len(self._usable()) >= self._context.t
+        if len(self.pending) >= PENDING_ROLLS_MAX:
+            return False
+        return sum(map(self._is_usable, range(len(self._slots)))) >= self._context.t
 
     def close(self, height: int) -> int:
         """Fix the next roll, once in a block at most, and return its number.
@@ -282,7 +285,11 @@ class BeaconState:
             self._touch(len(self._slots))
 
     def _usable(self) -> list[int]:
-        return [d for d in range(len(self._slots)) if self._choice(d) is not None]
+        return [d for d in range(len(self._slots)) if self._is_usable(d)]
+
+    def _is_usable(self, dealer: int) -> bool:
+        """Say whether a dealer has a secret left for the next roll."""
+        return not self._slots[dealer].faulty and min(self._cursors[dealer], default=BATCH) < BATCH
 
     def _dealers(self, roll: int) -> list[int]:
         usable = self._usable()

@@ -83,23 +83,19 @@ def genesis(chain_id: bytes) -> Tip:
 class Block:
     """A block as received, with its parsed halves, and whether the journal has it."""
 
-    __slots__ = ("body", "body_bytes", "hash", "header", "header_bytes", "logged")
+    __slots__ = ("body", "body_bytes", "hash", "header", "header_bytes", "logged", "parent")
 
     def __init__(
         self, hash_: BlockHash, header: Header, body: Body, header_bytes: bytes, body_bytes: bytes
     ) -> None:
         """Join the halves; the caller has checked that the header names the body."""
         self.hash = hash_
+        self.parent = BlockHash(Digest(header.parent_hash))
         self.header = header
         self.body = body
         self.header_bytes = header_bytes
         self.body_bytes = body_bytes
         self.logged = False
-
-    @property
-    def parent(self) -> BlockHash:
-        """The parent's hash."""
-        return BlockHash(Digest(self.header.parent_hash))
 
     def log(self) -> BlockLogged:
         """Return the journal's form, which the caller makes durable."""
@@ -116,10 +112,15 @@ class Block:
 def parse_block(header_bytes: bytes, body_bytes: bytes) -> Block:
     """Parse a block and check that the header names the body; raises `DecodeError`."""
     header = decode_as(header_bytes, Header)
+    return join_block(block_hash(header_bytes), header, header_bytes, body_bytes)
+
+
+def join_block(hash_: BlockHash, header: Header, header_bytes: bytes, body_bytes: bytes) -> Block:
+    """Parse the body of a header that was parsed and hashed; raises `DecodeError`."""
     body = decode_as(body_bytes, Body)
     if body_hash(body) != header.body_hash:
         raise DecodeError("the header names another body")
-    return Block(block_hash(header_bytes), header, body, header_bytes, body_bytes)
+    return Block(hash_, header, body, header_bytes, body_bytes)
 
 
 class Chain:
@@ -130,21 +131,20 @@ class Chain:
         self._app = app
         self._load_block = load_block
         self.final = base
-        self._executed: dict[BlockHash, Tip] = {base.hash: base}
-        self._parents: dict[BlockHash, BlockHash] = {}
-        self._open: dict[BlockHash, Block] = {}
-        self._recent: dict[BlockHash, Block] = {}
+        self._executed: dict[bytes, Tip] = {base.hash: base}
+        self._parents: dict[bytes, BlockHash] = {}
+        self._open: dict[bytes, Block] = {}
+        self._recent: dict[bytes, Block] = {}
         self._recent_order: deque[Block] = deque()
         self._recent_bytes = 0
 
     def tip_of(self, wanted: bytes) -> Tip | None:
         """Return where an executed block stands that is final or above it."""
-        return self._executed.get(BlockHash(Digest(wanted)))
+        return self._executed.get(wanted)
 
     def get(self, wanted: bytes) -> Block | None:
         """Return a block above the final one, from memory or from the journal."""
-        key = BlockHash(Digest(wanted))
-        block = self._open.get(key)
+        block = self._open.get(wanted)
         if block is None and (found := self._load_block(wanted)) is not None:
             block = parse_block(*found)
             block.logged = True
@@ -153,8 +153,7 @@ class Chain:
 
     def bytes_of(self, wanted: bytes) -> tuple[bytes, bytes] | None:
         """Return the bytes (header, body) of any block that is still held here."""
-        key = BlockHash(Digest(wanted))
-        block = self._open.get(key) or self._recent.get(key)
+        block = self._open.get(wanted) or self._recent.get(wanted)
         if block is None:
             return self._load_block(wanted)
         return block.header_bytes, block.body_bytes

@@ -4,6 +4,8 @@ Nothing here makes a statement: what goes out are stored votes, byte for byte, h
 blocks, and Status, which says where a node stands and marks what follows it as a repetition.
 """
 
+from collections.abc import Sequence
+
 from consensus.chain import Chain
 from consensus.effects import Now, Send
 from consensus.encoding import Record
@@ -16,7 +18,7 @@ from consensus.messages import (
     Status,
     frame,
 )
-from consensus.peers import Peers
+from consensus.peers import Peer, Peers
 from consensus.rounds import Rounds
 from consensus.sync import Fetcher, serve
 from consensus.timing import Timing, earliest
@@ -85,7 +87,7 @@ class Dissemination:
         """Tell everybody where this node stands; stored votes go out again at once."""
         self._status_ms = now.mono_ms + STATUS_IDLE_MS
         self._old_mark = self._mark()
-        if not self.peers:
+        if not self.peers.others:
             return
         if self._rounds.has_own_votes():
             self._repeat(now)
@@ -159,7 +161,9 @@ class Dissemination:
         peer.view, peer.final_view, peer.stated = status.view, status.final_view, True
         if now.mono_ms < peer.help_ms and not has_lost:
             return
-        helped = self._is_before(sender, self._old_mark) and self._help(sender)
+        view, final_view = self._old_mark
+        is_late = peer.view < view or peer.final_view < final_view
+        helped = is_late and self._help(sender)
         if status.ask and not awake and status.view == self._rounds.view:
             helped |= self._repeat_votes(sender)
         if helped:
@@ -197,27 +201,30 @@ class Dissemination:
         now: Now,
         *,
         awake: bool,
-        missing: BlockHash | None,
-        is_final: bool,
+        missing: tuple[BlockHash, bool] | None,
         unsettled: int | None,
     ) -> None:
-        """Send what is due. `missing` has to be fetched, `unsettled` is a view to ask about."""
+        """Send what is due.
+
+        `missing` has to be fetched, and whether it is final; `unsettled` is a view to ask about.
+        """
         now_ms, view = now.mono_ms, self._rounds.view
-        if not self.peers:
+        if not self.peers.others:
             return
         if self._relay_ms is not None and now_ms >= self._relay_ms:
             self._relay_ms = None
-            n = self._validators.n
-            first = [p for p, _ in self.peers.others() if (self._me - p - view) % n < RELAYS_FIRST]
+            turn, n = self._me - view, self._validators.n
+            first = [one for one in self.peers.others if (turn - one[0]) % n < RELAYS_FIRST]
             self._relay(first, self._relay_mark, now)
         if self._relay_all_ms is not None and now_ms >= self._relay_all_ms:
             self._relay_all_ms = None
             self._old_mark = self._relay_all_mark
-            self._relay([peer for peer, _ in self.peers.others()], self._old_mark, now)
+            self._relay(self.peers.others, self._old_mark, now)
         if awake and now_ms >= self._retry_ms:
             self._repeat(now)
         if missing is not None or self.fetcher.deadline_ms is not None:
-            self.fetcher.seek(missing, final=is_final, leader=self._validators.leader(view - 1))
+            target, final = missing or (None, False)
+            self.fetcher.seek(target, final=final, leader=self._validators.leader(view - 1))
             request = self.fetcher.ask(now_ms, self.delta_ms)
             if request is not None:
                 self._send(request[0], Number.GET_BLOCKS, request[1])
@@ -228,7 +235,7 @@ class Dissemination:
 
     def deadline_ms(self, *, awake: bool, asks: bool) -> int | None:
         """Return when `speak` has something to say; `asks` for the certificate of a view."""
-        if not self.peers:
+        if not self.peers.others:
             return None
         return earliest(
             self._status_ms,
@@ -239,17 +246,16 @@ class Dissemination:
             self._ask_ms if asks else None,
         )
 
-    def _relay(self, peers: list[ValidatorIndex], mark: tuple[int, int], now: Now) -> None:
+    def _relay(
+        self, peers: Sequence[tuple[ValidatorIndex, Peer]], mark: tuple[int, int], now: Now
+    ) -> None:
         """Help those who did not reach a mark; what came after it has its own time."""
-        for peer in peers:
-            if self._is_before(peer, mark):
+        view, final_view = mark
+        for peer, known in peers:
+            if known.view < view or known.final_view < final_view:
                 self._help(peer)
         if mark != self._mark():
             self.relay_soon(now)
-
-    def _is_before(self, peer: ValidatorIndex, mark: tuple[int, int]) -> bool:
-        known = self.peers[peer]
-        return known.view < mark[0] or known.final_view < mark[1]
 
     def _help(self, to: ValidatorIndex) -> bool:
         """Send the certificates that bring a peer to where this node is, if it is behind."""
@@ -274,7 +280,7 @@ class Dissemination:
     def _repeat(self, now: Now) -> None:
         """Say again what others may have missed; whoever is ahead of the Status in front helps."""
         self._ask_status(None, now)
-        for peer, _ in self.peers.others():
+        for peer, _ in self.peers.others:
             self._help(peer)
         self._repeat_votes(None)
         steps = min(self._retries, RETRY_STEPS_MAX)
@@ -291,7 +297,7 @@ class Dissemination:
                 voted = known.voters_for_proposal()
                 self.sends += [
                     Send(peer, known.proposal_frame)
-                    for peer, _ in self.peers.others()
+                    for peer, _ in self.peers.others
                     if to in (None, peer) and not voted >> peer & 1
                 ]
         frames = [vote.frame for vote in votes if vote is not None]

@@ -47,10 +47,13 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)))
 
 
+_TINY = tuple(bytes((value,)) for value in range(24))
+
+
 def encode_uint(value: int) -> bytes:
     """Return the encoding of an integer 0..2**63-1."""
     if value < 24:
-        return bytes((value,))
+        return _TINY[value]
     if value < 1 << 8:
         return bytes((0x18, value))
     if value < 1 << 16:

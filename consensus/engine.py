@@ -51,11 +51,11 @@ from consensus.messages import (
 )
 from consensus.restart import floor_logged, resume
 from consensus.rounds import OwnVote, Round, Rounds
-from consensus.signing import Domain, Envelope, Signer, Verify, build_envelope, signed_bytes
+from consensus.signing import Envelope, Signer, Verify, build_envelope, signed_bytes
 from consensus.standing import Standing, standing_of
 from consensus.timing import backed_off, earliest
 from consensus.validators import ValidatorIndex, Validators
-from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, Electorate, Held
+from consensus.votes import FINALIZE, NOTARIZE, NULLIFY, VOTE, Electorate, Held
 
 __all__ = ["Application", "Built", "Engine", "Tip", "genesis"]
 
@@ -70,6 +70,8 @@ WATCHED_VIEWS = 16
 """So long a node that had to ask looks whether another device votes with its key, before it does."""
 CLOCK_LEAD_MS_MAX = 3_000
 """How far a block's time may be ahead of the table clock before it has to wait."""
+
+_VOTE = Number.VOTE  # most messages are votes, and a member of an Enum is found slowly
 
 
 class Engine:
@@ -118,7 +120,7 @@ class Engine:
         self._outside = Dissemination(
             self._electorate, me, self._chain, self._rounds, max(parties, validators.n)
         )
-        self._timing = self._outside.timing
+        self.timing = self._outside.timing
         self.deadline_ms: int | None = None
         self._now, self._work = Now(0, 0), False
         # When time alone may let a rule fire, and the delay by which that was worked out.
@@ -129,10 +131,8 @@ class Engine:
         self._armed_ms: int | None = None  # when its timers start; None: asleep
         self._early_ms: int | None = None  # until then its proposal is ahead of the table clock
         self._proposed_ms: int | None = None
-        # What the rules lack.
         self._unsettled: int | None = None  # the view for whose certificate a leader asks
-        self._missing: BlockHash | None = None
-        self._missing_is_final = False
+        self._missing: tuple[BlockHash, bool] | None = None  # what to fetch, and if it is final
         self._records: list[LogRecord] = []
         if vote_above is not None and vote_above > logged:  # the next start has to know it too
             self._records.append(FloorLogged(epoch=epoch, view=vote_above))
@@ -141,6 +141,8 @@ class Engine:
         self.sealed: Held | None = None
         """What made the last block of this epoch final: nothing but answers comes from now on."""
         self.halted = resume(self._chain, self._rounds, records, epoch=epoch, me=me)
+        self.is_over = bool(self.halted)
+        """Whether no rule applies any more: the state diverged, or the epoch is sealed."""
         self._rounds.known_from = self._chain.final.view
         self._rounds.fresh.clear()
         self._rounds.silent.clear()
@@ -167,7 +169,7 @@ class Engine:
         outside = self._outside
         outside.peers[sender].silent = False
         match message:
-            case Envelope() if number is Number.VOTE:
+            case Envelope() if number is _VOTE:
                 self._on_vote(sender, message)
             case Proposal():
                 block = self._rounds.note_proposal(sender, message)
@@ -193,9 +195,10 @@ class Engine:
     def advance(self, now: Now) -> list[Effect]:
         """Apply the rules to what was noted and to what is due; return effects, records first."""
         self._now = now
+        rounds, outside = self._rounds, self._outside
         if not self.is_over:
             is_due = self.deadline_ms is None or now.mono_ms >= self.deadline_ms
-            stirs = self._rounds.noted
+            stirs = rounds.noted
             if stirs or is_due or not self._work:  # work that goes away without a block can wait
                 worked, self._work = self._work, self._app.has_work(self.tip.hash)
                 stirs |= self._work is not worked or (is_due and self._may_fire_by_time())
@@ -203,35 +206,20 @@ class Engine:
                 self._apply_rules()
             if stirs or is_due:
                 if not self.is_over:
-                    self._outside.speak(
-                        now,
-                        awake=self.awake,
-                        missing=self._missing,
-                        is_final=self._missing_is_final,
-                        unsettled=self._unsettled,
-                    )
+                    missing, asks = self._missing, self._unsettled
+                    outside.speak(now, awake=self.awake, missing=missing, unsettled=asks)
                 self.deadline_ms = self._next_deadline()
-        for peer, fault in self._rounds.faults:
-            self._report(peer, fault)
-        self._rounds.faults.clear()
-        for signer, vote in self._rounds.accused:
-            # Whoever did not cast both has a twin, and stops when it learns of it.
-            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
-        self._rounds.accused.clear()
+        if rounds.faults or rounds.accused:
+            self._blame()
         effects, self._effects = self._effects, []
-        if self._outside.sends:
-            effects += self._outside.sends
-            self._outside.sends = []
+        if outside.sends:
+            effects += outside.sends
+            outside.sends = []
         if self._records:
             effects.insert(0, self._persist())
         return effects
 
     # What others may ask.
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no rule applies any more: the state diverged, or the epoch is sealed."""
-        return bool(self.halted) or self.sealed is not None
 
     @property
     def final(self) -> Tip:
@@ -251,7 +239,7 @@ class Engine:
     @property
     def delta_ms(self) -> int:
         """The estimate of one-way delay, execution included."""
-        return self._timing.delta_ms
+        return self.timing.delta_ms
 
     @property
     def evidence(self) -> tuple[bytes, ...]:
@@ -262,7 +250,7 @@ class Engine:
     def is_attended(self) -> bool:
         """Whether a quorum has said that it is in this epoch: it goes on without others."""
         n = self._validators.n
-        stated = sum(peer.stated for index, peer in self._outside.peers.others() if index < n)
+        stated = sum(peer.stated for index, peer in self._outside.peers.others if index < n)
         return stated >= self._validators.q
 
     @property
@@ -277,7 +265,7 @@ class Engine:
             self._outside.peers,
             self._validators,
             awake=self.awake,
-            fetching=self._missing or b"",
+            fetching=self._missing[0] if self._missing is not None else b"",
         )
 
     def grow(self, parties: int) -> None:
@@ -294,7 +282,7 @@ class Engine:
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return self._timing.table_clock(now)
+        return self.timing.table_clock(now)
 
     def _on_vote(self, sender: ValidatorIndex, envelope: Envelope) -> None:
         noted = self._rounds.note_vote(sender, envelope)
@@ -302,9 +290,9 @@ class Engine:
             return
         _, kind, view = noted
         self._outside.peers.voted(sender, kind, view)
-        if self._proposed_ms is not None and kind is NOTARIZE and view == self.view:
+        if self._proposed_ms is not None and kind is NOTARIZE and view == self._rounds.view:
             # Its execution and its disk are part of how long a view takes.
-            self._timing.sample(sender, self._now.mono_ms - self._proposed_ms)
+            self.timing.sample(sender, self._now.mono_ms - self._proposed_ms)
 
     # The rules.
 
@@ -331,7 +319,7 @@ class Engine:
         return (
             self.deadline_ms is None
             or (at_ms is not None and self._now.mono_ms >= at_ms)
-            or self._rules_delta_ms != self.delta_ms
+            or self._rules_delta_ms != self.timing.delta_ms
             or self._early_ms is not None
             or self._outside.is_tired
             or self.is_listening
@@ -357,12 +345,15 @@ class Engine:
         which nothing here shows. So it listens first: others show it its own votes when they tell
         where they are. That costs nothing, for with fewer than q - 1 of them no vote is of use.
         """
-        forgotten, self._rounds.forgotten = self._rounds.forgotten, []
-        if not self._votes or (self.floor == 0 and not self.is_listening and not forgotten):
+        forgotten = self._rounds.forgotten
+        if not forgotten and self.floor == 0 and not self.is_listening:
             return False  # nearly always
+        self._rounds.forgotten = []
+        if not self._votes:
+            return False
         stated = [
             peer.view
-            for index, peer in self._outside.peers.others()
+            for index, peer in self._outside.peers.others
             if index < self._validators.n and peer.stated
         ]
         if self._past_view == INT_MAX and len(stated) > 2 * self._validators.f:
@@ -374,8 +365,8 @@ class Engine:
                     f"a {kind.name} vote in view {view} is signed with this node's key and not by "
                     "this node: another device uses the key, or this folder is an old copy"
                 )
-        if not self.is_listening and (self.floor is not None or self.is_unanimous):
-            return False
+        if not self.is_listening and (self.floor is not None or not self._validators.f):
+            return False  # where every certificate takes all of them, nobody goes on meanwhile
         view = self._rounds.view
         heard = sum(at <= view for at in stated)
         if self.is_listening:
@@ -386,11 +377,6 @@ class Engine:
         self.floor = max((view + 1, *(seen for _, seen in forgotten))) + WATCHED_VIEWS
         self._records.append(FloorLogged(epoch=self._electorate.epoch, view=self.floor))
         return True
-
-    @property
-    def is_unanimous(self) -> bool:
-        """Whether every certificate takes all validators: nobody goes on while one finds out."""
-        return self._validators.f == 0
 
     def _certified(self) -> bool:
         """Verify what has a quorum; take note of every certificate that is new (R4, R7, R8)."""
@@ -453,7 +439,7 @@ class Engine:
 
     def _seek(self, missing: BlockHash, *, final: bool) -> None:
         if self._missing is None and (final or not self._outside.fetcher.is_barren(missing)):
-            self._missing, self._missing_is_final = missing, final
+            self._missing = missing, final
 
     def _apply(self, path: list[Block]) -> None:
         for at, block in enumerate(path, 1):
@@ -462,6 +448,7 @@ class Engine:
             self._commit(block)
             if block.header.flags == Flag.SEAL:
                 self.sealed = self._rounds.finalization or self._rounds.better
+                self.is_over = True
                 # A tail may be what made it final: whoever is shown the seal needs the tails too.
                 self._records += [tail.log() for tail in path[at:] if not tail.logged]
                 return
@@ -511,7 +498,7 @@ class Engine:
 
     def _entered(self) -> bool:
         """R4, R7, R8: any certificate of the current view or above ends it."""
-        if self._rounds.top_view < self.view:
+        if self._rounds.top_view < self._rounds.view:
             return False
         self._enter(self._rounds.top_view + 1)
         return True
@@ -552,7 +539,8 @@ class Engine:
     @property
     def _is_led(self) -> bool:
         """Whether the leader of the current view is one that nobody can convict, as far as is known."""
-        return self._rounds.is_trusted(self._validators.leader(self.view))
+        rounds = self._rounds
+        return not rounds.distrusted or rounds.is_trusted(self._validators.leader(rounds.view))
 
     def _unfounded(self, header: Header, body: Body) -> str:
         """Return what no state is needed to see: another chain, leader or ancestry (R2)."""
@@ -618,12 +606,12 @@ class Engine:
         """R1: the leader builds on the highest parent that it can prove."""
         self._rearm()
         self._unsettled = None
-        known = self._rounds.get(self.view)
+        known = self._rounds.get(self._rounds.view)
         if (
-            self._validators.leader(self.view) != self.me
-            or not self._is_led
-            or self._armed_ms is None
+            self._armed_ms is None
             or self._now.mono_ms < self._armed_ms
+            or self._validators.leader(self.view) != self.me
+            or not self._is_led
             or not self.may_vote(self.view)
             or not (self._work or self._rounds.open)
             or (known is not None and (known.nullify is not None or known.notarize is not None))
@@ -685,9 +673,10 @@ class Engine:
 
     def _rearm(self) -> None:
         """Wake when there is work, later when only the tip is open, else sleep (PROTOCOL 8)."""
-        known = self._rounds.get(self.view)
+        view = self._rounds.view
+        known = self._rounds.get(view)
         stirred = known is not None and (known.proposal is not None or self._rounds.pulled())
-        if known is not None and (known.nullify is not None or not self.may_vote(self.view)):
+        if known is not None and (known.nullify is not None or not self.may_vote(view)):
             stirred &= not self._outside.is_tired
         if self._work or stirred:
             armed_ms, deltas = self._now.mono_ms, RETRY_DELTAS
@@ -708,15 +697,16 @@ class Engine:
             return self._armed_ms
         deltas = ADVANCE_DELTAS
         if known is None or known.proposal is None:
-            leader = self._validators.leader(self.view)
+            leader = self._validators.leader(self._rounds.view)
             if leader != self.me and self._outside.peers[leader].silent:
                 return self._armed_ms
             deltas = LEAD_DELTAS
         # Views since the final one that were left without a block, or too late for one: a node that
         # is always too early makes finality impossible, though others go on without it.
-        fruitful = sum(known.nullify is None for known in self._rounds.open)
-        barren = max(self.view - 1 - self.final.view - fruitful, 0)
-        return self._armed_ms + backed_off(deltas * self.delta_ms, barren)
+        barren = self._rounds.view - 1 - self._chain.final.view
+        if barren:
+            barren = max(barren - sum(known.nullify is None for known in self._rounds.open), 0)
+        return self._armed_ms + backed_off(deltas * self.timing.delta_ms, barren)
 
     def _next_deadline(self) -> int | None:
         if self.is_over:
@@ -729,8 +719,9 @@ class Engine:
                 known = self._rounds.get(view)
                 if known is None or (known.nullify is None and known.finalize is None):
                     fires_ms = self._timeout_ms(known)
-        self._rules_ms, self._rules_delta_ms = fires_ms, self.delta_ms
-        spoken_ms = self._outside.deadline_ms(awake=self.awake, asks=self._unsettled is not None)
+        self._rules_ms, self._rules_delta_ms = fires_ms, self.timing.delta_ms
+        awake, asks = self._armed_ms is not None, self._unsettled is not None
+        spoken_ms = self._outside.deadline_ms(awake=awake, asks=asks)
         first = earliest(fires_ms, self._early_ms, spoken_ms)
         assert first is None or first > now_ms, f"a deadline of {now_ms - (first or 0)} ms ago"
         return first
@@ -740,8 +731,7 @@ class Engine:
     def _vote(self, kind: VoteKind, known: Round, about: Digest) -> None:
         """Sign a vote that was never signed before; with a proposal it goes out as its signature."""
         view = known.view
-        own = {NOTARIZE: known.notarize, NULLIFY: known.nullify, FINALIZE: known.finalize}
-        assert own[kind] is None, f"I1: second {kind.name} vote in view {view}"
+        assert known.own(kind) is None, f"I1: second {kind.name} vote in view {view}"
         assert kind is NOTARIZE or (known.nullify is None and known.finalize is None), "I2"
         assert kind is not FINALIZE or (
             known.notarization is not None and known.notarization.digest == about
@@ -750,26 +740,15 @@ class Engine:
         assert self.final.view < view <= self.view, f"I5: vote in view {view} of {self.view}"
         payload = self._electorate.payload(kind, view, about)
         kid = self._validators.kids[self.me]
-        message = signed_bytes(kid, Domain.VOTE, self._electorate.chain_id, payload)
+        message = signed_bytes(kid, VOTE, self._electorate.chain_id, payload)
         assert self._signer is not None, "who follows does not vote"
         vote_envelope = Envelope(kid, payload, self._signer.sign(message))
         envelope = build_envelope(kid, payload, vote_envelope.signature)
         vote = OwnVote(about, frame(Number.VOTE, envelope))
-        match kind:
-            case VoteKind.NOTARIZE:
-                known.notarize = vote
-            case VoteKind.NULLIFY:
-                known.nullify = vote
-            case VoteKind.FINALIZE:
-                known.finalize = vote
+        known.cast(kind, vote)
+        epoch = self._electorate.epoch
         self._records.append(
-            VoteLogged(
-                kind=kind,
-                epoch=self._electorate.epoch,
-                view=view,
-                digest=about,
-                envelope=envelope,
-            )
+            VoteLogged(kind=kind, epoch=epoch, view=view, digest=about, envelope=envelope)
         )
         data = vote.frame
         if kind is NOTARIZE and self._validators.leader(view) == self.me:
@@ -777,16 +756,26 @@ class Engine:
             assert block is not None, "a leader votes for its own block"
             proposal = Proposal(block.header_bytes, block.body_bytes, envelope)
             data = known.proposal_frame = frame(Number.PROPOSAL, proposal)
-        if self._outside.peers:
+        if self._outside.peers.others:
             self._effects.append(Send(None, data))
         self._rounds.count_own(kind, view, about, vote_envelope)
+
+    def _blame(self) -> None:
+        """Report what peers did wrong, and show those who seem to be two what they signed."""
+        for peer, fault in self._rounds.faults:
+            self._report(peer, fault)
+        self._rounds.faults.clear()
+        for signer, vote in self._rounds.accused:
+            # Whoever did not cast both has a twin, and stops when it learns of it.
+            self._outside.sends.append(Send(signer, frame(Number.VOTE, vote)))
+        self._rounds.accused.clear()
 
     def _report(self, peer: ValidatorIndex, fault: str) -> None:
         self._effects.append(Report(peer, fault))
 
     def _halt(self, why: str) -> None:
         if not self.halted:
-            self.halted = why
+            self.halted, self.is_over = why, True
             self._effects.append(Halt(why))
 
     def _persist(self) -> Persist:

@@ -19,8 +19,8 @@ def leaf_digest(data: bytes) -> Digest:
     return Digest(sha256(_LEAF + data).digest())
 
 
-def _node(left: bytes, right: bytes) -> Digest:
-    return Digest(sha256(_NODE + left + right).digest())
+def _node(left: bytes, right: bytes) -> bytes:
+    return sha256(_NODE + left + right).digest()
 
 
 def _seal(count: int, top: bytes) -> Digest:
@@ -83,16 +83,15 @@ class MerkleTree:
             if level + 1 == len(self._layers):
                 self._layers.append([])
             above = self._layers[level + 1]
-            parents = dict.fromkeys(index >> 1 for index in dirty)
-            above.extend([b""] * ((len(below) + 1) // 2 - len(above)))
+            parents = {index >> 1: None for index in dirty}
+            count = len(below)
+            if 2 * len(above) < count:
+                above.extend([b""] * ((count + 1) // 2 - len(above)))
             for parent in parents:
+                left = below[2 * parent]
                 right = 2 * parent + 1
                 # A lone last node moves up unchanged, as in RFC 9162.
-                above[parent] = (
-                    _node(below[2 * parent], below[right])
-                    if right < len(below)
-                    else below[2 * parent]
-                )
+                above[parent] = _node(left, below[right]) if right < count else left
             dirty = parents
             level += 1
         self._dirty = {}

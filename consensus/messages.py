@@ -5,6 +5,8 @@ A frame on a link is one byte, the message number, then its body: an envelope fo
 """
 
 import enum
+import functools
+from collections.abc import Sequence
 from typing import Annotated, NewType, TypeAlias
 
 import msgspec
@@ -18,10 +20,11 @@ from consensus.encoding import (
     decode_as,
     digest,
     encode,
+    encode_array,
     encode_uint,
 )
 from consensus.merkle import merkle_root
-from consensus.signing import Envelope, parse_envelope
+from consensus.signing import SIGNATURE_BYTES, Envelope, bstr_head, parse_envelope
 
 BlockHash = NewType("BlockHash", Digest)
 
@@ -38,6 +41,8 @@ TREES_MAX = 5 + 1_024
 LEAVES_PER_CHUNK_MAX = 1_024
 STEPS_PER_ANCHOR_MAX = 16
 CERTIFICATE_BYTES_MAX = 64 * 128 + 256
+VOTES_REMEMBERED = 1_024
+"""What votes say, of 60 bytes at most, that this process decodes once: 250 views of four voters."""
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Bitmap = Annotated[bytes, msgspec.Meta(min_length=1, max_length=16)]
@@ -325,7 +330,7 @@ RECORDS: dict[Number, type[Record]] = {
     Number.ANCHOR: Anchor,
 }
 _NUMBERS = {int(number): number for number in Number}
-ENVELOPES = (Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL)
+ENVELOPES = frozenset({Number.VOTE, Number.ACTION, Number.ACK, Number.REVEAL})
 
 
 def parse_frame(frame: bytes) -> tuple[Number, Message]:
@@ -335,13 +340,12 @@ def parse_frame(frame: bytes) -> tuple[Number, Message]:
     number = _NUMBERS.get(frame[0])
     if number is None:
         raise DecodeError(f"message number {frame[0]} is not known")
-    body = frame[1:]
     if number in ENVELOPES:
-        return number, parse_envelope(body)
+        return number, parse_envelope(frame[1:])
     record = RECORDS.get(number)
     if record is None:
         raise DecodeError(f"message {number.name} does not belong on a table link")
-    return number, decode_as(body, record)  # type: ignore[return-value]
+    return number, decode_as(frame[1:], record)  # type: ignore[return-value]
 
 
 def frame(number: Number, body: "Record | bytes") -> bytes:
@@ -368,13 +372,29 @@ def body_leaves(body: Body) -> list[bytes]:
     ]
 
 
+KINDS = {int(kind): kind for kind in VoteKind}
+"""The kinds of votes by their number: a dictionary finds a member faster than an Enum does."""
 _VOTE_HEAD = b"\x84"
 """An array of four."""
-_DIGEST_HEAD = b"\x58\x20"
-"""A byte string of 32."""
+_CERTIFICATE_HEAD = b"\x86"
+"""An array of six."""
+_DIGEST_HEAD, _SIGNATURE_HEAD = bstr_head(32), bstr_head(SIGNATURE_BYTES)
 
 
 def vote_payload(kind: VoteKind, epoch: int, view: int, about: bytes) -> bytes:
     """Return the bytes that a vote signs, a `VotePayload`; certificates rebuild them."""
     kind_epoch_view = encode_uint(kind) + encode_uint(epoch) + encode_uint(view)
     return _VOTE_HEAD + kind_epoch_view + _DIGEST_HEAD + about
+
+
+@functools.lru_cache(VOTES_REMEMBERED)
+def parse_vote(payload: bytes) -> VotePayload:
+    """Return what a vote says; raises `DecodeError`. All who hear of it have the same bytes."""
+    return decode_as(payload, VotePayload)
+
+
+def certificate_bytes(payload: bytes, signers: bytes, signatures: Sequence[bytes]) -> bytes:
+    """Return the encoding of a `Certificate` of what a vote says: the same fields, then by whom."""
+    statement = payload[len(_VOTE_HEAD) :]
+    signed = encode_array([_SIGNATURE_HEAD + signature for signature in signatures])
+    return b"".join((_CERTIFICATE_HEAD, statement, bstr_head(len(signers)), signers, signed))

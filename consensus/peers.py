@@ -4,14 +4,14 @@ Only what came over a peer's own link counts, so nothing here is verified, and a
 a certificate that it might have missed.
 """
 
-from collections.abc import Iterator
-
 from consensus.messages import VoteKind
 from consensus.validators import ValidatorIndex
 
 ANSWER_BYTES_PER_MS = 16 << 10
 ANSWER_BURST_MS = 1_000
 """Blocks are served to one peer at 16 MB/s after a burst of as much; more requests are dropped."""
+
+_FINALIZE = VoteKind.FINALIZE
 
 
 class Peer:
@@ -35,25 +35,24 @@ class Peers:
 
     def __init__(self, parties: int, me: ValidatorIndex) -> None:
         """Know nothing of anybody."""
-        self._peers = [Peer() for _ in range(parties)]
+        self._peers: list[Peer] = []
         self.me = me
         self._turn = me
-
-    def __bool__(self) -> bool:
-        return len(self._peers) > 1
+        self.others: tuple[tuple[ValidatorIndex, Peer], ...] = ()
+        """Every peer with its index, in order."""
+        self.grow(parties)
 
     def grow(self, parties: int) -> None:
         """Take in parties that joined behind the known ones."""
         self._peers += [Peer() for _ in range(parties - len(self._peers))]
+        self.others = tuple(
+            (ValidatorIndex(index), peer)
+            for index, peer in enumerate(self._peers)
+            if index != self.me
+        )
 
     def __getitem__(self, index: int) -> Peer:
         return self._peers[index]
-
-    def others(self) -> Iterator[tuple[ValidatorIndex, Peer]]:
-        """Yield every peer with its index, in order."""
-        for index, peer in enumerate(self._peers):
-            if index != self.me:
-                yield ValidatorIndex(index), peer
 
     def next_turn(self) -> ValidatorIndex:
         """Return the peers one after the other, for ever; there must be one."""
@@ -70,7 +69,7 @@ class Peers:
     def voted(self, index: ValidatorIndex, kind: int, view: int) -> None:
         """A peer sent its vote: it is in that view, or has seen its notarization."""
         peer = self._peers[index]
-        if kind == VoteKind.FINALIZE:
+        if kind == _FINALIZE:
             peer.final_view = max(peer.final_view, view)
             view += 1
         peer.view = max(peer.view, view)

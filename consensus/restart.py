@@ -53,14 +53,14 @@ def resume(
         # The block that the epoch begins on is view 0 here and needs no certificate.
         at = (final.view, final.hash)
         if at == (chain.final.view, chain.final.hash) and final.certificate:
-            held = Held(FINALIZE, final.view, final.hash, final.certificate)
+            held = Held(FINALIZE, final.view, Digest(final.hash), final.certificate)
             rounds.finalized(chain.final, held)
     _restore_open(chain, rounds, logged, epoch)
     for record in records:
         match record:
             case CertificateLogged() if record.epoch == epoch and record.view > chain.final.view:
                 kind = VoteKind(record.kind)
-                rounds.restore(Held(kind, record.view, record.digest, record.certificate))
+                rounds.restore(Held(kind, record.view, Digest(record.digest), record.certificate))
             case VoteLogged() if record.epoch == epoch and record.view > chain.final.view:
                 _restore_vote(chain, rounds, record, me)
             case _:

@@ -7,10 +7,11 @@ only at what is held and the order in which messages came does not matter.
 
 from dataclasses import dataclass
 
-from consensus.chain import Block, Tip, parse_block
+from consensus.chain import Block, Tip, join_block
 from consensus.encoding import DecodeError, Digest, decode_as, encode
 from consensus.evidence import OffenceKind, build_evidence, offence_of
 from consensus.messages import (
+    KINDS,
     NO_DIGEST,
     BlockHash,
     Body,
@@ -18,8 +19,8 @@ from consensus.messages import (
     Header,
     Proposal,
     VoteKind,
-    VotePayload,
     block_hash,
+    parse_vote,
 )
 from consensus.signing import Domain, Envelope, build_envelope, parse_envelope
 from consensus.validators import ValidatorIndex
@@ -81,6 +82,21 @@ class Round:
         self.nullification: Held | None = None
         self.finalization: Held | None = None
 
+    def own(self, kind: VoteKind) -> OwnVote | None:
+        """Return the vote of this kind that this node cast."""
+        if kind is NOTARIZE:
+            return self.notarize
+        return self.finalize if kind is FINALIZE else self.nullify
+
+    def cast(self, kind: VoteKind, vote: OwnVote) -> None:
+        """Take note of a vote of this node."""
+        if kind is NOTARIZE:
+            self.notarize = vote
+        elif kind is FINALIZE:
+            self.finalize = vote
+        else:
+            self.nullify = vote
+
     def certificates(self) -> list[Held]:
         """Return what settles this view, the strongest first."""
         held = (self.finalization, self.notarization, self.nullification)
@@ -123,7 +139,7 @@ class Rounds:
         self.accused: list[tuple[ValidatorIndex, bytes]] = []  # votes to be shown to their signer
         self.known_from = final.view  # own votes of higher views that are held here are all known
         self.forgotten: list[tuple[VoteKind, int]] = []  # signed by the own key, not by this node
-        self._distrusted = 0  # mask of those of whom there is a proof of fault
+        self.distrusted = 0  # mask of those of whom there is a proof of fault
 
     def get(self, view: int) -> Round | None:
         """Return what is known of a view, if anything is."""
@@ -138,13 +154,14 @@ class Rounds:
 
     def distrust(self, validator: ValidatorIndex) -> None:
         """Give a validator no turn from now on: there is a proof against it."""
-        self.noted |= not self._distrusted >> validator & 1
-        self._distrusted |= 1 << validator
+        self.noted |= not self.distrusted >> validator & 1
+        self.distrusted |= 1 << validator
 
     def is_trusted(self, validator: ValidatorIndex) -> bool:
         """Say whether a validator may lead: there is no proof against it, or against everybody."""
-        everybody = (1 << self._validators.n) - 1
-        return not self._distrusted >> validator & 1 or self._distrusted == everybody
+        if not self.distrusted >> validator & 1:
+            return True
+        return self.distrusted == (1 << self._validators.n) - 1
 
     def has_own_votes(self) -> bool:
         """Say whether this node voted above the final block."""
@@ -197,7 +214,7 @@ class Rounds:
             kind, view, about = statement.kind, statement.view, statement.digest
         else:
             try:
-                vote = decode_as(payload, VotePayload)
+                vote = parse_vote(payload)
             except DecodeError:
                 self.faults.append((sender, "vote of no known form"))
                 return None
@@ -206,7 +223,7 @@ class Rounds:
             if (vote.kind == NULLIFY) != (vote.digest == NO_DIGEST):
                 self.faults.append((sender, "vote that names a block where there is none"))
                 return None
-            kind, view, about = VoteKind(vote.kind), vote.view, Digest(vote.digest)
+            kind, view, about = KINDS[vote.kind], vote.view, Digest(vote.digest)
         signer = self._validators.index_of_kid.get(envelope.kid)
         if signer is None:
             self.faults.append((sender, "vote of a stranger"))
@@ -216,8 +233,8 @@ class Rounds:
             if view > self.known_from and is_held and not self._is_own(kind, view, about):
                 self._note_forgotten(kind, view, payload, envelope.signature)
             return signer, kind, view
-        least = max(self.final.view - VIEWS_KEPT, self.view - VOTE_VIEWS_MAX)
-        if least < view <= self.view + 1:
+        top = self.view
+        if self.final.view - VIEWS_KEPT < view <= top + 1 and view > top - VOTE_VIEWS_MAX:
             self._count(kind, view, about, envelope, signer, sender=sender)
         return signer, kind, view
 
@@ -226,7 +243,7 @@ class Rounds:
         known = self._rounds.get(view)
         if known is None:
             return False
-        own = {NOTARIZE: known.notarize, NULLIFY: known.nullify, FINALIZE: known.finalize}[kind]
+        own = known.own(kind)
         return own is not None and own.digest == about
 
     def _note_forgotten(
@@ -271,7 +288,7 @@ class Rounds:
                 self._accuse(known.tally, statement, other, signer)
         if statement.view <= self.final.view:
             return
-        count = statement.count
+        count = statement.voters.bit_count()
         if count >= self._validators.q:
             if _slot(known, statement.kind) is None:
                 self._ripe.append(statement)
@@ -340,7 +357,7 @@ class Rounds:
         One that contradicts what is known of its view proves faults of its signers, also where the
         view is settled.
         """
-        kind, view = VoteKind(certificate.kind), certificate.view
+        kind, view = KINDS[certificate.kind], certificate.view
         if certificate.epoch != self._electorate.epoch:
             return True
         if view == self.final.view and self.finalization is None:
@@ -365,7 +382,8 @@ class Rounds:
             signers = int.from_bytes(certificate.signers, "little")
             if signers >> self._me & 1 and not self._is_own(kind, view, certificate.digest):
                 self._note_forgotten(kind, view, payload)
-            self._hold(known, Held(kind, view, certificate.digest, data or encode(certificate)))
+            about = Digest(certificate.digest)
+            self._hold(known, Held(kind, view, about, data or encode(certificate)))
         return True
 
     def _note_final(self, certificate: Certificate, data: bytes) -> bool:
@@ -391,21 +409,20 @@ class Rounds:
         self._hold(self.at(held.view), held)
 
     def _hold(self, known: Round, held: Held) -> None:
-        match held.kind:
-            case VoteKind.NOTARIZE:
-                known.notarization = held
-                self.open.append(known)
-                self.open.sort(key=lambda one: one.view)
-            case VoteKind.NULLIFY:
-                known.nullification = held
-                leader = self._leader(held.view)
-                statement = known.tally.nullify
-                if statement is not None and not statement.voters >> leader & 1:
-                    self.silent.append(leader)
-            case VoteKind.FINALIZE:
-                known.finalization = held
-                if self.better is None or self.better.view < held.view:
-                    self.better = held
+        if held.kind is NOTARIZE:
+            known.notarization = held
+            self.open.append(known)
+            self.open.sort(key=lambda one: one.view)
+        elif held.kind is FINALIZE:
+            known.finalization = held
+            if self.better is None or self.better.view < held.view:
+                self.better = held
+        else:
+            known.nullification = held
+            leader = self._leader(held.view)
+            statement = known.tally.nullify
+            if statement is not None and not statement.voters >> leader & 1:
+                self.silent.append(leader)
         self.top_view = max(self.top_view, held.view)
         self.fresh.append(held)
         self.noted = True
@@ -418,13 +435,12 @@ class Rounds:
         if self.better is not None and self.better.view <= final.view:
             self.better = None
         self.open = [known for known in self.open if known.view > final.view]
-        for view in [view for view in self._rounds if view <= final.view]:
-            known = self._rounds[view]
-            known.proposal, known.proposal_frame = None, b""
-            if view <= final.view - VIEWS_KEPT:
-                for payload in known.tally.statements:
-                    self._statements.pop(payload, None)
-                del self._rounds[view]
+        for view in [view for view in self._rounds if view <= final.view - VIEWS_KEPT]:
+            for payload in self._rounds.pop(view).tally.statements:
+                self._statements.pop(payload, None)
+        for known in self._rounds.values():
+            if known.proposal is not None and known.view <= final.view:
+                known.proposal, known.proposal_frame = None, b""
 
     # Proposals.
 
@@ -452,7 +468,7 @@ class Rounds:
             if view <= self.view and not self._wants(view, known, named):
                 self._count(NOTARIZE, view, named, envelope, leader, sender=None)
                 return None
-            block = parse_block(proposal.header, proposal.body)
+            block = join_block(named, header, proposal.header, proposal.body)
         except DecodeError:
             self.faults.append((sender, "proposal that does not parse"))
             return None
@@ -536,7 +552,7 @@ class Rounds:
             or certificate.digest != about
         ):
             return False
-        kind = VoteKind(certificate.kind)
+        kind = KINDS[certificate.kind]
         if view > self.final.view and (known is None or _slot(known, kind) is None):
             return self.note_certificate(certificate, data)
         payload = self._electorate.payload(kind, view, about)
@@ -566,7 +582,7 @@ class Rounds:
                 return
             kid = self._validators.kids[signer]
             halves.append(build_envelope(kid, half.payload, half.signatures[signer]))
-        votes = [decode_as(half.payload, VotePayload) for half in (statement, other)]
+        votes = [parse_vote(half.payload) for half in (statement, other)]
         kind = offence_of(*votes)
         assert kind is not None, "votes that are opposed exclude each other"
         if (signer, kind) not in self._proved:
@@ -579,10 +595,6 @@ class Rounds:
 
 
 def _slot(known: Round, kind: VoteKind) -> Held | None:
-    match kind:
-        case VoteKind.NOTARIZE:
-            return known.notarization
-        case VoteKind.NULLIFY:
-            return known.nullification
-        case VoteKind.FINALIZE:
-            return known.finalization
+    if kind is NOTARIZE:
+        return known.notarization
+    return known.finalization if kind is FINALIZE else known.nullification

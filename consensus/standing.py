@@ -60,7 +60,7 @@ def standing_of(
         fetching=fetching,
         behind=tuple(
             index
-            for index, peer in peers.others()
+            for index, peer in peers.others
             if index < validators.n and peer.final_view < rounds.final.view
         ),
     )

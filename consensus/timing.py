@@ -82,7 +82,8 @@ class Timing:
 
     def table_clock(self, now: Now) -> int:
         """Return wall milliseconds of the table: the own clock moved to the peers' median."""
-        return max(now.wall_ms + self._offset_ms, 0)
+        wall_ms = now.wall_ms + self._offset_ms
+        return max(0, wall_ms)
 
     def _median(self) -> int:
         """Return the lower median offset of those who answered, once they are a quorum with us.

@@ -5,12 +5,13 @@ may wait unverified until a quorum needs it; any other is verified before it is 
 can fill an honest signer's place with a bad signature.
 """
 
-from consensus.encoding import Digest, encode
-from consensus.messages import Certificate, VoteKind, vote_payload
+from consensus.encoding import Digest
+from consensus.messages import KINDS, Certificate, VoteKind, certificate_bytes, vote_payload
 from consensus.signing import Domain, Verify, signed_bytes
 from consensus.validators import ValidatorIndex, Validators
 
 NOTARIZE, NULLIFY, FINALIZE = VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE
+VOTE = Domain.VOTE
 
 
 class Electorate:
@@ -32,7 +33,7 @@ class Electorate:
     def check(self, signer: int, payload: bytes, signature: bytes) -> bool:
         """Say whether a validator signed a vote."""
         validators = self.validators
-        message = signed_bytes(validators.kids[signer], Domain.VOTE, self.chain_id, payload)
+        message = signed_bytes(validators.kids[signer], VOTE, self.chain_id, payload)
         return self._verify(validators.keys[signer], message, signature)
 
 
@@ -41,11 +42,11 @@ class Held:
 
     __slots__ = ("data", "digest", "kind", "view")
 
-    def __init__(self, kind: VoteKind, view: int, about: bytes, data: bytes) -> None:
+    def __init__(self, kind: VoteKind, view: int, about: Digest, data: bytes) -> None:
         """Keep the statement and its proof."""
         self.kind = kind
         self.view = view
-        self.digest = Digest(about)
+        self.digest = about
         self.data = data
 
 
@@ -191,15 +192,9 @@ class Tally:
             chosen |= bit
             signatures.append(statement.signatures[bit.bit_length() - 1])
         assert chosen.bit_count() == validators.q, "too few votes for a certificate"
-        record = Certificate(
-            statement.kind,
-            self._electorate.epoch,
-            self.view,
-            statement.digest,
-            chosen.to_bytes((validators.n + 7) // 8, "little"),
-            tuple(signatures),
-        )
-        return Held(statement.kind, self.view, statement.digest, encode(record))
+        signers = chosen.to_bytes((validators.n + 7) // 8, "little")
+        data = certificate_bytes(statement.payload, signers, signatures)
+        return Held(statement.kind, self.view, statement.digest, data)
 
     def accept(self, certificate: Certificate, payload: bytes) -> Statement | None:
         """Count the votes of a certificate of this view if it is valid, else None.
@@ -233,7 +228,7 @@ class Tally:
     def _merge(
         self, certificate: Certificate, payload: bytes, mask: int, signers: list[ValidatorIndex]
     ) -> Statement:
-        kind = VoteKind(certificate.kind)
+        kind = KINDS[certificate.kind]
         statement = self.statements.get(payload)
         if statement is None:
             statement = self._say(kind, certificate.digest, payload)

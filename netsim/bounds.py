@@ -91,7 +91,7 @@ def _agreement(engine: Engine, voters: int, open_views: int) -> Found:
             voters * STATEMENTS_MAX,
         )
     yield "statements are remembered", len(rounds._statements), statements
-    yield "questions are open", len(engine._timing._questions), QUESTIONS_MAX
+    yield "questions are open", len(engine.timing._questions), QUESTIONS_MAX
     fetcher = engine._outside.fetcher
     yield "blocks are not sought again", len(fetcher._barren), open_views
     if (fetch := fetcher._fetch) is not None:

@@ -33,6 +33,7 @@ class Mutation(enum.IntEnum):
     """Some bit differs. Whoever carries frames over secured links drops it and notes a fault."""
 
 
+_INTACT = Mutation.INTACT  # said of nearly every frame, and a member of an Enum is found slowly
 Delivery = tuple[int, Mutation]
 """When, in microseconds, and in which state."""
 
@@ -239,8 +240,8 @@ class Fabric:
         in the middle of it.
         """
         if self._free and self._mesh:
-            at_us = now_us + self.links.latency.draw(self._rng)
-            return ((max(at_us, now_us), Mutation.INTACT),)
+            latency_us = self.links.latency.draw(self._rng)
+            return ((now_us + latency_us if latency_us > 0 else now_us, _INTACT),)
         pair = (a, b)
         if pair in self.blocked:
             self.tolls.blocked += 1

@@ -260,7 +260,8 @@ class Clock:
         mono_ms = now_ms + now_ms * self.drift_ppm // PPM if self.drift_ppm else now_ms
         if self.frozen_ms is not None:
             return Now(mono_ms, self.frozen_ms)
-        return Now(mono_ms, max(WALL_MS_START + mono_ms + self.offset_ms, 0))
+        wall_ms = WALL_MS_START + mono_ms + self.offset_ms
+        return Now(mono_ms, max(0, wall_ms))
 
     def when(self, mono_ms: int) -> int:
         """Return the first virtual time at which the monotonic clock shows this."""

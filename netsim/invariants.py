@@ -32,8 +32,8 @@ from consensus.messages import (
     Number,
     Proposal,
     VoteKind,
-    VotePayload,
     block_hash,
+    parse_vote,
     vote_payload,
 )
 from consensus.signing import Domain, KeyId, PublicKey, Verify, parse_envelope, signed_bytes
@@ -49,6 +49,9 @@ class ViolatedError(AssertionError):
     """An invariant does not hold; the text names it."""
 
 
+_VOTE, _PROPOSAL, _CERTIFICATE = map(int, (Number.VOTE, Number.PROPOSAL, Number.CERTIFICATE))
+_EXCLUDED = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}
+"""What nobody says of a view beside it."""
 Round: TypeAlias = tuple[int, int]
 """An epoch and a view in it."""
 _Stated: TypeAlias = tuple[int, Round, bytes]
@@ -165,14 +168,16 @@ class Invariants:
         """Check one effect; raises `ViolatedError`."""
         if host in self.byzantine:
             return
+        if isinstance(effect, Send):
+            number = effect.frame[0]
+            if number == _VOTE:
+                self._sent_vote(host, effect.frame[1:])
+            elif number == _PROPOSAL:
+                self._sent_vote(host, decode_as(effect.frame[1:], Proposal).vote)
+            elif number == _CERTIFICATE:
+                self._valid("G1", host, "sends", effect.frame[1:])
+            return
         match effect:
-            case Send(_, data):
-                if data[0] == Number.VOTE:
-                    self._sent_vote(host, data[1:])
-                elif data[0] == Number.PROPOSAL:
-                    self._sent_vote(host, decode_as(data[1:], Proposal).vote)
-                elif data[0] == Number.CERTIFICATE:
-                    self._valid(f"G1 host {host} sends", data[1:])
             case Persist(records):
                 final = -1
                 # With its whole state beside it a final block may stand far above the last one.
@@ -227,7 +232,7 @@ class Invariants:
             case VoteLogged():
                 self._vote(host, record, final)
             case CertificateLogged():
-                self._valid(f"G1 host {host} stores", record.certificate)
+                self._valid("G1", host, "stores", record.certificate)
                 key = (host, (record.epoch, record.view), record.kind)
                 if self._own_certificates.setdefault(key, record.digest) != record.digest:
                     raise ViolatedError(f"G1 host {host} stores two certificates of one view")
@@ -242,10 +247,7 @@ class Invariants:
         round_, kind = (record.epoch, record.view), VoteKind(record.kind)
         if self._durable.setdefault((host, round_, kind), record.digest) != record.digest:
             raise ViolatedError(f"I1 host {host} votes {kind.name} twice in {round_}")
-        excluded = {
-            VoteKind.NULLIFY: VoteKind.FINALIZE,
-            VoteKind.FINALIZE: VoteKind.NULLIFY,
-        }.get(kind)
+        excluded = _EXCLUDED.get(kind)
         if excluded is not None and (host, round_, excluded) in self._durable:
             raise ViolatedError(f"I2 host {host} nullifies and finalizes {round_}")
         if kind is VoteKind.FINALIZE:
@@ -259,7 +261,7 @@ class Invariants:
 
     def _sent_vote(self, host: int, data: bytes) -> None:
         envelope = parse_envelope(data)
-        vote = decode_as(envelope.payload, VotePayload)
+        vote = parse_vote(envelope.payload)
         signer = self._electorates[vote.epoch].index_of_kid[envelope.kid]
         if self._hosts[vote.epoch][signer] != host:
             return
@@ -269,11 +271,12 @@ class Invariants:
         if self._sent.setdefault(key, data) != data:
             raise ViolatedError(f"I6 host {host} sends other bytes for its vote of {vote.view}")
 
-    def _valid(self, who: str, data: bytes) -> _Stated:
+    def _valid(self, rule: str, host: int, does: str, data: bytes) -> _Stated:
         """Check a certificate with all its signatures, and against all others ever seen."""
         known = self._proved.get(data)
         if known is not None:
             return known
+        who = f"{rule} host {host} {does}"
         try:
             certificate = decode_as(data, Certificate)
         except DecodeError as error:
@@ -315,13 +318,13 @@ class Invariants:
         sealed = header.flags == Flag.SEAL
         self._final_rounds[host] = (header.epoch + 1, 0) if sealed else (header.epoch, header.view)
         if record.certificate:
-            self._proven(f"G3 host {host} stores", record.certificate, header, record.hash)
+            self._proven(host, record.certificate, header, record.hash)
 
-    def _proven(self, who: str, data: bytes, header: Header, hash_: bytes) -> None:
+    def _proven(self, host: int, data: bytes, header: Header, hash_: bytes) -> None:
         """A final block is proved by its own certificate, and was notarized before."""
         round_ = (header.epoch, header.view)
-        if self._valid(who, data) != (VoteKind.FINALIZE, round_, hash_):
-            raise ViolatedError(f"{who} a final block with another's certificate")
+        if self._valid("G3", host, "stores", data) != (VoteKind.FINALIZE, round_, hash_):
+            raise ViolatedError(f"G3 host {host} stores a final block with another's certificate")
         if not self._is_notarized(round_, hash_):
             raise ViolatedError(f"G3 {round_} is final and not notarized")
 

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from consensus.effects import Committed, Halt, Now, Persist, Report, RequestEntropy, Send
 from consensus.messages import Number
@@ -31,6 +32,8 @@ BATCH_FRAMES_MAX = 100
 _FIRSTS_MAX = 1 << 40
 _CALL, _MAIL, _TIMER = 0, 1, 2
 _FRAME, _DEADLINE, _ENTROPY, _PEER_UP, _START = range(5)
+_INTACT = Mutation.INTACT  # asked of each frame, and a member of an Enum is found slowly
+_VOTE, _CERTIFICATE = int(Number.VOTE), int(Number.CERTIFICATE)
 
 
 @dataclass(slots=True)
@@ -234,13 +237,12 @@ class Network:
                     return
                 late_us += host.write_us
             self._observe(index, effect)
+            if isinstance(effect, Send):
+                dialect = self.dialects.get(index) if self.dialects else None
+                for said in (effect.frame,) if dialect is None else dialect.words(effect.frame):
+                    self._send(index, effect.to, said, late_us)
+                continue
             match effect:
-                case Send(to, data):
-                    dialect = self.dialects.get(index) if self.dialects else None
-                    for said in (data,) if dialect is None else dialect.words(data):
-                        self._send(index, to, said, late_us)
-                case Persist():
-                    pass
                 case Committed(height):
                     self.counts.blocks = max(self.counts.blocks, height)
                 case RequestEntropy(size):
@@ -251,7 +253,7 @@ class Network:
                     self.crash(index, f"halted: {reason}")
                     return
                 case _:
-                    pass  # news for whoever observes
+                    pass  # stored already, or news for whoever observes
         if late_us:
             self._busy(host, late_us)
         for size in asked:
@@ -271,8 +273,11 @@ class Network:
         due_ms = host.node.deadline_ms
         if due_ms is None:
             return
-        due_ms = max(host.clock.when(due_ms), self.now_ms)
-        if host.timer_ms is None or due_ms < host.timer_ms:
+        due_ms, timer_ms = host.clock.when(due_ms), host.timer_ms
+        if timer_ms is not None and due_ms >= timer_ms:
+            return
+        due_ms = max(due_ms, self.now_ms)
+        if timer_ms is None or due_ms < timer_ms:
             host.timer_ms = due_ms
             self._push(due_ms, _TIMER, index)
 
@@ -288,19 +293,19 @@ class Network:
             host.timer_ms = host.frozen_until_ms
             self._push(host.frozen_until_ms, _TIMER, index)
             return
-        now, due_ms = self.clock(index), node.deadline_ms
-        if due_ms is not None and due_ms <= now.mono_ms:
-            self.trace.input(self.now_ms, index, _DEADLINE, 1)
-            if host.cost_us:
-                self._busy(host, host.cost_us)
-            try:
-                effects = node.handle_deadline(now)
-            except DiskError as error:
-                self.crash(index, str(error))
-                return
-            self.perform(index, effects)
-        else:
+        due_ms = node.deadline_ms
+        if due_ms is None or host.clock.when(due_ms) > self.now_ms:
             self._set_timer(index)
+            return
+        self.trace.input(self.now_ms, index, _DEADLINE, 1)
+        if host.cost_us:
+            self._busy(host, host.cost_us)
+        try:
+            effects = node.handle_deadline(host.clock.now(self.now_ms))
+        except DiskError as error:
+            self.crash(index, str(error))
+            return
+        self.perform(index, effects)
 
     # Frames.
 
@@ -315,16 +320,16 @@ class Network:
         counts, number = self.counts, data[0]
         counts.frames += frames
         counts.bytes += frames * len(data)
-        if number == Number.VOTE:
+        if number == _VOTE:
             counts.votes += frames
-        elif number == Number.CERTIFICATE:
+        elif number == _CERTIFICATE:
             counts.certificates += frames
 
     def transmit(self, index: int, peer: int, data: bytes, late_us: int = 0) -> None:
         """Put one frame on a link, as an adversary may as well."""
         if self.drops is not None and self.drops(index, peer, data):
             return
-        outbox = self._outboxes.get((index, peer))
+        outbox = self._outboxes.get((index, peer)) if self._outboxes else None
         if outbox is not None:
             self._keep(outbox, data)
         elif not self._put(index, peer, data, late_us):
@@ -365,18 +370,19 @@ class Network:
         if not arrives:
             self.trace.message(self.now_ms, index, peer, -1, data)
         for at_us, state in arrives or ():
-            if state is Mutation.CORRUPT:
+            if state is not _INTACT:
                 # The link's own protection finds it and ends the link, which comes up again.
                 self.trace.message(self.now_ms, index, peer, -1, data)
-                self.at(at_us // US_PER_MS, lambda: self._relink(index, peer))
+                self.at(at_us // US_PER_MS, partial(self._relink, index, peer))
                 continue
             when_ms = -(-at_us // US_PER_MS)
             self.trace.message(self.now_ms, index, peer, when_ms, data)
-            batch = self._mail[peer].get(when_ms)
-            if batch is None:
-                self._post(when_ms, peer, [(ValidatorIndex(index), data)])
+            mail = self._mail[peer]
+            if when_ms in mail:
+                mail[when_ms].append((ValidatorIndex(index), data))
             else:
-                batch.append((ValidatorIndex(index), data))
+                mail[when_ms] = [(ValidatorIndex(index), data)]
+                self._push(when_ms, _MAIL, peer)
         return True
 
     def _relink(self, index: int, peer: int) -> None:
@@ -411,7 +417,7 @@ class Network:
             if self.heard is not None:
                 self.heard(index, part)
             try:
-                effects = node.receive(part, self.clock(index))
+                effects = node.receive(part, host.clock.now(self.now_ms))
             except DiskError as error:
                 self.crash(index, str(error))
                 return

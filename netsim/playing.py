@@ -1,5 +1,6 @@
 """Simulated craps tables: whole replicas, with players who sit, bet, are ready and throw."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -7,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from consensus.effects import Persist, SealLogged, Send
 from consensus.encoding import Digest, decode_as, digest, encode
-from consensus.messages import Body, Header
+from consensus.messages import Body, Header, parse_frame
 from consensus.signing import (
     Domain,
     PublicKey,
@@ -32,6 +33,7 @@ from node.descriptor import (
     build_descriptor,
     chain_id_of,
 )
+from node.effects import Answer, Played, Rebased, Submission
 from node.epoch import EpochKeys, Floor
 from node.execution import Terms
 from node.game.craps.bets import Kind
@@ -40,12 +42,14 @@ from node.game.params import GameParams, encode_params
 from node.game.receipts import BlockResult, Receipt, RollResult
 from node.membership import Admit, Member, founder
 from node.mempool import AnyOperation
-from node.replica import Answer, Played, Rebased, Replica, Setup, Submission
+from node.replica import Replica, Setup
 
 CHAIN_ID = digest("simulated", b"craps")
 CRAPS = 1
 THINK_MS = 400
 """How often a simulated player looks at the table."""
+PARSED_MAX = 512
+"""Frames of a table whose message is remembered: it goes to several nodes within moments."""
 
 MakeNetwork: TypeAlias = Callable[
     [int, Callable[[int, Disk], Simulated], Callable[[int, object], None]], Network
@@ -103,6 +107,7 @@ class PlayingTable:
             self._make_signer, self.verify = scheme.make, scheme.verify
         elif signatures == "memo":
             self.verify = remembering(verify)
+        self._parse = functools.lru_cache(PARSED_MAX)(parse_frame)
         self._adversaries = dict(adversaries or {})
         self._make_members(chain_id, n, newcomers)
         self._voters = tuple(range(n))
@@ -217,6 +222,7 @@ class PlayingTable:
             keys=EpochKeys(vote, self._boxes[index]),
             make_signer=self._make_signer,
             verify=self.verify,
+            parse=self._parse,
         )
         floor = self.floors.get(index, disk.floor)
         replica = Replica(setup, tuple(disk.records), disk.block, floor)
@@ -258,9 +264,9 @@ class PlayingTable:
         if isinstance(effect, Persist) and SealLogged in map(type, effect.records):
             self._note_epoch(self.replicas[host])
         self.invariants.observe(host, effect)
+        if isinstance(effect, Send):  # nearly always
+            return
         match effect:
-            case Send() | Persist():
-                pass
             case Answer():
                 self.answers[host].append(effect)
             case Played(height, result):

@@ -6,11 +6,13 @@ one begins, and what is left of it is what it came to: memory does not grow with
 what a run comes to does not depend on who ran which table.
 """
 
+import gc
 import os
 import selectors
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -23,6 +25,9 @@ from netsim.world import TableRun
 
 WINDOW_MS = 1_000
 """A table tells how far it is after so much virtual time."""
+YOUNG_MAX = 50_000
+"""Objects, some MB of them, after which Python looks for rings among the new ones; 700 is its own
+choice. A table makes few rings and is one itself, which is found as a whole once it is over."""
 _WORKER = "from netsim.shares import work; work()"
 
 Tell = Callable[[int, int], None]
@@ -59,7 +64,7 @@ def run_table(resolved: Scenario, table: int, order: Order, tell: Tell) -> Ended
     """Run one table to its end, or up to the time that is asked for."""
     keep = order.keep if order.kept_table in {None, table} else 0
     until_ms = order.until_ms
-    with sealed():
+    with sealed(), _rarely_collected():
         one = TableRun(resolved, order.seed, table, keep=keep)
         now_ms = 0
         while not one.is_done and now_ms != until_ms:
@@ -69,6 +74,16 @@ def run_table(resolved: Scenario, table: int, order: Order, tell: Tell) -> Ended
             one.advance(now_ms)
             tell(table, now_ms)
         return one.ended()
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    young, *older = gc.get_threshold()
+    gc.set_threshold(YOUNG_MAX, *older)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, *older)
 
 
 def run_here(resolved: Scenario, order: Order, tell: Tell) -> Iterator[Ended]:

@@ -14,6 +14,8 @@ DIGEST_BYTES = 16
 CHECKPOINT_EVENTS = 10_000
 """Two runs that differ are compared by these first: where they part is found in seconds."""
 _HEAD = Struct(">QHHI")
+_UNHASHED_BYTES_MAX = 1 << 16
+"""What happened is hashed in pieces of about this size: hashing each happening alone costs more."""
 NAMES = {number.value: number.name.lower() for number in Number}
 
 
@@ -32,7 +34,16 @@ class Happening(NamedTuple):
 class Trace:
     """Hashes everything, and keeps the last `keep` happenings if it is asked to."""
 
-    __slots__ = ("_hash", "_kept", "checkpoints", "events", "keep", "marks")
+    __slots__ = (
+        "_checkpoint",
+        "_hash",
+        "_kept",
+        "_unhashed",
+        "checkpoints",
+        "events",
+        "keep",
+        "marks",
+    )
 
     def __init__(self, keep: int = 0) -> None:
         """Keep nothing, or the last so many happenings."""
@@ -43,11 +54,15 @@ class Trace:
         """How often the run went through what a scenario may ask for."""
         self.checkpoints: list[str] = []
         self._hash = blake2b(digest_size=DIGEST_BYTES)
+        self._unhashed = bytearray()
+        self._checkpoint = CHECKPOINT_EVENTS  # the next one comes with so many events
         self._kept: deque[Happening] = deque(maxlen=keep)
 
     @property
     def digest(self) -> str:
         """The hash over everything so far."""
+        self._hash.update(self._unhashed)
+        self._unhashed.clear()
         return self._hash.hexdigest()
 
     def mark(self, name: str, count: int = 1) -> None:
@@ -56,20 +71,23 @@ class Trace:
 
     def input(self, ms: int, host: int, kind: int, count: int) -> None:
         """Note that a node was handed so many inputs of a kind."""
-        before = self.events
-        self.events = before + count
-        self._hash.update(_HEAD.pack(ms, host, kind, count))
-        if self.events // CHECKPOINT_EVENTS != before // CHECKPOINT_EVENTS:
-            self.checkpoints.append(self._hash.hexdigest())
+        self.events += count
+        self._unhashed += _HEAD.pack(ms, host, kind, count)
+        if self.events >= self._checkpoint:
+            self._checkpoint += CHECKPOINT_EVENTS
+            self.checkpoints.append(self.digest)
+        elif len(self._unhashed) > _UNHASHED_BYTES_MAX:
+            self._hash.update(self._unhashed)
+            self._unhashed.clear()
 
     def said(self, ms: int, host: int, data: bytes) -> None:
         """Note what a node sends, once, whoever it goes to."""
-        self._hash.update(_HEAD.pack(ms, host, 0xFFFF, len(data)))
-        self._hash.update(data)
+        self._unhashed += _HEAD.pack(ms, host, 0xFFFF, len(data))
+        self._unhashed += data
 
     def message(self, ms: int, host: int, peer: int, at_ms: int, data: bytes) -> None:
         """Note one frame on one link and when it arrives, -1 if it never does."""
-        self._hash.update(_HEAD.pack(at_ms & 0xFFFFFFFFFFFFFFFF, host, peer, 0))
+        self._unhashed += _HEAD.pack(at_ms & 0xFFFFFFFFFFFFFFFF, host, peer, 0)
         if self.keep:
             name = NAMES.get(data[0], str(data[0]))
             self._kept.append(Happening(ms, host, name, peer, at_ms, len(data)))
@@ -81,7 +99,7 @@ class Trace:
 
     def note(self, ms: int, host: int, what: str, text: str = "") -> None:
         """Note anything else: -1 for the host is the whole table."""
-        self._hash.update(f"{ms} {host} {what} {text}".encode())
+        self._unhashed += f"{ms} {host} {what} {text}".encode()
         if self.keep:
             self._kept.append(Happening(ms, host, what, text=text))
 

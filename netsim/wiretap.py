@@ -14,7 +14,8 @@ from consensus.effects import Now, Send
 from consensus.validators import ValidatorIndex
 from netsim.dialects import Dialect
 from netsim.trace import Trace
-from node.replica import Replica, ReplicaEffect
+from node.effects import ReplicaEffect
+from node.replica import Replica
 
 
 class Wiretap:

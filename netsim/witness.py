@@ -15,7 +15,7 @@ from netsim.attribution import OFFENCES, Attribution, Debt
 from netsim.invariants import ViolatedError
 from netsim.overheard import Charge, Overheard, Standing
 from netsim.playing import PlayingTable
-from node.replica import Played
+from node.effects import Played
 
 _TELLING = frozenset({Number.DEAL, Number.REVEAL, Number.PROPOSAL, Number.VOTE})
 

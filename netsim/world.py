@@ -42,11 +42,12 @@ from netsim.strikes import swallowing
 from netsim.topology import Cities, Room
 from netsim.trace import Trace
 from netsim.witness import Witness
+from node.effects import Played
 from node.game.operations import Leave
 from node.game.params import GameParams, JoinRule
 from node.game.receipts import BlockResult
 from node.membership import Retire, SetVote
-from node.replica import Played, Replica
+from node.replica import Replica
 
 LOOK_MS = 250
 """How often a table is asked whether it has reached what it must."""
@@ -58,6 +59,8 @@ OBSERVED_MS = 1_000
 """How often bounds on memory are looked at."""
 NOT_PROMISED = frozenset({"G1", "G2", "G3", "G4", "G5", "G6", "halt", "L"})
 """Rules that hold as long as no more than f cheat; all others hold whoever cheats."""
+_TELLING = frozenset({Number.GET_BLOCKS, Number.GET_REVEAL, Number.REVEAL})
+"""Messages of which a table takes note whoever sends them."""
 MAIL_MAX = 200_000
 """Frames of one table under way at once: more is a storm of the protocol's own making."""
 
@@ -151,7 +154,8 @@ class TableRun:
         def watch(host: int, effect: object) -> None:
             observe(host, effect)
             self._observe(host, effect)
-            self._witness.watch(host, effect)
+            if self._adversaries:
+                self._witness.watch(host, effect)
 
         network = Network(
             f"hosts {self._name}", hosts, boot, fabric=fabric, observe=watch, trace=self.trace
@@ -186,24 +190,17 @@ class TableRun:
     # Watching.
 
     def _observe(self, host: int, effect: object) -> None:
-        mark = self.trace.mark
+        if isinstance(effect, Send):
+            if effect.frame[0] in _TELLING or host in self.damaged:
+                self._note_sent(host, effect.frame)
+            return
         match effect:
-            case Send(_, data):
-                number = data[0]
-                if number == Number.GET_BLOCKS:
-                    mark("blocks_fetched")
-                elif number == Number.GET_REVEAL:
-                    mark("reveals_asked")
-                elif number in {Number.VOTE, Number.PROPOSAL} and host in self.damaged:
-                    self._note_vote(host, data)
-                elif number == Number.REVEAL and host not in self.damaged:
-                    self._check_reveal(host, data)
             case Persist(records):
                 for record in records:
                     if isinstance(record, RollLogged) and host not in self.damaged:
                         self.ledger.prove(host, record.session, record.number, record.proof)
                     elif isinstance(record, CertificateLogged) and record.kind == VoteKind.NULLIFY:
-                        mark("view_changes")
+                        self.trace.mark("view_changes")
             case Committed() if effect.height == self.ledger.height + 1:
                 self._next_block = effect
             case Played(height, result) if host not in self.damaged:
@@ -211,6 +208,19 @@ class TableRun:
                     block = self._next_block
                     self._post(result, block.header, block.body)
                 self._compare(host, height)
+            case _:
+                pass
+
+    def _note_sent(self, host: int, data: bytes) -> None:
+        match data[0]:
+            case Number.VOTE | Number.PROPOSAL if host in self.damaged:
+                self._note_vote(host, data)
+            case Number.GET_BLOCKS:
+                self.trace.mark("blocks_fetched")
+            case Number.GET_REVEAL:
+                self.trace.mark("reveals_asked")
+            case Number.REVEAL if host not in self.damaged:
+                self._check_reveal(host, data)
             case _:
                 pass
 

@@ -20,11 +20,11 @@ from typing import Annotated, Any
 import msgspec
 import trio
 
+from node.effects import Answer
 from node.errors import NODE_ENDED, NodeEndedError, OperatorError
 from node.game.receipts import Receipt
 from node.limits import TokenBucket
 from node.mempool import AnyOperation
-from node.replica import Answer
 from node.runtime import ProtocolRuntime
 from node.view import TableView, parse_view
 

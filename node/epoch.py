@@ -29,13 +29,15 @@ NO_FLOOR = (0, 0)
 """A node that remembers everything."""
 NOWHERE = -1
 """The slot of a node that is no member yet; nobody sends there."""
-_BEACON_NUMBERS = (
-    Number.DEAL,
-    Number.ACK,
-    Number.REVEAL,
-    Number.GET_REVEAL,
-    Number.REVEAL_PATHS,
-    Number.SYSTEM_ITEMS,
+_BEACON_NUMBERS = frozenset(
+    {
+        Number.DEAL,
+        Number.ACK,
+        Number.REVEAL,
+        Number.GET_REVEAL,
+        Number.REVEAL_PATHS,
+        Number.SYSTEM_ITEMS,
+    }
 )
 
 
@@ -100,8 +102,8 @@ class Epoch:
         self._gathered = 0  # proofs that engine and beacon had found
         self._said: list[Effect] = []
         self._looked: tuple[tuple[bytes, ...], int] = ((), 0)  # how far evidence and beacon were
-        # What could be put behind which state, with so many proofs and changes of the beacon.
-        self._items_known: tuple[ChainState, tuple[int, int], Sequence[bytes]] | None = None
+        # What could be put behind which state, after so many changes of proofs and of the beacon.
+        self._items_known: tuple[ChainState, int, Sequence[bytes]] | None = None
         self.execution = Execution(terms, base, state, mempool, self._items)
         slot = membership.slot_of(me.kid)
         named = membership.members[slot].consensus_key if slot in membership.voters else b""
@@ -142,6 +144,8 @@ class Epoch:
                 [membership.members[voter].box_key for voter in membership.voters],
                 records,
             )
+        self.deadline_ms: int | None = None
+        """When `advance` has something to do without an input, as far as it knew the last time."""
         self.take_members(self.execution.final.membership)
         self._review_evidence()
 
@@ -222,7 +226,7 @@ class Epoch:
         index = self._index.get(peer)
         if index is None:
             return
-        if number is Number.VOTE or number not in _BEACON_NUMBERS:
+        if number not in _BEACON_NUMBERS:
             self.engine.receive(index, number, message, now)
         elif self.beacon is not None:
             if isinstance(message, SystemItems):
@@ -231,41 +235,38 @@ class Epoch:
 
     def advance(self, now: Now) -> list[Effect]:
         """Let both machines act; peers in the effects are members by their slot."""
-        effects = self.engine.advance(now)
-        if self.beacon is not None and self.engine.sealed is None:
-            self.beacon.delta_ms = self.engine.delta_ms
-            self.beacon.remember(now, everything=self.engine.remembers)
-            spoken = self.beacon.advance(now)
-            spoken += self._show_found(self.beacon)
+        engine, beacon = self.engine, self.beacon
+        effects = engine.advance(now)
+        if beacon is not None and engine.sealed is None:
+            beacon.delta_ms = engine.timing.delta_ms
+            if engine.remembers is not beacon.remembers:
+                beacon.remember(now, everything=engine.remembers)
+            spoken = beacon.advance(now)
+            if beacon.changes != self._looked[1] or engine.evidence is not self._looked[0]:
+                spoken += self._show_found(beacon)
             if spoken:  # there may be an item for a block now
                 effects += spoken
-                effects += self.engine.advance(now)
-        if records := self.evidence.take_records():
-            effects.insert(0, Persist(records))
+                effects += engine.advance(now)
+        self.deadline_ms = engine.deadline_ms
+        if beacon is not None and beacon.deadline_ms is not None and engine.sealed is None:
+            self.deadline_ms = earliest(engine.deadline_ms, beacon.deadline_ms)
+        if self.evidence.fresh:
+            effects.insert(0, Persist(self.evidence.take_fresh()))
         if self._said:
             effects += self._said
             self._said = []
         for at, effect in enumerate(effects):
-            match effect:
-                case Send(to, frame) if to is not None:
-                    effects[at] = Send(ValidatorIndex(self._peers[to]), frame)
-                case Report(party, fault):
-                    effects[at] = Report(ValidatorIndex(self._peers[party]), fault)
-                case _:
-                    pass
+            if isinstance(effect, Send):
+                if effect.to is not None:
+                    effects[at] = Send(ValidatorIndex(self._peers[effect.to]), effect.frame)
+            elif isinstance(effect, Report):
+                effects[at] = Report(ValidatorIndex(self._peers[effect.peer]), effect.fault)
         return effects
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When `advance` has something to do without an input."""
-        if self.beacon is None or self.engine.sealed is not None:
-            return self.engine.deadline_ms
-        return earliest(self.engine.deadline_ms, self.beacon.deadline_ms)
 
     def _items(self, state: ChainState) -> Sequence[bytes]:
         """Return the system items that this node could put behind a state."""
         beacon = self.beacon
-        at = (self.evidence.changes, beacon.changes if beacon is not None else 0)
+        at = self.evidence.changes + (beacon.changes if beacon is not None else 0)
         known = self._items_known
         if known is not None and known[0] is state and known[1] == at:
             return known[2]
@@ -315,10 +316,7 @@ class Epoch:
 
     def _show_found(self, beacon: Beacon) -> list[Effect]:
         """Take over what engine and beacon have found, and show it to all, so any may propose it."""
-        looked = (self.engine.evidence, beacon.changes)
-        if looked == self._looked:
-            return []
-        self._looked = looked
+        self._looked = (self.engine.evidence, beacon.changes)
         found = self._found()
         if len(found) == self._gathered:
             return []

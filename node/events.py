@@ -13,7 +13,7 @@ from typing import TypeAlias
 import trio
 
 from consensus.validators import ValidatorIndex
-from node.replica import Played
+from node.effects import Played
 
 EVENTS_MAX = 256
 """Events that wait for one subscriber: some seconds of a busy table."""

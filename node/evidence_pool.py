@@ -20,7 +20,8 @@ class EvidencePool:
     def __init__(self, records: Sequence[LogRecord] = ()) -> None:
         """Hold what a journal holds."""
         self._proofs = {r.slot: r.proof for r in records if isinstance(r, EvidenceLogged)}
-        self._records: list[LogRecord] = []
+        self.fresh: list[LogRecord] = []
+        """Records of what came and went that nobody has made durable yet."""
         self.changes = 0
         """How often it has changed: what was looked up before stands as long as this does."""
 
@@ -43,12 +44,12 @@ class EvidencePool:
             self._note(EvidenceErased(slot=slot))
 
     def _note(self, record: LogRecord) -> None:
-        self._records.append(record)
+        self.fresh.append(record)
         self.changes += 1
 
-    def take_records(self) -> tuple[LogRecord, ...]:
+    def take_fresh(self) -> tuple[LogRecord, ...]:
         """Return, once, what has to be durable before anything else of this step happens."""
-        records, self._records = tuple(self._records), []
+        records, self.fresh = tuple(self.fresh), []
         return records
 
     def against(self, membership: Membership) -> list[bytes]:

@@ -26,6 +26,7 @@ from consensus.encoding import (
     digest,
     encode,
     encode_array,
+    encode_uint,
 )
 from consensus.engine import Built
 from consensus.evidence import ITEM_EVIDENCE, OffenceKind, epoch_of, verify_evidence
@@ -61,6 +62,7 @@ RECEIPTS_REMEMBERED = 1_024
 """Encodings of receipts kept: most of a block's are like others."""
 _JUSTIFICATION_BYTES = 64 << 10
 _DEAL_CERTIFICATE, _SETTLE = 1, 2
+_PLAIN = Flag.PLAIN  # asked for in every step, and a member of an Enum is found slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class ChainState:
     @property
     def is_sealed(self) -> bool:
         """Whether the epoch ends here: only tails may follow in it."""
-        return self.place.flags != Flag.PLAIN
+        return self.place.flags != _PLAIN
 
     def next_due(self) -> tuple[int, int] | None:
         """Return agreed time and session of the next timer, `NO_SESSION` if the epoch ends then."""
@@ -340,9 +342,12 @@ class Execution:
         Evidence waits for other work: whoever alone holds it would be awake alone (PROTOCOL 8).
         """
         state = self._states[tip]
-        if state.is_sealed:
+        if state.place.flags != _PLAIN:
             return False
-        if self.has_actions(state):
+        known, at, found = self._awaited
+        if known is not state or at != self._mempool.changes:
+            found = self.has_actions(state)
+        if found:
             return True
         items = self._system_items(state)
         return bool(items) and any(kind_of(item) != ITEM_EVIDENCE for item in items)
@@ -630,11 +635,11 @@ def receipt_leaves(result: BlockResult) -> list[bytes]:
     """Return receipts, 64 to a leaf, then what each roll settled, then a seal's next voters."""
     leaves = []
     for player, seq, receipts in result.actions:
-        named = (encode(player), encode(seq))
+        named = (encode_uint(player), encode_uint(seq))
         encoded = [_encode_receipt(receipt) for receipt in receipts]
         for start in range(0, len(receipts), RECEIPTS_PER_LEAF):
             part = encode_array(encoded[start : start + RECEIPTS_PER_LEAF])
-            leaves.append(encode_array((*named, encode(start), part)))
+            leaves.append(encode_array((*named, encode_uint(start), part)))
     leaves.extend(encode(roll) for roll in result.rolls)
     if result.voters:
         leaves.append(encode(result.voters))

@@ -6,7 +6,6 @@ Pure values: a fork shares everything until something is replaced.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -159,7 +158,8 @@ class Membership:
         """Slots of this epoch's voters, in the order of their consensus keys."""
         self.newcomers = electorate.newcomers
         self._root: Digest | None = None
-        self._following: tuple[tuple[Member, ...], tuple[int, ...]] | None = None
+        # Of which members those are that vote next, and whether they are others than now.
+        self._following: tuple[tuple[Member, ...], tuple[int, ...], bool] | None = None
         self._kids: dict[KeyId, int] = {
             key_id(member.identity): slot for slot, member in enumerate(self.members)
         }
@@ -182,7 +182,11 @@ class Membership:
 
     def fork(self) -> "Membership":
         """Return an independent membership with the same content."""
-        return copy(self)
+        twin: Membership = Membership.__new__(Membership)
+        twin.members, twin.voters, twin.newcomers = self.members, self.voters, self.newcomers
+        twin.epoch, twin.began_ms = self.epoch, self.began_ms
+        twin._root, twin._following, twin._kids = self._root, self._following, self._kids
+        return twin
 
     def leaves(self) -> tuple[bytes, ...]:
         """Return one leaf for each member, then that of the electorate."""
@@ -346,7 +350,8 @@ class Membership:
             self._replace(slot, msgspec.structs.replace(member, missed=member.missed + 1))
         if led is not None:
             slot = self.voters[led]
-            self._replace(slot, msgspec.structs.replace(self.members[slot], missed=0))
+            if self.members[slot].missed:
+                self._replace(slot, msgspec.structs.replace(self.members[slot], missed=0))
 
     def convict(self, slot: int, kind: OffenceKind) -> str | None:
         """Note how a member cheated, once for ever; the text says why there is nothing to note."""
@@ -365,10 +370,16 @@ class Membership:
         absences than the present voters have left. At most max(1, f) newcomers come at a time, f
         of those that stay, so that the known decide; those that wait take turns in being first.
         """
+        return self._follow()[1]
+
+    def _follow(self) -> tuple[tuple[Member, ...], tuple[int, ...], bool]:
         # Asked for every block, while members change rarely; voters only change with them.
-        if self._following is None or self._following[0] is not self.members:
-            self._following = (self.members, self._choose())
-        return self._following[1]
+        known = self._following
+        if known is None or known[0] is not self.members:
+            following = self._choose()
+            differs = following != tuple(sorted(self.voters))
+            known = self._following = (self.members, following, differs)
+        return known
 
     def _choose(self) -> tuple[int, ...]:
         staying = self._staying()
@@ -405,7 +416,7 @@ class Membership:
     @property
     def differs(self) -> bool:
         """Whether the next voters are others than the present ones."""
-        return self.next_voters() != tuple(sorted(self.voters))
+        return self._follow()[2]
 
     def is_changing(self, time_ms: int, *, in_play: bool) -> bool:
         """Say whether the voters have to change: from now on no betting closes until the seal.

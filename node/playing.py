@@ -12,13 +12,13 @@ import trio
 
 from node.bots import next_moves, operations_of
 from node.control import ControlClient
+from node.effects import Answer
 from node.errors import NodeEndedError, OperatorError
 from node.game.receipts import Code, Receipt, describe
 from node.game.rules import GameRules
 from node.membership import Admit
 from node.mempool import AnyOperation
 from node.players import PlayerSession, players_text
-from node.replica import Answer
 from node.strategies.moves import Move, Strategy
 from node.terminal import (
     WIDTH,

@@ -7,7 +7,6 @@ that one input makes durable is one `Persist`, first in the list (PROTOCOL 9).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -47,11 +46,13 @@ from consensus.messages import (
     StateChunk,
     Status,
     frame,
+    parse_frame,
 )
 from consensus.signing import Envelope, Signer, Verify, key_id
 from consensus.timing import earliest
 from consensus.validators import ValidatorIndex, Validators
 from consensus.votes import Held
+from node.effects import Answer, Played, Rebased, ReplicaEffect, Submission
 from node.epoch import NO_FLOOR, Epoch, EpochKeys, Floor, Self
 from node.execution import (
     NO_SESSION,
@@ -69,7 +70,7 @@ from node.game.state import GameState
 from node.limits import TokenBucket
 from node.membership import MEMBER_OPERATIONS, Member, Membership, NextKeys, SetVote
 from node.mempool import OPERATIONS_PER_ACTION_MAX, Action, AnyOperation, Mempool, sign_action
-from node.pipeline import MessageProcessor
+from node.pipeline import MessageProcessor, Parse
 from node.state_sync import (
     BEHIND_BLOCKS,
     CHUNK_BYTES,
@@ -93,6 +94,9 @@ RESEND_BYTES_MAX = 256 << 10
 """Actions pushed again in one go to peers that may have missed them."""
 RESEND_DELTAS = 8
 RESEND_STEPS_MAX = 5
+# Messages that are not for the epoch, and a member of an Enum is found slowly.
+_ACTION = Number.ACTION
+_OF_STATES = frozenset({Number.GET_ANCHOR, Number.GET_STATE, Number.ANCHOR, Number.STATE_CHUNK})
 NO_TICKET = -1
 """The ticket of an operation that the node itself submitted; it gets no answer."""
 VOTE_SEED_BYTES, BOX_SECRET_BYTES = 32, 32
@@ -115,44 +119,11 @@ class Setup:
     keys: EpochKeys
     make_signer: Callable[[bytes], Signer]
     verify: Verify
+    parse: Parse = parse_frame
+    """How frames become messages: nodes of one process may share what they have parsed."""
     slots: int = 0
     """Slots that have a member as far as this node was told: whom it hears before its own state
     has got so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One operation of the player here; the ticket comes back with its answer."""
-
-    ticket: int
-    operation: AnyOperation
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a submission: at once with height 0 if refused here, else when final."""
-
-    ticket: int
-    height: int
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """A final block's result, behind its `Committed`."""
-
-    height: int
-    result: BlockResult
-
-
-@dataclass(frozen=True, slots=True)
-class Rebased:
-    """The journal begins at a state that was fetched: this object is over, make one from it."""
-
-    height: int
-
-
-ReplicaEffect: TypeAlias = Effect | Answer | Played | Rebased
 
 
 class Replica:
@@ -170,7 +141,7 @@ class Replica:
         `floor` says how far this node may have voted and forgotten it, if the journal is not whole.
         """
         self.setup = setup
-        self.pipeline = MessageProcessor()
+        self.pipeline = MessageProcessor(setup.parse)
         self._terms = Terms(setup.chain_id, setup.params, setup.verify)
         self._kid = key_id(setup.identity.public_key)
         self._load_block = load_block
@@ -202,7 +173,8 @@ class Replica:
         self._resend_about: tuple[Tip, int] | None = None  # for which tip and mempool
         self._ticked: tuple[int, AnyOperation] | None = None  # at which height what was said
         self._tick_ms: int | None = None
-        self._due: tuple[ChainState, tuple[int, int, AnyOperation] | None] | None = None
+        self._due: tuple[int, int, AnyOperation] | None = None
+        self._due_at: ChainState | None = None  # in which state that is what is due
         self._helped_ms: dict[int, int] = {}
         self._keys_asked = False
         self._records: list[LogRecord] = []
@@ -266,7 +238,11 @@ class Replica:
         """Take frames from authenticated peers, in order."""
         for sender, data in batch:
             taken = self.pipeline.take(data)
-            fault = taken if isinstance(taken, str) else self._dispatch(sender, *taken, data, now)
+            if isinstance(taken, str):
+                fault: str | None = taken
+            else:
+                number, message = taken
+                fault = self._dispatch(sender, number, message, data, now)
             if fault is not None:
                 self._effects.append(Report(sender, fault))
         return self._step(now)
@@ -370,32 +346,31 @@ class Replica:
     def _dispatch(
         self, sender: ValidatorIndex, number: Number, message: Message, data: bytes, now: Now
     ) -> str | None:
+        if number is _ACTION and isinstance(message, Envelope):
+            return self._mempool.admit(message, data[1:], self.final.membership)
+        if self._sync is not None or number in _OF_STATES:
+            match message:
+                case GetAnchor() | GetState():
+                    self._serve_state(sender, message, now)
+                    return None
+                case Anchor() | StateChunk():
+                    return self._take_state(sender, message)
+                case _ if self._sync is not None and self._sync.is_leaping:
+                    taken = isinstance(message, Blocks) and self._sync.take_blocks(sender, message)
+                    return taken or None
+                case _:
+                    pass
         match message:
-            case Envelope() if number is Number.ACTION:
-                return self._mempool.admit(message, data[1:], self.final.membership)
-            case GetAnchor() | GetState():
-                self._serve_state(sender, message, now)
-            case Anchor() | StateChunk():
-                return self._take_state(sender, message)
-            case Blocks() if self._sync is not None and self._sync.is_leaping:
-                return self._sync.take_blocks(sender, message) or None
-            case _ if self._is_leaping:
-                return None
-            case Status():
-                self._see_how_far(message, now)
-                self._take_common(sender, number, message, now)
+            case Status() | GetCert():
+                if isinstance(message, Status):
+                    self._see_how_far(message, now)
+                if message.epoch != self._epoch.number:
+                    self._meet_other_epoch(sender, message.epoch, now)
+                    return None
             case _:
-                self._take_common(sender, number, message, now)
+                pass
+        self._epoch.receive(sender, number, message, now)
         return None
-
-    def _take_common(
-        self, sender: ValidatorIndex, number: Number, message: Message, now: Now
-    ) -> None:
-        match message:
-            case Status() | GetCert() if message.epoch != self._epoch.number:
-                self._meet_other_epoch(sender, message.epoch, now)
-            case _:
-                self._epoch.receive(sender, number, message, now)
 
     def _meet_other_epoch(self, peer: ValidatorIndex, epoch: int, now: Now) -> None:
         """Give who is behind what sealed its epoch, or show who is ahead where this node stands."""
@@ -413,11 +388,11 @@ class Replica:
             return []
         if self._sync is not None:
             self._advance_sync(now, self._sync)
-        if not self._is_leaping:
+        if self._sync is None or not self._is_leaping:
             self._tick(now)
             busy = True
             while busy:
-                tip = self.engine.tip
+                tip = self._epoch.engine.tip
                 if self._waiting:
                     self._flush()
                 made = self._epoch.advance(now)
@@ -434,24 +409,24 @@ class Replica:
     def _next_deadline(self) -> int | None:
         if self._is_over:
             return None
-        sync_ms = self._sync.deadline_ms if self._sync is not None and self._linked else None
-        if self._is_leaping:
-            return sync_ms
+        sync_ms = None
+        if self._sync is not None:
+            sync_ms = self._sync.deadline_ms if self._linked else None
+            if self._sync.is_leaping:
+                return sync_ms
         return earliest(self._epoch.deadline_ms, self._resend_ms, self._tick_ms, sync_ms)
 
     def _collect(self, effects: Sequence[Effect], now: Now) -> bool:
         """Take effects over; say whether a block became final."""
         committed = False
         for effect in effects:
-            match effect:
-                case Persist(records):
-                    self._records.extend(records)
-                case Committed():
-                    committed = True
-                    self._effects.append(effect)
-                    self._finish_block(effect, now)
-                case _:
-                    self._effects.append(effect)
+            if isinstance(effect, Persist):
+                self._records.extend(effect.records)
+                continue
+            self._effects.append(effect)
+            if isinstance(effect, Committed):
+                committed = True
+                self._finish_block(effect, now)
         return committed
 
     def _finish_block(self, block: Committed, now: Now) -> None:
@@ -748,10 +723,12 @@ class Replica:
 
     def _schedule_resend(self, now: Now) -> None:
         """Push waiting actions again while no block takes them, ever more slowly."""
-        about, due_ms = (self.engine.tip, self._mempool.changes), self._resend_ms
-        if about == self._resend_about and (due_ms is None or now.mono_ms < due_ms):
+        tip, changes, due_ms = self._epoch.engine.tip, self._mempool.changes, self._resend_ms
+        seen = self._resend_about
+        is_due = due_ms is not None and now.mono_ms >= due_ms
+        if not is_due and seen is not None and seen[0] is tip and seen[1] == changes:
             return
-        self._resend_about = about
+        self._resend_about = tip, changes
         if not self._epoch.execution.has_actions(self._tip):
             self._resend_ms, self._resends = None, 0
             return
@@ -765,14 +742,14 @@ class Replica:
 
     def _tick(self, now: Now) -> None:
         """Say that an agreed timer is due: one voter at a time, so that one tick is enough."""
-        state = self.final
-        if self._due is None or self._due[0] is not state:
-            self._due = (state, self._find_due(state))
-        if self._due[1] is None:
+        state, timing = self._epoch.execution.final, self._epoch.engine.timing
+        if self._due_at is not state:
+            self._due_at, self._due = state, self._find_due(state)
+        if self._due is None:
             self._tick_ms = None
             return
-        due_ms, turn, operation = self._due[1]
-        wait_ms = due_ms + 2 * turn * self.engine.delta_ms - self.engine.table_clock(now)
+        due_ms, turn, operation = self._due
+        wait_ms = due_ms + 2 * turn * timing.delta_ms - timing.table_clock(now)
         if wait_ms > 0:
             self._tick_ms = now.mono_ms + wait_ms
             return

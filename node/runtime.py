@@ -30,6 +30,7 @@ from consensus.messages import Number
 from consensus.validators import ValidatorIndex
 from node.addresses import AddressBook, founders_of
 from node.descriptor import Table
+from node.effects import Answer, Played, Rebased, ReplicaEffect, Submission
 from node.errors import NODE_ENDED, LeftTableError, OperatorError
 from node.events import EventDispatcher, Final, Halted, LinkChanged, PeerHeldOff
 from node.fairness import Fairness, fairness_facts
@@ -41,7 +42,7 @@ from node.mempool import AnyOperation
 from node.mesh import Contact, Mesh
 from node.players import LocalHalf, PlayerSession, agreed_half, staked
 from node.reception import Reception
-from node.replica import Answer, Played, Rebased, Replica, ReplicaEffect, Submission
+from node.replica import Replica
 from node.statistics import Memory, RuntimeStatistics, Tally
 from node.view import TableView, build_view, games_of
 from node.waiting import explain, facts_of, vote_text

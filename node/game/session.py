@@ -48,6 +48,10 @@ class Phase(enum.IntEnum):
     """Its slot is free."""
 
 
+# Looked at in every block, and a member of an Enum is found slowly.
+_BETTING, _WITHIN_BLOCK = Phase.BETTING, (Phase.CLOSING, Phase.SETTLING)
+
+
 class Event(enum.Enum):
     """What happens to a session."""
 
@@ -595,15 +599,17 @@ class GameSession(msgspec.Struct, gc=False):
 
     def window_over_ms(self, params: GameParams) -> int | None:
         """Return when the dice are thrown without being asked for, None while no timer runs."""
-        return self.since_ms + params.betting_max_ms if self.phase == Phase.BETTING else None
+        return self.since_ms + params.betting_max_ms if self.phase == _BETTING else None
 
     def thrower_slow_ms(self, params: GameParams) -> int | None:
         """Return when the dice go on, None if nobody else would throw them."""
-        holder = self.holder()
-        others = any(self.is_willing(i) for i in range(len(self.seats)) if i != holder)
-        if self.phase != Phase.BETTING or not others:
+        if self.phase != _BETTING:
             return None
-        return max(self.since_ms, self.dice_ms) + params.thrower_ms
+        holder = self.holder()
+        for index in range(len(self.seats)):
+            if index != holder and self.is_willing(index):
+                return max(self.since_ms, self.dice_ms) + params.thrower_ms
+        return None
 
     def absent_seat_ms(self, seat: Seat, params: GameParams) -> int:
         """Return when a seat counts as absent if its player does nothing."""
@@ -630,9 +636,12 @@ class GameSession(msgspec.Struct, gc=False):
         if due is None:
             return None
         slow = self.thrower_slow_ms(params)
-        seats = (seat for seat in self.seats if seat is not None and not seat.riding)
-        absent = (self.absent_seat_ms(seat, params) for seat in seats)
-        return min((due, *absent) if slow is None else (due, slow, *absent))
+        if slow is not None and slow < due:
+            due = slow
+        for seat in self.seats:
+            if seat is not None and not seat.riding:
+                due = min(due, self.absent_seat_ms(seat, params))
+        return due
 
     def is_idle(self, time_ms: int, params: GameParams) -> bool:
         """Say whether nothing lies here and nobody did anything for the time of an absent seat."""
@@ -643,7 +652,7 @@ class GameSession(msgspec.Struct, gc=False):
 
     def leaf(self) -> bytes:
         """Return what the sessions root commits to, the root of its seats included."""
-        assert self.phase not in {Phase.CLOSING, Phase.SETTLING}, self.phase
+        assert self.phase not in _WITHIN_BLOCK, self.phase
         if self.touched:
             self.tree = self.tree.copy()
             for index in sorted(self.touched):

@@ -109,11 +109,14 @@ class GameState:
     def fork(self) -> "GameState":
         """Return a state that may be changed while this one stays as it is."""
         self._take_leaves()
-        twin = GameState(self.params, self._games, list(self.accounts), self.treasury.fork())
-        twin.sessions = list(self.sessions)
-        twin.height, twin.time_ms, twin._seqs = self.height, self.time_ms, self._seqs
+        twin: GameState = GameState.__new__(GameState)
+        twin.params, twin._games = self.params, self._games
+        twin.accounts, twin.sessions = list(self.accounts), list(self.sessions)
+        twin.treasury = self.treasury.fork()
+        twin.height, twin.time_ms, twin.can_close = self.height, self.time_ms, False
+        twin.returned, twin._counts, twin._seqs = [], {}, self._seqs
         twin._account_tree, twin._session_tree = self._account_tree, self._session_tree
-        twin._touched_accounts = {}
+        twin._touched_accounts, twin._touched_sessions = {}, {}
         return twin
 
     @property

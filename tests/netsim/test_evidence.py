@@ -9,10 +9,10 @@ from consensus.messages import Number, SystemItems, VoteKind, frame, vote_payloa
 from consensus.signing import Domain, sign_envelope
 from consensus.validators import ValidatorIndex
 from netsim.playing import PlayingTable
+from node.effects import ReplicaEffect
 from node.game.craps.bets import Kind
 from node.game.operations import PlaceBet
 from node.membership import SetVote
-from node.replica import ReplicaEffect
 from node.waiting import Why, explain, facts_of
 
 OFFENDER = 1

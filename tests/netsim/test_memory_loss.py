@@ -215,7 +215,7 @@ def test_an_old_copy_that_sees_its_later_votes_says_so_and_votes_no_more() -> No
     # It may have dealt as well, and forgotten it.
     beacon = table.replicas[2]._epoch.beacon
     assert beacon is not None
-    assert not beacon._remembers
+    assert not beacon.remembers
     assert explain(table.replicas[2].situation()).cause is Cause.MUTED
 
 

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 from consensus.effects import ActionLogged, LogRecord, Now, Persist, Send
 from consensus.encoding import encode
 from consensus.validators import ValidatorIndex
+from node.effects import Answer, ReplicaEffect, Submission
 from node.game.operations import Ready
 from node.game.params import GameParams
 from node.game.receipts import Receipt
 from node.pipeline import MessageProcessor
-from node.replica import Answer, Replica, ReplicaEffect, Submission
+from node.replica import Replica
 from node.serving import setup_of
 from tests.node.tables import Seating, make_table
 

@@ -11,10 +11,11 @@ from consensus.encoding import encode
 from consensus.signing import key_id
 from node.commands.running import run_until_ended
 from node.control import serve_control
+from node.effects import ReplicaEffect, Submission
 from node.game.params import GameParams
 from node.identity import credentials_of
 from node.logs import logging_to
-from node.replica import Replica, ReplicaEffect, Submission
+from node.replica import Replica
 from node.runtime import ProtocolRuntime
 from node.serving import setup_of
 from node.store import Journal

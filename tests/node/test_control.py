@@ -23,11 +23,11 @@ from node.control import (
     open_control,
     serve_control,
 )
+from node.effects import Answer
 from node.errors import NODE_ENDED, OperatorError
 from node.events import EVENTS_MAX, LinkChanged
 from node.game.operations import CreateSession, PlaceBet, Ready, Sit
 from node.game.receipts import Receipt
-from node.replica import Answer
 from node.runtime import ProtocolRuntime
 from tests.node.machines import Machine, Scripted, lone_replica
 from tests.node.test_runtime import make_runtime

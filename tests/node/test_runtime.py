@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from consensus.effects import Halt, Persist, Report, RequestEntropy, Send, VoteLogged
 from consensus.validators import ValidatorIndex
 from node import mesh as mesh_module, runtime as runtime_module
+from node.effects import Answer
 from node.errors import NODE_ENDED, OperatorError
 from node.events import (
     EVENTS_MAX,
@@ -27,7 +28,7 @@ from node.events import (
 from node.game.operations import Ready
 from node.game.receipts import Receipt
 from node.identity import credentials_of
-from node.replica import Answer, Replica
+from node.replica import Replica
 from node.runtime import BATCH_FRAMES_MAX, FAULTS_PER_MINUTE_MAX, ProtocolRuntime
 from node.statistics import Tally
 from tests.node.machines import FullDisk, ListJournal, Machine, Scripted, Sequencer
