@@ -439,7 +439,7 @@ class Rounds:
             for payload in self._rounds.pop(view).tally.statements:
                 self._statements.pop(payload, None)
         for known in self._rounds.values():
-            if known.proposal is not None and known.view <= final.view:
+            if known.view <= final.view:
                 known.proposal, known.proposal_frame = None, b""
 
     # Proposals.
