@@ -87,8 +87,8 @@ def test_a_table_whose_nodes_all_try_another_version_goes_on_afterwards() -> Non
 def test_cheats_and_peers_of_other_versions_sit_at_one_table(strategy: str) -> None:
     away = '[[fault]]\nkind = "crash"\nat = "2s"\nfor = "1s"\nnodes = [3]\n[link]\nloss = 0.2\n'
     cheat = f'[[byzantine]]\nstrategy = "{strategy}"\nnodes = [1]\n'
-    text = mixed("[1, 3]", changes="0.5", duration="5s", length="4s", speaks="older")
-    outcome, _ = simulate(parse_scenario(text + away + cheat), 4)
+    text = mixed("[1, 3]", changes="0.5", adds="0.0", duration="5s", length="4s", speaks="older")
+    outcome, _ = simulate(parse_scenario(text + away + cheat), 5)
     assert outcome.violations == ()
 
 
